@@ -1,0 +1,37 @@
+"""Data sets: folders and lists in, tensors out.
+
+A data set is a folder `<data_path>/<name>/{photos,sketches}/<category>/<file>`; any name will do. What is
+special about the two of the paper stands here.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is fixed for a data set (SPEC sections 1, 3 and 5).
+
+    test_per_category: test sketches drawn from each category when lists are made.
+    photo_channels: order in which photos are fed, "rgb" or "bgr".
+    categories, sketches, photos: published counts, None where there are none.
+    """
+
+    test_per_category: int
+    photo_channels: str = "rgb"
+    categories: int | None = None
+    sketches: int | None = None
+    photos: int | None = None
+
+
+DATASETS = {
+    # the published program reads TU-Berlin's photos, and only them, in BGR
+    "TUBerlin": DatasetFacts(10, "bgr", categories=250, sketches=20_000, photos=204_489),
+    "sketchy": DatasetFacts(50, categories=125, sketches=75_481, photos=73_002),
+    "demo": DatasetFacts(10),
+}
+DEFAULT_FACTS = DatasetFacts(test_per_category=10)
+
+
+def dataset_facts(name: str) -> DatasetFacts:
+    """The facts of the data set `name`; defaults for one of your own."""
+    return DATASETS.get(name, DEFAULT_FACTS)

@@ -1,0 +1,155 @@
+"""Annotation lists: which image belongs to which category, for training and for test (SPEC section 5).
+
+One JSON file per domain, `<dataset>_sketch.json` and `<dataset>_photo.json`:
+`{"train": [["sketches/cat/1.png", 0], ...], "test": [...]}`, paths relative to the data set's folder, label
+ids shared by both files. The published lists have this form; photo lists repeat every photo in both parts.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from datasets.folders import list_images, pair_categories
+from utils.errors import UserError
+
+Entry = tuple[str, int]  # path relative to the data set's folder, label
+Lists = dict[str, list[Entry]]  # "train" and "test"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The lists of one data set, checked: every file is there, labels run from 0 to len(categories) - 1."""
+
+    root: Path
+    categories: list[str]
+    train_sketches: list[Entry]
+    test_sketches: list[Entry]
+    train_photos: list[Entry]
+    gallery: list[Entry]
+
+    def digest(self) -> str:
+        """A hash of all lists: two runs with the same one saw the same data set."""
+        lists = [self.train_sketches, self.test_sketches, self.train_photos, self.gallery]
+        return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
+
+
+def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
+    """Where the list of `domain` ("sketch" or "photo") lies."""
+    return anno_path / f"{dataset}_{domain}.json"
+
+
+def load_annotation(root: Path, anno_path: Path, dataset: str) -> Annotation:
+    """Read and check both lists of `dataset`, whose images lie in `root`.
+
+    Without a photo list (the published photo lists are not in circulation) the photos are listed from the
+    folder, under the label ids of the sketch list. Label ids are mapped to 0, 1, ... in their order. Raises
+    UserError that names file and entry for anything that training or test would stumble over.
+    """
+    sketch_list, photo_list = (list_path(anno_path, dataset, domain) for domain in ("sketch", "photo"))
+    if not root.is_dir():
+        raise UserError(f"no folder {root}; check --data_path and --dataset")
+    if not sketch_list.is_file():
+        raise UserError(
+            f"no list {sketch_list}; make it with: python main.py --phase=prepare --dataset={dataset}, "
+            "or put the published list there"
+        )
+    sketches = read_list(sketch_list)
+    photos = read_list(photo_list) if photo_list.is_file() else photos_from_folder(root, sketches)
+    for part, entries in (("train", sketches["train"]), ("test", sketches["test"])):
+        if not entries:
+            raise UserError(f"{sketch_list} names no {part} sketches")
+    labels = check_labels(sketches, photos, sketch_list, photo_list)
+    check_files(root, sketch_list, sketches)
+    check_files(root, photo_list, photos)
+    number = {label: index for index, label in enumerate(labels)}
+    sketches, photos = renumber(sketches, number), renumber(photos, number)
+    names = {label: PurePosixPath(path).parts[-2] for path, label in sketches["train"]}
+    return Annotation(
+        root=root,
+        categories=[names[index] for index in range(len(labels))],
+        train_sketches=sketches["train"],
+        test_sketches=sketches["test"],
+        train_photos=photos["train"],
+        gallery=photos["test"],
+    )
+
+
+def renumber(lists: Lists, number: dict[int, int]) -> Lists:
+    return {part: [(path, number[label]) for path, label in entries] for part, entries in lists.items()}
+
+
+def read_list(path: Path) -> Lists:
+    """The "train" and "test" entries of one list. Raises UserError if the file is not of that form."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in ("train", "test")):
+        raise UserError(f'{path} must be of the form {{"train": [[path, label], ...], "test": [...]}}')
+    return {part: [parse_entry(path, part, entry) for entry in content[part]] for part in ("train", "test")}
+
+
+def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
+    match entry:
+        case [str() as name, int() as label] if not isinstance(label, bool) and label >= 0:
+            parts = PurePosixPath(name).parts
+            if len(parts) < 2 or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name:
+                raise UserError(
+                    f"{list_file}: {name!r} in {part!r} is not a path below the data set's folder"
+                )
+            return name, label
+    raise UserError(f"{list_file}: {str(entry)[:200]} in {part!r} is not a [path, label >= 0] pair")
+
+
+def photos_from_folder(root: Path, sketches: Lists) -> Lists:
+    """List all photos of the sketch list's categories, under its labels, as both "train" and "test"."""
+    label_of = {PurePosixPath(path).parts[-2]: label for part in sketches.values() for path, label in part}
+    tree = list_images(root / "photos")
+    pairs, lone, _ = pair_categories(sorted(label_of), list(tree))
+    if lone:
+        raise UserError(f"no folder in {root / 'photos'} for {len(lone)} categories: {', '.join(lone[:5])}")
+    photos = [(f"photos/{pairs[c]}/{name}", label_of[c]) for c in sorted(pairs) for name in tree[pairs[c]]]
+    return {"train": photos, "test": photos}
+
+
+def check_labels(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> list[int]:
+    """The sorted label ids, which training sketches, training photos and gallery must share."""
+    trained = Counter(label for _, label in sketches["train"])
+    checks = (
+        (photos["train"], photo_list, "training photo"),
+        (photos["test"], photo_list, "gallery photo"),
+        (sketches["train"], sketch_list, "training sketch"),
+    )
+    known = trained.keys() | {label for entries, _, _ in checks for _, label in entries}
+    for entries, path, what in checks:
+        absent = sorted(known - {label for _, label in entries})
+        if absent:
+            raise UserError(f"{path} has no {what} for label {absent[0]} ({len(absent)} labels in all)")
+    strange = {label for _, label in sketches["test"]} - known
+    if strange:
+        raise UserError(f"{sketch_list} has test sketches of label {min(strange)}, which is not trained on")
+    return sorted(known)
+
+
+def check_files(root: Path, list_file: Path, lists: Lists) -> None:
+    """Raise UserError if a listed file is not there. Reads folders rather than asking file by file."""
+    wanted = {name for entries in lists.values() for name, _ in entries}
+    present = files_in(root, {str(PurePosixPath(name).parent) for name in wanted})
+    missing = sorted(wanted - present)
+    if missing:
+        raise UserError(
+            f"{list_file} names {len(missing)} files that are not in {root}, first {missing[0]}; make the "
+            "lists anew with --phase=prepare --force, or complete the data"
+        )
+
+
+def files_in(root: Path, folders: Iterable[str]) -> set[str]:
+    return {
+        f"{folder}/{path.name}"
+        for folder in folders
+        if (root / folder).is_dir()
+        for path in (root / folder).iterdir()
+    }

@@ -1,0 +1,91 @@
+"""Folder trees of sketches and photos: which files, which categories, which split (SPEC section 5)."""
+
+import random
+from pathlib import Path
+
+from utils.errors import UserError
+
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+# TU-Berlin: sketch folders whose photo folder is spelled in a way that no rule gives
+TUBERLIN_PHOTO_FOLDERS = {
+    "trombone": "tromobone",
+    "giraffe": "griaffe",
+    "spider": "spidar",
+    "chandelier": "chandeler",
+    "space shuttle": "spacesshuttle",
+    "wrist-watch": "wristwatching",
+    "diamond": "diamod",
+    "pipe (for smoking)": "pipe",
+    "mouse (animal)": "mouse",
+}
+
+
+def list_images(domain_folder: Path) -> dict[str, list[str]]:
+    """Category -> names of its image files, both sorted by code point: the same list on every platform.
+
+    Files of other kinds and hidden files are passed over. Raises UserError if the folder is missing or
+    holds no category, or if a category holds no image.
+    """
+    if not domain_folder.is_dir():
+        raise UserError(
+            f"no folder {domain_folder}; check --data_path and --dataset: images are expected in "
+            "<data_path>/<dataset>/{photos,sketches}/<category>/<file>"
+        )
+    folders = [path for path in domain_folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if not folders:
+        raise UserError(f"{domain_folder} has no category folder in it")
+    tree = {folder.name: image_names(folder) for folder in sorted(folders, key=lambda path: path.name)}
+    empty = [category for category, names in tree.items() if not names]
+    if empty:
+        raise UserError(
+            f"no image in {len(empty)} categories of {domain_folder}: {', '.join(empty[:5])}; add images "
+            "or remove the folder"
+        )
+    return tree
+
+
+def image_names(folder: Path) -> list[str]:
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def plain_spelling(category: str) -> str:
+    """The name without spaces, hyphens, underscores and brackets, in lower case."""
+    return "".join(character for character in category.lower() if character not in " -_()")
+
+
+def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Find the photo folder of every sketch folder.
+
+    Returns the pairs (sketch folder -> photo folder), the sketch folders without a partner and the photo
+    folders without one. Names pair when they are equal, else by TU-Berlin's table, else by plain spelling.
+    """
+    by_spelling = {plain_spelling(name): name for name in photo}
+    pairs = {}
+    for name in sketch:
+        candidates = (name, TUBERLIN_PHOTO_FOLDERS.get(name), by_spelling.get(plain_spelling(name)))
+        found = next((candidate for candidate in candidates if candidate in photo), None)
+        if found is not None:
+            pairs[name] = found
+    lone_sketches = [name for name in sketch if name not in pairs]
+    lone_photos = sorted(set(photo) - set(pairs.values()))
+    return pairs, lone_sketches, lone_photos
+
+
+def split(names: list[str], test_count: int, *, seed: int, category: str) -> tuple[list[str], list[str]]:
+    """Draw `test_count` of `names` for the test, by `seed` and `category` alone; both parts stay sorted.
+
+    Raises UserError if no name would be left for training.
+    """
+    if not 0 < test_count < len(names):
+        raise UserError(
+            f"category {category} has {len(names)} sketches, too few for {test_count} test sketches and one "
+            "to train on; change --test_per_category or add sketches"
+        )
+    # a string seed is hashed with SHA-512 by the standard library: the same draw on every platform
+    test = set(random.Random(f"{seed}/{category}").sample(sorted(names), test_count))
+    return [name for name in names if name not in test], [name for name in names if name in test]

@@ -1,0 +1,47 @@
+"""One image file -> one picture in grey or RGB, whatever the file holds."""
+
+import struct
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from utils.errors import UserError
+
+# what Pillow's decoders raise on broken files, by experience
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(path: Path, mode: str) -> Image.Image:
+    """Decode `path` as `mode`, "L" (grey) or "RGB", 8 bits a channel.
+
+    Turned upright by its EXIF tag; transparency is laid on white paper; 16-bit grey is scaled down; of an
+    animation the first frame is taken. Raises UserError with the file's name if it does not decode.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return flatten(ImageOps.exif_transpose(image)).convert(mode)
+    except DECODE_ERRORS as error:
+        raise UserError(
+            f"cannot read image {path}: {error}; repair or remove it, then make the lists anew with "
+            "--phase=prepare --force"
+        ) from error
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Without transparency, and with at most 8 bits a channel."""
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip at 255, not scale
+        return image.point(lambda value: value / 257).convert("L")
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    paper = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(paper, rgba).convert("RGB")

@@ -1,0 +1,30 @@
+"""A-Softmax of SphereFace (Liu et al., CVPR 2017, equation 7; SPEC section 2)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from losses.margin import MarginLoss, of_target, replace_target
+
+# cos within this of +-1 has no finite slope of the angle; float32 resolves 6e-8 there
+EPSILON = 1e-7
+
+
+class ASoftmax(MarginLoss):
+    """Logits |f| ((1 - alpha) cos_y + alpha psi(theta_y)) for the target and |f| cos_j for the others.
+
+    psi(theta) = (-1)^k cos(m theta) - 2k with k = floor(m theta / pi), falling from 1 to about -2m + 1.
+    """
+
+    default_margin = 4.0
+    margin_range = (1.0, float("inf"))
+
+    def logits(self, features: Tensor, labels: Tensor) -> Tensor:
+        cosines = self.cosines(features)  # (B, C)
+        target = of_target(cosines, labels)
+        theta = torch.acos(target.clamp(-1 + EPSILON, 1 - EPSILON))
+        k = torch.floor(self.margin * theta / math.pi).detach()
+        psi = (1 - 2 * (k % 2)) * torch.cos(self.margin * theta) - 2 * k
+        target = (1 - self.alpha) * target + self.alpha * psi
+        return features.norm(dim=1, keepdim=True) * replace_target(cosines, labels, target)

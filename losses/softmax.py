@@ -1,0 +1,15 @@
+"""Softmax cross-entropy over a linear classifier, the baseline of the other losses (SPEC section 2)."""
+
+from torch import Tensor
+
+from losses.margin import MarginLoss
+
+
+class Softmax(MarginLoss):
+    """Logits f . c_j: a linear classifier whose weights are the centres.
+
+    Without a bias, so that the state is the centres alone, as in every other loss.
+    """
+
+    def logits(self, features: Tensor, labels: Tensor) -> Tensor:
+        return features @ self.centers.T

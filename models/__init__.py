@@ -1,0 +1,30 @@
+"""Networks: (images, domain) -> features.
+
+Every network takes images `(B, 3, H, W)` float32 in [0, 1] and a domain bit per image `(B,)` float32
+(0 = sketch, 1 = photo), and returns features `(B, f_dim)` float32. To add one, write a module with
+`build(attention, f_dim)`, `HEAD` and `IMAGENET_URLS`, and name it in NETWORKS.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS = {
+    "resnext101": "models.se_resnext",
+    "alexnet": "models.alexnet",
+    "resnet18": "models.resnet",
+}
+ATTENTION = ("dase", "se", "none")
+
+
+def network_module(name: str) -> ModuleType:
+    """The module of the network `name`, imported on demand: the command line needs only the names."""
+    return import_module(NETWORKS[name])
+
+
+def build_network(name: str, *, attention: str, f_dim: int) -> "nn.Module":
+    """A freshly initialised network from NETWORKS with one of ATTENTION and `f_dim` output features."""
+    return network_module(name).build(attention=attention, f_dim=f_dim)

@@ -1,0 +1,58 @@
+"""Squeeze-and-excitation with and without the domain bit (paper, section 3.2; SPEC section 1).
+
+    z = phi(W1 * GAP(x) + b1)          (B, C/16)
+    g = sigmoid(W2 * [z ; d] + b2)     (B, C)
+    out = g * x
+
+As in the published program phi is a sigmoid, not the ReLU of the SE paper (arXiv 1709.01507), in both
+modules. `W2[:, -1] * d` is a learned offset of the gate's logits for photos: it is all that tells the
+domains apart.
+"""
+
+import torch
+from torch import Tensor, nn
+
+REDUCTION = 16
+
+
+class SEModule(nn.Module):
+    """Gate the channels of `x` (B, C, H, W) by its own average; `domain` (B,) is not looked at."""
+
+    domain_inputs = 0
+
+    def __init__(self, channels: int, reduction: int = REDUCTION) -> None:
+        super().__init__()
+        squeezed = channels // reduction
+        # 1x1 convolutions rather than linear layers: the state-dict shapes of pretrained SE networks
+        self.fc1 = nn.Conv2d(channels, squeezed, kernel_size=1)
+        self.fc2 = nn.Conv2d(squeezed + self.domain_inputs, channels, kernel_size=1)
+
+    def squeeze(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.fc1(x.mean(dim=(2, 3), keepdim=True)))  # (B, C/16, 1, 1)
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.fc2(self.squeeze(x)))
+
+
+class DASEModule(SEModule):
+    """Gate the channels of `x` (B, C, H, W) by its average and by the domain bit `domain` (B,)."""
+
+    domain_inputs = 1
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        bit = domain.to(x.dtype).view(-1, 1, 1, 1)
+        return x * torch.sigmoid(self.fc2(torch.cat([self.squeeze(x), bit], dim=1)))
+
+
+class NoAttention(nn.Module):
+    """The ablation without modules: `x` as it is, no parameters."""
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        return x
+
+
+def attention_module(kind: str, channels: int) -> nn.Module:
+    """The module that `--attention` names: dase, se or none, for `channels` channels."""
+    if kind == "none":
+        return NoAttention()
+    return {"dase": DASEModule, "se": SEModule}[kind](channels)

@@ -1,0 +1,129 @@
+"""Weights a training starts from: fetched or read, checked entry by entry, counted (SPEC section 1).
+
+A published fault is not repeated: `strict=False` hid every missing and mismatched weight. Here an entry may
+stay at its random start only if it belongs to the head (another number of outputs) or to an attention
+module (absent from the source, or with the domain column that the source lacks).
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from models import network_module
+from utils.checkpoints import load
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+ATTENTION_PARTS = (".se_module.", "dase1.", "dase2.", "dase3.", "dase4.")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names of the entries of a network's state dict by what became of them."""
+
+    loaded: list[str]
+    padded: list[str]  # domain columns added as zeros
+    left_random: list[str]
+    ignored: list[str]  # entries of the source that this network has no place for
+
+    def __str__(self) -> str:
+        counts = f"{len(self.loaded)} entries loaded, {len(self.padded)} padded with a zero domain column, "
+        counts += f"{len(self.left_random)} left at random, {len(self.ignored)} of the source not used"
+        named = ", ".join(self.left_random[:4]) + (", ..." if len(self.left_random) > 4 else "")
+        return counts + (f" (at random: {named})" if named else "")
+
+
+def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = False) -> LoadReport:
+    """Load `source` into `network` (one of NETWORKS, called `name`), as `load_backbone` does.
+
+    `source` is "imagenet" or the path of a state dict. Raises UserError if it cannot be had or does not fit.
+    """
+    module = network_module(name)
+    if source == "imagenet":
+        if not module.IMAGENET_URLS:
+            raise UserError(f"there are no ImageNet weights for {name}; use --backbone_weights=none")
+        state = fetch(module.IMAGENET_URLS)
+    else:
+        content = load(Path(source))
+        state = content.get("network", content)  # one of this program's checkpoints, or a plain state dict
+    return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
+
+
+def fetch(urls: Sequence[str]) -> dict[str, Tensor]:
+    """Download the first of `urls` that answers, or read it from torch.hub's cache.
+
+    The file is checked against the start of its SHA-256 that ends its name. Raises UserError that lists what
+    was tried.
+    """
+    failures = []
+    for url in urls:
+        try:
+            return torch.hub.load_state_dict_from_url(
+                url, map_location="cpu", check_hash=True, weights_only=True
+            )
+        except (URLError, OSError, RuntimeError) as error:
+            failures.append(f"{url} ({error})")
+            log.warning("could not fetch %s: %s", url, error)
+    raise UserError(
+        f"no ImageNet weights could be had; tried {'; '.join(failures)}. Download one of these files on "
+        "another machine and pass it as --backbone_weights=FILE, or start at random with "
+        "--backbone_weights=none"
+    )
+
+
+def load_backbone(
+    network: nn.Module, source: dict[str, Tensor], *, head: str, pad_se: bool = False
+) -> LoadReport:
+    """Copy the entries of `source` into `network` where name and shape agree.
+
+    `head` is the prefix of the last layer. With `pad_se`, an attention weight that lacks only the domain
+    column gets a zero one, so that the network computes at first what the source did; without, it stays at
+    random, as in the published program. Raises UserError for any other entry that is missing, superfluous or
+    of another shape.
+    """
+    source = {name.removeprefix("module."): value for name, value in source.items()}
+    target = network.state_dict()
+    report = LoadReport([], [], [], [])
+    wrong = []
+    for name, value in target.items():
+        given = source.get(name)
+        free = name.startswith(head) or is_attention(name)
+        if given is not None and given.shape == value.shape:
+            value.copy_(given)
+            report.loaded.append(name)
+        elif given is not None and pad_se and lacks_domain_column(given, value):
+            value.zero_()[:, :-1].copy_(given)
+            report.padded.append(name)
+        elif free or name.endswith("num_batches_tracked"):
+            report.left_random.append(name)
+        else:
+            wrong.append(f"{name} {shape_of(given)}, expected {shape_of(value)}")
+    for name in source.keys() - target.keys():
+        if name.startswith(head) or is_attention(name):
+            report.ignored.append(name)
+        else:
+            wrong.append(f"{name} {shape_of(source[name])}, which the network does not have")
+    if wrong:
+        raise UserError(
+            f"the weights are of another network: {len(wrong)} entries do not fit, first {wrong[0]}"
+        )
+    network.load_state_dict(target)
+    return report
+
+
+def is_attention(name: str) -> bool:
+    return any(part in f".{name}" for part in ATTENTION_PARTS)
+
+
+def lacks_domain_column(given: Tensor, value: Tensor) -> bool:
+    return given.shape[0] == value.shape[0] and given.dim() == 4 and given.shape[1] + 1 == value.shape[1]
+
+
+def shape_of(value: Tensor | None) -> str:
+    return "missing" if value is None else str(tuple(value.shape))

@@ -1,0 +1,1 @@
+"""What --phase=X does: phases/X.py has run(options)."""

@@ -1,0 +1,101 @@
+"""Features of the test sketches and of the gallery, kept below logs/<save_path>/vec for the next test."""
+
+import argparse
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from datasets import dataset_facts, transforms
+from datasets.annotations import Annotation
+from datasets.loaders import PHOTO, SKETCH, ImageSet, ordered_batches
+from phases import settings
+from retrieval.embed import embed
+from utils.files import replacing, write_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """`values` (N, f_dim, 2) float32, as is and mirrored; `labels` (N,) int64."""
+
+    values: np.ndarray
+    labels: np.ndarray
+
+
+def test_features(
+    network: nn.Module, data: Annotation, options: argparse.Namespace, *, step: int, device: torch.device
+) -> tuple[Features, Features]:
+    """Features of the test sketches and of the gallery, from `vec` if they are of the same making.
+
+    The published cache is keyed by the step alone and goes stale. Here it carries a fingerprint of weights,
+    lists, input and versions, and is computed anew when that differs.
+    """
+    channels = dataset_facts(options.dataset).photo_channels
+    size = options.image_size
+    images = {
+        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, transforms.sketch_test(size)),
+        "photo": ImageSet(data.root, data.gallery, PHOTO, transforms.photo_test(size, channels)),
+    }
+    fingerprint = {
+        "weights": weights_digest(network),
+        "lists": data.digest(),
+        "root": str(data.root.resolve()),
+        "image_size": size,
+        "photo_channels": channels,
+        "device": device.type,
+        "versions": settings.versions(),
+    }
+    folder = settings.run_folder(options) / "vec"
+    paths = {name: folder / f"{name}-{step}.npy" for name in images}
+    key = folder / f"features-{step}.json"
+    values = read_kept(paths, key, fingerprint)
+    if values is None:
+        key.unlink(missing_ok=True)
+        values = {name: extract(network, images[name], name, options, device) for name in images}
+        for name, path in paths.items():
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, values[name])
+        write_json(key, fingerprint)
+    labels = {name: np.array([label for _, label in each.entries]) for name, each in images.items()}
+    return Features(values["sketch"], labels["sketch"]), Features(values["photo"], labels["photo"])
+
+
+def read_kept(paths: dict[str, Path], key: Path, fingerprint: dict[str, Any]) -> dict[str, np.ndarray] | None:
+    """The kept features if their fingerprint is `fingerprint`, else None, with the reason logged."""
+    if not key.is_file():
+        return None
+    kept = json.loads(key.read_text(encoding="utf-8"))
+    if kept != fingerprint:
+        changed = sorted(name for name in fingerprint if kept.get(name) != fingerprint[name])
+        log.info("features in %s are of other %s: computed anew", key.parent, ", ".join(changed))
+        return None
+    log.info("features taken from %s", key.parent)
+    return {name: np.load(path, allow_pickle=False) for name, path in paths.items()}
+
+
+def extract(
+    network: nn.Module, images: ImageSet, name: str, options: argparse.Namespace, device: torch.device
+) -> np.ndarray:
+    """Features of all `images`, with a progress bar."""
+    batches = ordered_batches(images, options.batch_size, workers=options.num_workers)
+    total = -(-len(images) // options.batch_size)
+    bar = tqdm(batches, total=total, unit="batch", desc=f"embed {name}", dynamic_ncols=True)
+    return embed(network, bar, domain=images.domain, device=device)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 over all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

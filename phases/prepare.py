@@ -1,0 +1,124 @@
+"""--phase=prepare: from folders of sketches and photos to annotation lists (SPEC section 5)."""
+
+import argparse
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from datasets import dataset_facts
+from datasets.annotations import list_path
+from datasets.folders import list_images, pair_categories, split
+from datasets.images import read_image
+from datasets.shapes import draw_demo
+from phases.settings import check_names
+from utils.errors import UserError
+from utils.files import write_json
+
+log = logging.getLogger(__name__)
+
+Tree = dict[str, list[str]]  # category -> file names
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
+    check_names(options)
+    root: Path = options.data_path / options.dataset
+    lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
+    existing = [str(path) for path in lists.values() if path.exists()]
+    if existing and not options.force:
+        raise UserError(
+            f"{' and '.join(existing)} exist already; --force overwrites, other seeds other splits"
+        )
+    if options.dataset == "demo" and not root.exists():
+        log.info("drawing the demo set in %s", root)
+        draw_demo(root)
+
+    sketches, photos = list_images(root / "sketches"), list_images(root / "photos")
+    pairs, lone_sketches, lone_photos = pair_categories(list(sketches), list(photos))
+    report_counts(options.dataset, sketches, photos)
+    if lone_sketches or lone_photos:
+        raise UserError(
+            f"categories without a partner in the other domain: sketches {lone_sketches or 'none'}, photos "
+            f"{lone_photos or 'none'}; add, rename or remove their folders in {root}"
+        )
+    unreadable = find_unreadable(root, sketches, photos, workers=max(1, options.num_workers))
+    if unreadable and not options.skip_unreadable:
+        raise UserError(
+            f"{len(unreadable)} images cannot be read (listed above); repair or remove them, or leave them "
+            "out of the lists with --skip_unreadable"
+        )
+    sketches, photos = without(unreadable, "sketches", sketches), without(unreadable, "photos", photos)
+    write_lists(options, lists, sketches, photos, pairs)
+
+
+def report_counts(dataset: str, sketches: Tree, photos: Tree) -> None:
+    """Log how many there are, beside the published counts where there are any."""
+    facts = dataset_facts(dataset)
+    for what, found, published in (
+        ("sketch categories", len(sketches), facts.categories),
+        ("photo categories", len(photos), facts.categories),
+        ("sketches", sum(map(len, sketches.values())), facts.sketches),
+        ("photos", sum(map(len, photos.values())), facts.photos),
+    ):
+        beside = "" if published is None else f" (published: {published}, difference {found - published:+d})"
+        log.info("%s: %d%s", what, found, beside)
+
+
+def find_unreadable(root: Path, sketches: Tree, photos: Tree, *, workers: int) -> set[str]:
+    """Open every image once, log those that fail, and return their paths relative to `root`."""
+    names = [
+        f"{domain}/{category}/{name}"
+        for domain, tree in (("sketches", sketches), ("photos", photos))
+        for category, files in tree.items()
+        for name in files
+    ]
+
+    def failure(name: str) -> str | None:
+        try:
+            read_image(root / name, "RGB")
+        except UserError as error:
+            return str(error.__cause__)
+        return None
+
+    with ThreadPoolExecutor(workers) as pool:  # decoding releases the interpreter's lock
+        reasons = list(
+            tqdm(pool.map(failure, names), total=len(names), unit="image", desc="opening every image")
+        )
+    unreadable = {name: reason for name, reason in zip(names, reasons, strict=True) if reason is not None}
+    for name, reason in unreadable.items():
+        log.warning("unreadable: %s (%s)", root / name, reason)
+    log.info("unreadable images: %d of %d", len(unreadable), len(names))
+    return set(unreadable)
+
+
+def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
+    return {
+        category: [name for name in names if f"{domain}/{category}/{name}" not in unreadable]
+        for category, names in tree.items()
+    }
+
+
+def write_lists(
+    options: argparse.Namespace, lists: dict[str, Path], sketches: Tree, photos: Tree, pairs: dict[str, str]
+) -> None:
+    """Split the sketches, number the categories in sorted order, and write both lists."""
+    test_count = options.test_per_category or dataset_facts(options.dataset).test_per_category
+    content: dict[str, dict[str, list]] = {
+        "sketch": {"train": [], "test": []},
+        "photo": {"train": [], "test": []},
+    }
+    for label, category in enumerate(sorted(pairs)):
+        train, test = split(sketches[category], test_count, seed=options.seed, category=category)
+        for part, names in (("train", train), ("test", test)):
+            content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in names]
+        folder = pairs[category]
+        if not photos[folder]:
+            raise UserError(f"no readable photo in category {folder}; add photos or remove the category")
+        for part in ("train", "test"):  # the gallery is all photos, training photos among them
+            content["photo"][part] += [[f"photos/{folder}/{name}", label] for name in photos[folder]]
+    for domain, path in lists.items():
+        write_json(path, content[domain])
+        counts = " + ".join(f"{len(entries)} {part}" for part, entries in content[domain].items())
+        log.info("wrote %s: %s", path, counts)

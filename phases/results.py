@@ -1,0 +1,77 @@
+"""What a test found, as the published program prints it and as JSON with everything it depends on."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from datasets.annotations import Annotation
+from phases import settings
+from retrieval.metrics import DEFINITIONS, Evaluation
+from utils.files import write_json
+
+log = logging.getLogger(__name__)
+
+HASH_DEFINITION = (
+    "MAP as above, by Hamming distance between codes; their linear map is fitted on the class centres alone"
+)
+
+
+def write(
+    folder: Path,
+    options: argparse.Namespace,
+    state: dict[str, Any],
+    data: Annotation,
+    found: Evaluation,
+    hashed: dict[int, tuple[Evaluation, float]],
+) -> None:
+    """Append to `folder`/result.txt in the published format, and put the record into `folder`/result.json.
+
+    The JSON holds one record per step and distance; testing again replaces it.
+    """
+    step = state["step"]
+    lines = [f"step: {step} | test {name}: {value:.3f}" for name, value in found.metrics.items()]
+    lines += [
+        f"step: {step} | code length: {bits} | hash MAP: {each.metrics['MAP']:.3f}"
+        for bits, (each, _) in hashed.items()
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "result.txt").open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    for line in lines:
+        log.info("%s", line)
+    log.info(
+        "(in percent; MAP over the whole ranking, mAP@200 divided by min(200, positives); ties averaged)"
+    )
+    if found.without_positives:
+        log.warning(
+            "warning: %d test sketches have no photo of their category: left out", found.without_positives
+        )
+
+    record = {
+        "step": step,
+        "distance": options.test_distance,
+        "metrics": found.metrics,
+        "hash": {
+            str(bits): {"MAP": each.metrics["MAP"], "fit_loss": loss} for bits, (each, loss) in hashed.items()
+        },
+        "definitions": {**DEFINITIONS, "hash MAP": HASH_DEFINITION},
+        "counts": {
+            "queries": found.queries,
+            "queries_without_positives": found.without_positives,
+            "gallery": found.gallery,
+            "categories": len(data.categories),
+        },
+        "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
+        "options": settings.stored_options(options),
+        "training_options": state["options"],
+        "lists": data.digest(),
+        "versions": settings.versions(),
+        "seed": options.seed,
+    }
+    path = folder / "result.json"
+    records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    same = (step, options.test_distance)
+    kept = [each for each in records if (each["step"], each["distance"]) != same]
+    write_json(path, sorted([*kept, record], key=lambda each: (each["step"], each["distance"])))

@@ -1,0 +1,138 @@
+"""From options to settings: the paper's defaults, what belongs together, and what a run was made with."""
+
+import argparse
+import logging
+import math
+import platform
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+
+from losses import loss_class
+from models import network_module
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# The paper's margins where they differ from the loss's own: alexnet separates less (SPEC section 2)
+PAPER_MARGINS = {("mems", "alexnet"): 2.0}
+
+# What a checkpoint belongs to. Given again, these options must agree with it; not given, they are its.
+NETWORK_OPTIONS = ("dataset", "image_size", "network", "attention", "f_dim", "loss_type")
+TRAINING_OPTIONS = (
+    "batch_size",
+    "margin",
+    "scale",
+    "annealing_step",
+    "num_steps",
+    "lr",
+    "seed",
+    "backbone_weights",
+    "pad_pretrained_se",
+)
+
+
+def check_names(options: argparse.Namespace) -> None:
+    """Raise UserError unless --dataset and --save_path name folders below their parents."""
+    if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
+        raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
+    parts = PurePosixPath(options.save_path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise UserError(f"--save_path {options.save_path!r} is not a folder below logs/")
+
+
+def run_folder(options: argparse.Namespace) -> Path:
+    """The folder of the run, below logs/ in the current directory."""
+    return Path("logs") / options.save_path
+
+
+def resolve_loss(options: argparse.Namespace) -> None:
+    """Fill in the paper's margin and scale for the loss and network where none was given.
+
+    Raises UserError for an option that the loss has no use for, or a value out of its range.
+    """
+    loss = loss_class(options.loss_type)
+    if options.margin is not None and loss.default_margin is None:
+        raise UserError(f"--margin has no meaning for --loss_type={options.loss_type}; leave it out")
+    if options.scale is not None and loss.default_scale is None:
+        raise UserError(f"--scale has no meaning for --loss_type={options.loss_type}; leave it out")
+    if "annealing_step" in options.given and loss.default_margin is None:
+        raise UserError(f"--annealing_step has no meaning for --loss_type={options.loss_type}; leave it out")
+    if options.margin is None and loss.default_margin is not None:
+        options.margin = PAPER_MARGINS.get((options.loss_type, options.network), loss.default_margin)
+        log.info("margin %g: the paper's for %s with %s", options.margin, options.loss_type, options.network)
+    if options.scale is None and loss.default_scale is not None:
+        options.scale = loss.default_scale
+        log.info("scale %g: the paper's for %s", options.scale, options.loss_type)
+    low, high = loss.margin_range
+    if options.margin is not None and not (low <= options.margin <= high and math.isfinite(options.margin)):
+        allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
+        raise UserError(f"--margin {options.margin:g} is out of range for {options.loss_type}: {allowed}")
+    if options.scale is not None and not 0 < options.scale < math.inf:
+        raise UserError(f"--scale {options.scale:g} must be above 0")
+
+
+def resolve_training(options: argparse.Namespace) -> None:
+    """Check what only a training needs, and turn --backbone_weights=auto into imagenet or none."""
+    resolve_loss(options)
+    if not 0 < options.lr < math.inf:
+        raise UserError(f"--lr {options.lr:g} must be above 0")
+    if options.backbone_weights == "auto":
+        options.backbone_weights = "imagenet" if network_module(options.network).IMAGENET_URLS else "none"
+    options.pad_pretrained_se = bool(options.pad_pretrained_se)
+    if options.margin is not None and options.annealing_step > options.num_steps:
+        log.warning(
+            "warning: the margin is annealed over %d steps, but training ends after %d: only %.2g of it will "
+            "apply; consider a smaller --annealing_step",
+            options.annealing_step,
+            options.num_steps,
+            options.num_steps / options.annealing_step,
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that --device names. Raises UserError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name} cannot be used: {reason}; try --device=cpu") from error
+    return device
+
+
+def adopt(options: argparse.Namespace, stored: dict[str, Any], names: tuple[str, ...], path: Path) -> None:
+    """Take the options `names` from those `stored` in the checkpoint at `path`.
+
+    Raises UserError if one was given on the command line with another value.
+    """
+    for name in names:
+        if name in options.given and getattr(options, name) != stored[name]:
+            raise UserError(
+                f"{path} was made with --{name}={stored[name]}, not {getattr(options, name)}; leave the "
+                "option out, or choose another --save_path"
+            )
+        setattr(options, name, stored[name])
+
+
+def stored_options(options: argparse.Namespace) -> dict[str, Any]:
+    """All options as plain values, for checkpoints and result files."""
+    values = {name: value for name, value in vars(options).items() if name != "given"}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a figure depends on."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+    }

@@ -1,0 +1,98 @@
+"""--phase=test: every test sketch against all photos, with features and with hash codes (SPEC section 4)."""
+
+import argparse
+import logging
+import random
+
+from PIL import Image
+from torch import Tensor
+
+from datasets.annotations import Annotation, load_annotation
+from datasets.images import read_image
+from losses import loss_class
+from models import build_network
+from phases import results, settings
+from phases.features import Features, test_features
+from retrieval.distances import distance_rows, hamming_rows
+from retrieval.hashing import codes, fit_code_map
+from retrieval.metrics import Evaluation, evaluate
+from utils import checkpoints
+from utils.figures import SheetRow, contact_sheet, save_png
+
+log = logging.getLogger(__name__)
+
+SHEET_QUERIES, SHEET_RESULTS = 12, 10
+
+
+def run(options: argparse.Namespace) -> None:
+    """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
+    settings.check_names(options)
+    folder = settings.run_folder(options)
+    path = checkpoints.find(folder / "model", options.pretrained_model)
+    state = checkpoints.load(path, required=("step", "network", "loss", "options", "categories"))
+    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS, path)
+    data = load_annotation(options.data_path / options.dataset, options.anno_path, options.dataset)
+    if data.categories != state["categories"]:
+        log.warning("warning: the lists name other categories than those %s was trained on", path)
+    device = settings.pick_device(options.device)
+
+    network = build_network(options.network, attention=options.attention, f_dim=options.f_dim)
+    checkpoints.load_strictly(network, state["network"], path)
+    criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
+    checkpoints.load_strictly(criterion, state["loss"], path)
+    log.info(
+        "testing step %d of %s on %s: %d test sketches against %d photos",
+        state["step"],
+        folder,
+        device,
+        len(data.test_sketches),
+        len(data.gallery),
+    )
+    sketches, photos = test_features(network.to(device), data, options, step=state["step"], device=device)
+
+    memory = options.eval_memory * 2**20
+    rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)
+    found = evaluate(rows, sketches.labels, photos.labels, top=SHEET_RESULTS)
+    hashed = {
+        bits: evaluate_codes(criterion.centers, sketches, photos, options, bits) for bits in options.hash_bits
+    }
+    results.write(folder / "log", options, state, data, found, hashed)
+    sheet = draw_sheet(data, found, options)
+    save_png(sheet, folder / "log" / "contact_sheet.png")
+    log.info(
+        "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
+    )
+
+
+def evaluate_codes(
+    centers: Tensor, sketches: Features, photos: Features, options: argparse.Namespace, bits: int
+) -> tuple[Evaluation, float]:
+    """Hash codes of `bits` bits: their evaluation, and the loss their map was fitted to."""
+    angular = options.test_distance == "angular"
+    code_map, loss = fit_code_map(centers, bits, angular=angular, seed=options.seed)
+    pair = [codes(side.values, code_map, angular=angular) for side in (sketches, photos)]
+    rows = hamming_rows(*pair, memory=options.eval_memory * 2**20)
+    return evaluate(rows, sketches.labels, photos.labels), loss
+
+
+def draw_sheet(data: Annotation, found: Evaluation, options: argparse.Namespace) -> Image.Image:
+    """Test sketches drawn by seed, one of each of up to twelve categories, with their nearest photos."""
+    draw = random.Random(options.seed)
+    by_label: dict[int, list[int]] = {}
+    for index, (_, label) in enumerate(data.test_sketches):
+        by_label.setdefault(label, []).append(index)
+    labels = sorted(draw.sample(sorted(by_label), min(SHEET_QUERIES, len(by_label))))
+    rows = []
+    for label in labels:
+        index = draw.choice(by_label[label])
+        nearest = [data.gallery[position] for position in found.nearest[index]]
+        rows.append(
+            SheetRow(
+                query=read_image(data.root / data.test_sketches[index][0], "L"),
+                title=data.categories[label],
+                results=[read_image(data.root / name, "RGB") for name, _ in nearest],
+                result_titles=[data.categories[each] for _, each in nearest],
+            )
+        )
+    caption = f"{options.save_path}: MAP {found.metrics['MAP']:.2f} over {found.queries} test sketches"
+    return contact_sheet(rows, caption)

@@ -1,0 +1,127 @@
+"""One training run: network, loss, optimizer, schedule, and one step of it (SPEC section 3)."""
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from datasets import dataset_facts, transforms
+from datasets.annotations import Annotation
+from datasets.loaders import PHOTO, SKETCH, ImageSet, training_batches
+from losses import loss_class
+from models import build_network
+from phases import settings
+from utils.seeding import random_state, restore_random_state
+
+WEIGHT_DECAY = 1e-4  # on the network alone
+
+
+def lr_factor(step: int, num_steps: int) -> float:
+    """What the learning rate is multiplied with: 1 for the first half, then falling linearly to 0."""
+    return min(1.0, 2 * (1 - step / num_steps))
+
+
+class Trainer:
+    """Network, loss, optimizer and schedule of one run: what a checkpoint holds."""
+
+    def __init__(self, options: argparse.Namespace, data: Annotation) -> None:
+        torch.manual_seed(options.seed)
+        self.options, self.data = options, data
+        self.device = settings.pick_device(options.device)
+        self.network = build_network(options.network, attention=options.attention, f_dim=options.f_dim)
+        self.criterion = loss_class(options.loss_type)(
+            len(data.categories),
+            options.f_dim,
+            margin=options.margin,
+            scale=options.scale,
+            annealing_step=options.annealing_step,
+        )
+        self.network.to(self.device).train()
+        self.criterion.to(self.device)
+        groups: list[dict[str, Any]] = [
+            {"params": self.network.parameters(), "weight_decay": WEIGHT_DECAY},
+            {"params": self.criterion.parameters()},
+        ]
+        self.optimizer = torch.optim.Adam(groups, lr=options.lr)
+        self.schedule = LambdaLR(self.optimizer, partial(lr_factor, num_steps=options.num_steps))
+        self.step = 0
+
+    def training_step(self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]) -> Tensor:
+        """One step on a batch of each domain; returns its loss, a scalar still on the device."""
+        images = torch.cat([sketches[0], photos[0]]).to(self.device, non_blocking=True)  # (2B, 3, S, S)
+        labels = torch.cat([sketches[1], photos[1]]).to(self.device, non_blocking=True)  # (2B,)
+        domain = torch.ones(len(labels), device=self.device)
+        domain[: len(sketches[1])] = SKETCH
+        loss = self.criterion(self.network(images, domain), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.criterion.step += 1
+        self.step += 1
+        return loss.detach()
+
+    def batches(self) -> Iterator[tuple]:
+        """Pairs of a sketch batch and a photo batch, from this run's step on."""
+        size = self.options.image_size
+        channels = dataset_facts(self.options.dataset).photo_channels
+        sketches = ImageSet(
+            self.data.root, self.data.train_sketches, SKETCH, transforms.sketch_train(size), self.options.seed
+        )
+        photos = ImageSet(
+            self.data.root,
+            self.data.train_photos,
+            PHOTO,
+            transforms.photo_train(size, channels),
+            self.options.seed,
+        )
+        load = partial(
+            training_batches,
+            batch_size=self.options.batch_size,
+            workers=self.options.num_workers,
+            start=self.step,
+        )
+        return zip(load(sketches), load(photos), strict=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a continued run needs to equal one that never stopped."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "loss": self.criterion.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": random_state(),
+            "options": settings.stored_options(self.options),
+            "lists": self.data.digest(),
+            "categories": self.data.categories,
+            "versions": settings.versions(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.criterion.load_state_dict(state["loss"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        restore_random_state(state["random"])
+
+    def __str__(self) -> str:
+        data, options = self.data, self.options
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        loss = options.loss_type
+        if options.margin is not None:
+            loss += f" (margin {options.margin:g}, annealed over {options.annealing_step} steps"
+            loss += f", scale {options.scale:g})" if options.scale is not None else ")"
+        return (
+            f"{options.dataset}: {len(data.categories)} categories, {len(data.train_sketches)} training and "
+            f"{len(data.test_sketches)} test sketches, {len(data.train_photos)} photos | "
+            f"{options.network} ({options.attention}, {options.f_dim} features, "
+            f"{parameters / 1e6:.2f} M parameters) | {loss} | "
+            f"{options.batch_size} + {options.batch_size} images of {options.image_size} px a step | "
+            f"{self.device}, float32"
+        )

@@ -1,0 +1,107 @@
+"""Pictures: a contact sheet of retrieved images, and curves of a training run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from utils.files import replacing
+from utils.tracking import read_scalars
+
+# Okabe and Ito's palette: told apart by all common kinds of colour vision; misses are dashed as well
+HIT, MISS, INK, FAINT = "#0072B2", "#D55E00", "#202020", "#707070"
+CELL, GAP, FRAME, TEXT, MARGIN = 96, 8, 4, 14, 16
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One query and what was found for it, nearest first; titles name categories."""
+
+    query: Image.Image
+    title: str
+    results: list[Image.Image]
+    result_titles: list[str]
+
+
+def contact_sheet(rows: list[SheetRow], caption: str) -> Image.Image:
+    """Queries on the left, their results on the right: hits framed solid blue, misses dashed orange."""
+    columns = max(len(row.results) for row in rows)
+    pitch = CELL + 2 * FRAME + GAP
+    width = 2 * MARGIN + (columns + 1) * pitch + GAP
+    top = MARGIN + 2 * TEXT + 3 * GAP
+    height = top + len(rows) * (pitch + TEXT) + MARGIN
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    font, small = ImageFont.load_default(TEXT), ImageFont.load_default(TEXT - 3)
+    draw.text((MARGIN, MARGIN), caption, fill=INK, font=font)
+    draw.text((MARGIN, MARGIN + TEXT + GAP), "query", fill=FAINT, font=small)
+    left = MARGIN + pitch + GAP
+    legend = "nearest photos, from left to right: hit"
+    draw.text((left, MARGIN + TEXT + GAP), legend, fill=HIT, font=small)
+    draw.text(
+        (left + draw.textlength(legend + "   ", small), MARGIN + TEXT + GAP), "miss", fill=MISS, font=small
+    )
+    for index, row in enumerate(rows):
+        y = top + index * (pitch + TEXT)
+        paste(sheet, row.query, (MARGIN + FRAME, y + FRAME))
+        label(draw, row.title, (MARGIN + FRAME, y + CELL + 2 * FRAME), small, INK)
+        for position, (image, title) in enumerate(zip(row.results, row.result_titles, strict=True)):
+            x = left + position * pitch
+            hit = title == row.title
+            frame(draw, (x, y), HIT if hit else MISS, dashed=not hit)
+            paste(sheet, image, (x + FRAME, y + FRAME))
+            label(draw, title, (x + FRAME, y + CELL + 2 * FRAME), small, FAINT if hit else MISS)
+    return sheet
+
+
+def paste(sheet: Image.Image, image: Image.Image, corner: tuple[int, int]) -> None:
+    sheet.paste(ImageOps.pad(image.convert("RGB"), (CELL, CELL), color="white"), corner)
+
+
+def frame(draw: ImageDraw.ImageDraw, corner: tuple[int, int], colour: str, *, dashed: bool) -> None:
+    x, y = corner
+    side = CELL + 2 * FRAME
+    draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=FRAME)
+    if dashed:
+        for offset in range(0, side, 16):
+            draw.rectangle((x + offset, y, x + offset + 5, y + side), fill="white")
+            draw.rectangle((x, y + offset, x + side, y + offset + 5), fill="white")
+
+
+def label(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    corner: tuple[int, int],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    colour: str,
+) -> None:
+    """`text`, shortened until it fits under one cell."""
+    shown = text
+    while draw.textlength(shown, font) > CELL and len(shown) > 1:
+        text = text[:-1]
+        shown = text + "…"
+    draw.text(corner, shown, fill=colour, font=font)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write `image` to `path`, atomically."""
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def save_curves(scalars: Path, path: Path) -> None:
+    """Draw loss and learning rate over the steps from a scalars.csv, as a PNG."""
+    from matplotlib.figure import Figure  # slow to import: only at the end of a training
+
+    rows = read_scalars(scalars)
+    steps = [row["step"] for row in rows]
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    for axis, name, colour in zip(figure.subplots(1, 2), ("loss", "lr"), (HIT, MISS), strict=True):
+        axis.plot(steps, [row[name] for row in rows], color=colour)
+        axis.set(
+            xlabel="step", ylabel={"loss": "loss (mean since the last row)", "lr": "learning rate"}[name]
+        )
+        axis.grid(alpha=0.3)
+        axis.ticklabel_format(axis="y", scilimits=(-3, 4))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,55 @@
+"""Scalars of a training run, as a CSV file and for TensorBoard."""
+
+import csv
+from pathlib import Path
+from types import TracebackType
+
+from utils.files import write_text
+
+
+class Scalars:
+    """Writes rows of named numbers by step to `folder`/scalars.csv and to TensorBoard's event files.
+
+    A run that continues after `start_step` drops the rows behind that step first, so that the file reads as
+    if the run had never stopped.
+    """
+
+    def __init__(self, folder: Path, names: list[str], start_step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # seconds to import: only training pays
+
+        self.names = names
+        self.path = folder / "scalars.csv"
+        kept = [row for row in read_scalars(self.path) if row["step"] <= start_step] if start_step else []
+        lines = [",".join(["step", *names])]
+        lines += [",".join([str(int(row["step"])), *(repr(row[name]) for name in names)]) for row in kept]
+        write_text(self.path, "\n".join(lines) + "\n")
+        self.file = self.path.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Add one row; `values` has the names given at the start."""
+        self.file.write(",".join([str(step), *(repr(values[name]) for name in self.names)]) + "\n")
+        self.file.flush()
+        for name in self.names:
+            self.board.add_scalar(name, values[name], step)
+
+    def __enter__(self) -> "Scalars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+        self.board.close()
+
+
+def read_scalars(path: Path) -> list[dict[str, float]]:
+    """The rows of a scalars.csv; empty if the file is not there. A torn last row is left out."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+            if None not in row.values()
+        ]
