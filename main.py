@@ -23,8 +23,8 @@ PROJECT = Path(__file__).resolve().parent
 def main(argv: list[str] | None = None) -> int:
     """Run one phase and return the exit status: 0, 2 for a mistake of the user, 130 or 143 when stopped."""
     options = parse(argv)
-    # Waiting threads shall sleep, not spin: with loading processes on the same cores, spinning was measured to
-    # slow a training step down by up to eight times. Read when torch loads OpenMP, so before any phase.
+    # Waiting threads shall sleep, not spin: beside loading processes on the same cores, spinning was seen to
+    # slow a training step down eight times. It is read when torch loads OpenMP, so set before any phase.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

@@ -4,8 +4,8 @@ import argparse
 import logging
 import random
 
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from datasets.annotations import Annotation, load_annotation
 from datasets.images import read_image
@@ -14,7 +14,7 @@ from models import build_network
 from phases import results, settings
 from phases.features import Features, test_features
 from retrieval.distances import distance_rows, hamming_rows
-from retrieval.hashing import codes, fit_code_map
+from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from utils import checkpoints
 from utils.figures import SheetRow, contact_sheet, save_png
@@ -53,9 +53,8 @@ def run(options: argparse.Namespace) -> None:
     memory = options.eval_memory * 2**20
     rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)
     found = evaluate(rows, sketches.labels, photos.labels, top=SHEET_RESULTS)
-    hashed = {
-        bits: evaluate_codes(criterion.centers, sketches, photos, options, bits) for bits in options.hash_bits
-    }
+    centers = criterion.centers.detach().numpy()
+    hashed = {bits: evaluate_codes(centers, sketches, photos, options, bits) for bits in options.hash_bits}
     results.write(folder / "log", options, state, data, found, hashed)
     sheet = draw_sheet(data, found, options)
     save_png(sheet, folder / "log" / "contact_sheet.png")
@@ -65,12 +64,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def evaluate_codes(
-    centers: Tensor, sketches: Features, photos: Features, options: argparse.Namespace, bits: int
+    centers: np.ndarray, sketches: Features, photos: Features, options: argparse.Namespace, bits: int
 ) -> tuple[Evaluation, float]:
     """Hash codes of `bits` bits: their evaluation, and the loss their map was fitted to."""
     angular = options.test_distance == "angular"
     code_map, loss = fit_code_map(centers, bits, angular=angular, seed=options.seed)
-    pair = [codes(side.values, code_map, angular=angular) for side in (sketches, photos)]
+    pair = [binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos)]
     rows = hamming_rows(*pair, memory=options.eval_memory * 2**20)
     return evaluate(rows, sketches.labels, photos.labels), loss
 

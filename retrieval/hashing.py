@@ -1,62 +1,132 @@
-"""Binary codes: a linear map fitted on the class centres alone (paper, section 3.4; SPEC section 4)."""
+"""Binary codes: a linear map fitted on the class centres alone (paper, section 3.4; SPEC section 4).
+
+The map x -> sign(W x / sigma(W) + b) is fitted so that the codes B in {-1, 1} of different classes disagree:
+the loss is the mean off-diagonal entry of B B^T. sigma(W), the largest singular value, is followed by one
+power iteration a step, as `torch.nn.utils.parametrizations.spectral_norm` does, and the sign passes gradients
+as if it were the identity. The problem is a few small matrices over 10,000 steps, so that autograd and
+module calls would be most of the time: the gradient is written out here, and a test holds it against
+PyTorch's own.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 FIT_STEPS = 10_000
 FIT_LR = 1e-3
 LR_STEP = 100  # the learning rate falls linearly to 0, once every so many steps
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's defaults
+WARM_UP = 15  # power iterations before the first step, spectral_norm's default
 
 
-def fit_code_map(centers: Tensor, bits: int, *, angular: bool, seed: int) -> tuple[nn.Module, float]:
-    """Fit (num_classes, f_dim) centres -> `bits` bits, and return the map and its final loss.
+@dataclass
+class CodeMap:
+    """A linear map with bias to L bits under spectral normalisation.
 
-    A linear map with bias, under spectral normalisation. The loss is the mean off-diagonal entry of B B^T
-    over the classes' codes B in {-1, 1}: the codes of two classes shall differ. With `angular` the centres
-    are normalised first. Runs on the CPU: the matrices are small. Raises ValueError for one class.
+    weight (L, D) and bias (L,): before normalisation. u (L,) and v (D,): the singular vectors followed.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+    @property
+    def sigma(self) -> float:
+        """The spectral norm of `weight`, as far as u and v have converged."""
+        return float(self.u @ (self.weight @ self.v))
+
+    def power_iteration(self) -> None:
+        self.u = unit(self.weight @ self.v)
+        self.v = unit(self.u @ self.weight)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """(N, D) -> (N, L), to be thresholded at 0."""
+        return x @ self.weight.T / self.sigma + self.bias
+
+
+def initial_map(dim: int, bits: int, *, seed: int) -> CodeMap:
+    """A map as `torch.nn.Linear` starts: uniform within 1 / sqrt(dim)."""
+    rng = np.random.default_rng(seed)
+    bound = dim**-0.5
+    weight = rng.uniform(-bound, bound, (bits, dim)).astype(np.float32)
+    bias = rng.uniform(-bound, bound, bits).astype(np.float32)
+    u, v = (unit(rng.standard_normal(size).astype(np.float32)) for size in (bits, dim))
+    code_map = CodeMap(weight, bias, u, v)
+    for _ in range(WARM_UP):
+        code_map.power_iteration()
+    return code_map
+
+
+def fit_code_map(
+    centers: np.ndarray, bits: int, *, angular: bool, seed: int, steps: int = FIT_STEPS
+) -> tuple[CodeMap, float]:
+    """Fit class centres (C, D) -> `bits` bits with Adam, and return the map and its final loss.
+
+    With `angular` the centres are normalised first. Raises ValueError for a single class.
     """
     if len(centers) < 2:
         raise ValueError("codes need at least two classes to tell apart")
-    centers = centers.detach().float().cpu()
-    if angular:
-        centers = F.normalize(centers)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.default_generator.manual_seed(seed)
-        code_map = spectral_norm(nn.Linear(centers.shape[1], bits))
-    optimizer = torch.optim.Adam(code_map.parameters(), lr=FIT_LR)
-    loss = torch.zeros(())
-    for step in range(FIT_STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = FIT_LR * (1 - step // LR_STEP * LR_STEP / FIT_STEPS)
-        loss = mean_agreement(straight_through_sign(code_map(centers)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    code_map.eval()
-    with torch.no_grad():
-        return code_map, float(mean_agreement(straight_through_sign(code_map(centers))))
+    x = normalised(centers) if angular else centers
+    code_map = initial_map(x.shape[1], bits, seed=seed)
+    code_map = fit(code_map, x.astype(np.float32), steps)
+    return code_map, mean_agreement(signs(code_map(x)))
 
 
-def straight_through_sign(x: Tensor) -> Tensor:
-    """1 where x > 0, else -1; the gradient passes as if it were x."""
-    sign = (x > 0).to(x.dtype) * 2 - 1
-    return x + (sign - x).detach()
+def fit(code_map: CodeMap, x: np.ndarray, steps: int) -> CodeMap:
+    """Minimise the mean agreement of the codes of `x` (C, D), in place, and return the map.
+
+    With s the sum of the codes over classes, the loss is (|s|^2 - C L) / (C (C - 1)), and its gradient with
+    respect to the code of one class 2 (s - B) / (C (C - 1)).
+    """
+    count = len(x)
+    moments = [(np.zeros_like(each), np.zeros_like(each)) for each in (code_map.weight, code_map.bias)]
+    for step in range(steps):
+        code_map.power_iteration()
+        sigma, u, v = code_map.sigma, code_map.u, code_map.v
+        codes = signs(x @ code_map.weight.T / sigma + code_map.bias)  # (C, L)
+        slope = (codes.sum(0) - codes) * (2 / (count * (count - 1)))  # (C, L)
+        normalised_slope = slope.T @ x  # with respect to W / sigma, (L, D)
+        along = float(np.vdot(normalised_slope, code_map.weight)) / sigma
+        weight_slope = (normalised_slope - along * np.outer(u, v)) / sigma  # sigma moves with W too
+        lr = FIT_LR * (1 - step // LR_STEP * LR_STEP / FIT_STEPS)
+        adam_step(code_map.weight, weight_slope, moments[0], lr, step + 1)
+        adam_step(code_map.bias, slope.sum(0), moments[1], lr, step + 1)
+    return code_map
 
 
-def mean_agreement(codes: Tensor) -> Tensor:
-    """Mean off-diagonal entry of B B^T for codes B (C, bits) in {-1, 1}: from about -bits/(C-1) to bits."""
-    count = len(codes)
-    total = codes.sum(0).square().sum()  # the sum over all of B B^T
-    return (total - codes.square().sum()) / (count * (count - 1))
+def adam_step(
+    value: np.ndarray, slope: np.ndarray, moments: tuple[np.ndarray, np.ndarray], lr: float, step: int
+) -> None:
+    """One step of Adam (Kingma and Ba, 2015, algorithm 1) on `value` and its two `moments`, in place."""
+    mean, square = moments
+    mean += (1 - BETAS[0]) * (slope - mean)
+    square += (1 - BETAS[1]) * (slope * slope - square)
+    root = np.sqrt(square / (1 - BETAS[1] ** step)) + EPSILON
+    value -= lr / (1 - BETAS[0] ** step) * mean / root
 
 
-@torch.no_grad()
-def codes(features: np.ndarray, code_map: nn.Module, *, angular: bool) -> np.ndarray:
-    """Features (N, f_dim, 2) -> bits (N, L) uint8: mirrors averaged, mapped, thresholded at 0."""
-    x = torch.from_numpy(features).float().mean(-1)
-    if angular:
-        x = F.normalize(x)
-    return (code_map(x) > 0).to(torch.uint8).numpy()
+def signs(z: np.ndarray) -> np.ndarray:
+    """1 where z > 0, else -1, in the type of z."""
+    return np.where(z > 0, z.dtype.type(1), z.dtype.type(-1))
+
+
+def mean_agreement(codes: np.ndarray) -> float:
+    """Mean off-diagonal entry of B B^T for codes B (C, L) in {-1, 1}; about -L / (C - 1) at best."""
+    count, length = codes.shape
+    return float((np.square(codes.sum(0)).sum() - count * length) / (count * (count - 1)))
+
+
+def binary_codes(features: np.ndarray, code_map: CodeMap, *, angular: bool) -> np.ndarray:
+    """Features (N, D, 2) -> bits (N, L) uint8: mirrors averaged, mapped, thresholded at 0."""
+    x = features.mean(-1)
+    return (code_map(normalised(x) if angular else x) > 0).astype(np.uint8)
+
+
+def normalised(x: np.ndarray) -> np.ndarray:
+    """Rows of unit length; a row of zeros stays."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

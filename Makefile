@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Both install what they need into .venv first, once.
+#   make setup PYTHON=python3.12          with another interpreter (3.10 to 3.13)
+#   make setup PIP_ARGS='--index-url …'   with other options for pip, for instance an index of CPU builds
+
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+DEMO := --dataset=demo --save_path=demo
+# a small network, small images and few steps: what a CPU with two cores trains in minutes
+DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=64 --batch_size=32 --num_workers=1 \
+	--backbone_weights=none --margin=2 --lr=1e-3 --num_steps=250 --annealing_step=250 --log_step=10
+
+.PHONY: setup demo test lint clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt requirements-dev.txt constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else \
+		"Python 3.10 to 3.13 is needed, not %d.%d; name one: make setup PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements-dev.txt
+	touch $@
+
+demo: setup
+	test -f anno/demo_sketch.json || $(BIN)/python main.py --phase=prepare --dataset=demo
+	$(BIN)/python main.py --phase=train $(DEMO) $(DEMO_TRAINING)
+	@echo "Look at logs/demo/log/contact_sheet.png; the figures are in logs/demo/log/result.json."
+
+test: setup lint
+	$(BIN)/python -m pytest -n auto
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv logs/demo datasets/data/demo anno/demo_sketch.json anno/demo_photo.json

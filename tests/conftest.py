@@ -1,0 +1,110 @@
+"""Fixtures: reference figures, tiny data sets made on the fly, and the command line as a user calls it."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as main.py does: several test processes share the cores
+
+import torch
+from PIL import Image, ImageDraw
+
+import main
+
+GOLDEN = Path(__file__).parent / "golden"
+CATEGORIES = ("bear (animal)", "cat", "hot-dog")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """Reads one file of figures that the published program computed."""
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def fill() -> Callable[[torch.nn.Module], torch.nn.Module]:
+    """Fills a network with the values that the reference figures were computed with."""
+    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
+    assert spec and spec.loader
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.fill
+
+
+def draw_tree(root: Path, *, sketches: int = 4, photos: int = 3, size: int = 40) -> Path:
+    """A data set of three categories with the shape of the published ones."""
+    rng = np.random.default_rng(0)
+    for label, category in enumerate(CATEGORIES):
+        for domain, count in (("sketches", sketches), ("photos", photos)):
+            folder = root / domain / category
+            folder.mkdir(parents=True)
+            for index in range(count):
+                if domain == "sketches":
+                    image = Image.new("L", (size, size), 255)
+                else:
+                    image = Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
+                corner = int(rng.integers(2, 8))
+                box = (corner, corner, size - corner, size - corner)
+                draw = ImageDraw.Draw(image)
+                shape = (draw.rectangle, draw.ellipse, draw.line)[label]
+                shape(box, fill=0, width=2) if label == 2 else shape(box, outline=0, width=2)
+                image.save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with the data set `tiny` in datasets/data/tiny; returns that folder."""
+    monkeypatch.chdir(tmp_path)
+    return draw_tree(tmp_path / "datasets/data/tiny")
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Calls main.py with the data set `tiny` and lists in anno/: returns status, output and errors."""
+
+    def call(phase: str, *arguments: str) -> tuple[int, str, str]:
+        options = [f"--phase={phase}", "--anno_path=anno", "--num_workers=0", "--device=cpu"]
+        if not any(argument.startswith("--dataset") for argument in arguments):
+            options.append("--dataset=tiny")
+        try:
+            status = main.main([*options, *arguments])
+        except SystemExit as stop:  # argparse
+            status = int(str(stop.code))
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return call
+
+
+@pytest.fixture
+def prepared(tree: Path, command: Callable[..., tuple[int, str, str]]) -> Path:
+    """`tree`, with its lists made: 2 training and 2 test sketches and 3 photos per category."""
+    status, _, errors = command("prepare", "--test_per_category=2")
+    assert status == 0, errors
+    return tree
+
+
+SMALL_RUN = (
+    "--network=resnet18",
+    "--image_size=64",
+    "--f_dim=8",
+    "--batch_size=2",
+    "--num_steps=4",
+    "--annealing_step=2",
+    "--backbone_weights=none",
+    "--hash_bits=4",
+    "--save_path=run",
+)

@@ -1,0 +1,92 @@
+"""All networks: the published figures, every attention, image size and feature count."""
+
+import numpy as np
+import pytest
+import torch
+
+from models import ATTENTION, NETWORKS, build_network
+from models.dase import DASEModule, NoAttention, SEModule
+
+
+def kinds(network: torch.nn.Module) -> dict[type, int]:
+    modules = [type(m) for m in network.modules() if isinstance(m, SEModule | NoAttention)]
+    return {kind: modules.count(kind) for kind in set(modules)}
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnext101"])
+def test_equals_the_published_program(golden, fill, name: str) -> None:
+    figures = golden("networks")
+    network = fill(build_network(name, attention="dase", f_dim=512)).eval()
+    keys = [f"{key} {tuple(value.shape)}" for key, value in network.state_dict().items()]
+    assert keys == figures[f"{name}_512_keys"].tolist()
+    images = torch.tensor(figures["images"]).float() / 255
+    with torch.inference_mode():
+        found = network(images, torch.tensor(figures["domain"])).numpy()
+    expected = figures[f"{name}_512"]
+    assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
+
+
+def test_resnext101_has_the_published_size() -> None:
+    network = build_network("resnext101", attention="dase", f_dim=512)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 47_981_872
+    assert kinds(network) == {DASEModule: 30, SEModule: 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "expected"),
+    [
+        ("resnext101", "se", {SEModule: 33}),
+        ("resnext101", "none", {NoAttention: 33}),
+        ("alexnet", "dase", {DASEModule: 4}),
+        ("alexnet", "se", {SEModule: 4}),
+        ("alexnet", "none", {NoAttention: 4}),
+        ("resnet18", "dase", {DASEModule: 8}),
+        ("resnet18", "se", {SEModule: 8}),
+        ("resnet18", "none", {NoAttention: 8}),
+    ],
+)
+def test_attention_replaces_every_module(name: str, attention: str, expected: dict[type, int]) -> None:
+    assert kinds(build_network(name, attention=attention, f_dim=8)) == expected
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_any_size_and_only_dase_sees_the_domain(name: str, attention: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, attention=attention, f_dim=10).eval()
+    for size in (64, 71, 128):
+        images = torch.rand(2, 3, size, size)
+        with torch.inference_mode():
+            sketch, photo = (network(images, torch.full((2,), bit)) for bit in (0.0, 1.0))
+        assert sketch.shape == (2, 10) and torch.isfinite(sketch).all()
+        assert torch.equal(sketch, photo) == (attention != "dase")
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_the_domain_bit_is_of_each_image(name: str) -> None:
+    network = build_network(name, attention="dase", f_dim=10).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        mixed = network(images, torch.tensor([0.0, 1.0]))
+        alone = torch.cat([network(images[:1], torch.zeros(1)), network(images[1:], torch.ones(1))])
+    assert torch.allclose(mixed, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    network = build_network(name, attention="dase", f_dim=10).train()
+    network(torch.rand(4, 3, 64, 64), torch.tensor([0.0, 1.0, 0.0, 1.0])).square().mean().backward()
+    without = [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_cuda_equals_cpu(name: str) -> None:
+    network = build_network(name, attention="dase", f_dim=10).eval()
+    images, domain = torch.rand(2, 3, 64, 64), torch.tensor([0.0, 1.0])
+    with torch.inference_mode():
+        cpu = network(images, domain)
+        cuda = network.cuda()(images.cuda(), domain.cuda()).cpu()
+    assert torch.allclose(cpu, cuda, rtol=1e-2, atol=1e-3)

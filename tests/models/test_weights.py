@@ -1,0 +1,106 @@
+"""Loading is strict and counted; a failed download says what was tried."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from models import build_network, network_module
+from models.weights import initialise, load_backbone
+from utils.errors import UserError
+
+
+def imagenet_like(name: str) -> dict[str, torch.Tensor]:
+    """A state dict with the names and shapes of the ImageNet release of `name`."""
+    if name == "resnet18":
+        from torchvision.models import resnet18
+
+        return resnet18(weights=None).state_dict()
+    from pretrainedmodels import se_resnext101_32x4d
+
+    return se_resnext101_32x4d(pretrained=None).state_dict()
+
+
+def test_resnext101_leaves_what_the_published_program_skipped() -> None:
+    source = imagenet_like("resnext101")
+    network = build_network("resnext101", attention="dase", f_dim=16)
+    before = network.layer1[0].se_module.fc2.weight.clone()
+    report = load_backbone(network, source, head="last_linear.")
+    assert len(report.loaded) == 758 - 30 - 2
+    assert report.padded == []
+    assert len(report.left_random) == 30 + 2  # fc2 of the 30 DASE blocks, and the head
+    assert torch.equal(network.layer1[0].se_module.fc2.weight, before)
+    assert torch.equal(network.layer4[0].se_module.fc2.weight, source["layer4.0.se_module.fc2.weight"])
+    assert torch.equal(network.layer0.conv1.weight, source["layer0.conv1.weight"])
+    assert "726 entries loaded" in str(report) and "32 left at random" in str(report)
+
+
+def test_padding_keeps_the_source_for_sketches_and_photos() -> None:
+    source = imagenet_like("resnext101")
+    network = build_network("resnext101", attention="dase", f_dim=16)
+    report = load_backbone(network, source, head="last_linear.", pad_se=True)
+    assert len(report.padded) == 30
+    weight = network.layer2[1].se_module.fc2.weight
+    assert torch.equal(weight[:, :-1], source["layer2.1.se_module.fc2.weight"])
+    assert (weight[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize(("attention", "ignored"), [("dase", 0), ("se", 0), ("none", 33 * 4)])
+def test_what_the_network_has_no_place_for_is_counted(attention: str, ignored: int) -> None:
+    network = build_network("resnext101", attention=attention, f_dim=16)
+    report = load_backbone(network, imagenet_like("resnext101"), head="last_linear.")
+    assert len(report.ignored) == ignored
+
+
+def test_resnet18_takes_torchvisions_names() -> None:
+    network = build_network("resnet18", attention="dase", f_dim=16)
+    report = load_backbone(network, imagenet_like("resnet18"), head="fc.")
+    assert len(report.left_random) == 8 * 4 + 2
+    assert report.ignored == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "shape", "superfluous"])
+def test_anything_else_that_does_not_fit_is_an_error(damage: str) -> None:
+    source = imagenet_like("resnet18")
+    name = "layer1.0.conv1.weight"
+    if damage == "missing":
+        del source[name]
+    elif damage == "shape":
+        source[name] = torch.zeros(1, 2, 3, 3)
+    else:
+        name = "layer9.conv.weight"
+        source[name] = torch.zeros(1)
+    network = build_network("resnet18", attention="dase", f_dim=16)
+    with pytest.raises(UserError, match=name):
+        load_backbone(network, source, head="fc.")
+
+
+def test_a_file_may_be_a_state_dict_or_a_checkpoint(tmp_path: Path) -> None:
+    source = build_network("resnet18", attention="dase", f_dim=16)
+    network = build_network("resnet18", attention="dase", f_dim=16)
+    torch.save({f"module.{k}": v for k, v in source.state_dict().items()}, tmp_path / "plain.pth")
+    torch.save({"network": source.state_dict(), "step": 3}, tmp_path / "checkpoint.pt")
+    for file in ("plain.pth", "checkpoint.pt"):
+        report = initialise(network, "resnet18", str(tmp_path / file))
+        assert report.left_random == [] and torch.equal(network.fc.weight, source.fc.weight)
+    with pytest.raises(UserError, match="no such file"):
+        initialise(network, "resnet18", str(tmp_path / "absent.pth"))
+
+
+def test_a_failed_download_names_the_urls_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, **options: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    network = build_network("resnext101", attention="dase", f_dim=16)
+    with pytest.raises(UserError) as error:
+        initialise(network, "resnext101", "imagenet")
+    for url in network_module("resnext101").IMAGENET_URLS:
+        assert url in str(error.value)
+    assert "--backbone_weights=FILE" in str(error.value)
+
+
+def test_alexnet_has_no_imagenet_weights() -> None:
+    with pytest.raises(UserError, match="no ImageNet weights for alexnet"):
+        initialise(build_network("alexnet", attention="dase", f_dim=16), "alexnet", "imagenet")

@@ -1,0 +1,144 @@
+"""Average precision against the published figures, scikit-learn, and all orders of ties, one by one."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from retrieval.distances import distance_rows, hamming_rows
+from retrieval.metrics import average_precision, evaluate, precision_at, precision_sum, rank_positives
+
+
+def naive_sum(hits: np.ndarray, k: int) -> float:
+    """Sum of the precisions at the hits among the first k of a ranking given as hits and misses."""
+    return sum(hits[: i + 1].mean() for i in range(min(k, len(hits))) if hits[i])
+
+
+def over_all_orders(distances: np.ndarray, positive: np.ndarray, figure) -> float:
+    """The mean of `figure(hits)` over all orders of the gallery, each then sorted stably."""
+    values = []
+    for order in itertools.permutations(range(len(distances))):
+        order = np.array(order)
+        ranking = order[np.argsort(distances[order], kind="stable")]
+        values.append(figure(positive[ranking]))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("kind", ["euclidean", "angular"])
+def test_equals_the_published_program(golden, kind: str) -> None:
+    figures = golden("evaluation")
+    labels = figures["query_label"], figures["gallery_label"]
+    rows = distance_rows(figures["query"], figures["gallery"], kind, memory=1 << 20)
+    found = evaluate(rows, *labels)
+    error = np.abs(found.ap - figures[f"{kind}_ap"])
+    if kind == "euclidean":
+        # In float32, as the published program computes them, a positive and a negative of this query are
+        # at the same distance, and its sort happened to put them in the order that float64 shows wrong.
+        error[19] = tied_error(figures)
+    assert error.max() < 1e-6
+    assert found.metrics["MAP"] == pytest.approx(float(figures[f"{kind}_map"]), abs=1e-4)
+
+
+def tied_error(figures: dict[str, np.ndarray], query: int = 19) -> float:
+    """The distance of the published AP from the nearer of the two orders of its tied pair."""
+    distances = figures["euclidean_distance"][query].astype(float)
+    positive = figures["gallery_label"] == figures["query_label"][query]
+    tied = [d for d in np.unique(distances[positive]) if d in distances[~positive]]
+    assert len(tied) == 1
+    both = [
+        average_precision(distances + nudge * ((distances == tied[0]) & positive), positive)
+        for nudge in (-1e-7, 1e-7)
+    ]
+    return min(abs(ap - figures["euclidean_ap"][query]) for ap in both)
+
+
+def test_equals_scikit_learn_without_ties() -> None:
+    rng = np.random.default_rng(0)
+    for size in (2, 10, 1000):
+        for _ in range(20):
+            distances = rng.permutation(size).astype(float)
+            positive = rng.random(size) < 0.3
+            positive[rng.integers(size)] = True
+            expected = average_precision_score(positive, -distances)
+            assert average_precision(distances, positive) == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6),
+    st.integers(1, 7),
+)
+def test_ties_are_the_mean_over_all_orders(gallery: list[tuple[int, bool]], k: int) -> None:
+    distances = np.array([distance for distance, _ in gallery], dtype=float)
+    positive = np.array([hit for _, hit in gallery])
+    ranking = rank_positives(distances, positive)
+    expected = over_all_orders(distances, positive, lambda hits: naive_sum(hits, k))
+    assert precision_sum(ranking, k) == pytest.approx(expected, abs=1e-12)
+    expected = over_all_orders(distances, positive, lambda hits: hits[:k].sum() / k)
+    assert precision_at(ranking, k) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=60), st.randoms())
+def test_the_order_of_the_gallery_does_not_matter(gallery: list[tuple[int, bool]], random) -> None:
+    shuffled = list(gallery)
+    random.shuffle(shuffled)
+    both = [
+        average_precision(np.array([d for d, _ in g], dtype=float), np.array([p for _, p in g]))
+        for g in (gallery, shuffled)
+    ]
+    np.testing.assert_allclose(*both, rtol=1e-12)
+
+
+def test_hash_map_does_not_depend_on_the_gallerys_order(golden) -> None:
+    figures = golden("evaluation")
+    order = np.random.default_rng(0).permutation(len(figures["code_gallery"]))
+    found = [
+        evaluate(hamming_rows(figures["code_query"], gallery, memory=1 << 20), figures["query_label"], labels)
+        for gallery, labels in (
+            (figures["code_gallery"], figures["gallery_label"]),
+            (figures["code_gallery"][order], figures["gallery_label"][order]),
+        )
+    ]
+    assert found[0].metrics == pytest.approx(found[1].metrics, rel=1e-12)
+
+
+def test_equal_distances_give_the_share_of_positives_almost() -> None:
+    """All tied: the expected AP of a random order, by a direct sum."""
+    positive = np.array([True] * 3 + [False] * 7)
+    expected = sum((1 + (i - 1) * 2 / 9) / i for i in range(1, 11)) / 10
+    assert average_precision(np.zeros(10), positive) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_small_ranking_by_hand() -> None:
+    """hit, miss, hit: AP = (1/1 + 2/3) / 2."""
+    rows = [(0, np.array([[0.1, 0.2, 0.3]]))]
+    found = evaluate(rows, np.array([7]), np.array([7, 1, 7]), top=2)
+    assert found.metrics["MAP"] == pytest.approx(100 * 5 / 6)
+    assert found.metrics["mAP@200"] == pytest.approx(100 * 5 / 6)
+    assert found.metrics["P@10"] == pytest.approx(20)
+    assert found.nearest.tolist() == [[0, 1]]
+    assert found.per_category == {7: pytest.approx(100 * 5 / 6)}
+    assert (found.queries, found.without_positives, found.gallery) == (1, 0, 3)
+
+
+def test_queries_without_positives_are_left_out_and_counted() -> None:
+    rows = [(0, np.array([[0.1, 0.2], [0.1, 0.2]]))]
+    found = evaluate(rows, np.array([1, 9]), np.array([1, 2]))
+    assert found.metrics["MAP"] == 100
+    assert (found.queries, found.without_positives) == (1, 1)
+    assert np.isnan(found.ap[1])
+    with pytest.raises(ValueError, match="no query"):
+        evaluate(rows, np.array([8, 9]), np.array([1, 2]))
+
+
+def test_a_distance_that_is_not_a_number_is_an_error() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        evaluate([(0, np.array([[np.nan, 1.0]]))], np.array([1]), np.array([1, 1]))
+
+
+def test_nearest_are_sorted_and_stable() -> None:
+    distances = np.array([[3.0, 1.0, 2.0, 1.0, 1.0]])
+    found = evaluate([(0, distances)], np.array([0]), np.zeros(5, dtype=int), top=4)
+    assert found.nearest.tolist() == [[1, 3, 4, 2]]
