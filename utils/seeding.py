@@ -9,7 +9,8 @@ import torch
 
 def stream_seed(*keys: int) -> int:
     """A 64-bit seed that depends on all `keys` (non-negative integers) and on their order."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
+    # the number of keys goes in because SeedSequence takes (1,) and (1, 0) for the same
+    return int(np.random.SeedSequence([len(keys), *keys]).generate_state(1, np.uint64)[0])
 
 
 @contextmanager

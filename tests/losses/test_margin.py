@@ -72,7 +72,9 @@ def test_permuting_classes_or_batch_changes_nothing(name: str) -> None:
     classes = torch.randperm(5, generator=torch.Generator().manual_seed(3))
     renamed = loss_class(name)(5, 7)
     renamed.centers.data = criterion.centers.data[classes]
-    assert torch.allclose(renamed(features, classes.argsort()[labels], reduction="none"), reference, rtol=1e-5)
+    assert torch.allclose(
+        renamed(features, classes.argsort()[labels], reduction="none"), reference, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["mems", "cosface", "a-softmax"])
@@ -82,7 +84,7 @@ def test_the_margin_makes_the_target_harder_as_it_is_annealed(name: str) -> None
     losses = []
     for step in (0, 5, 10):
         criterion.step.fill_(step)
-        losses.append(float(criterion(features, labels)))
+        losses.append(criterion(features, labels).item())
     assert losses[0] < losses[1] < losses[2]
 
 

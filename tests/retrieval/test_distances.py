@@ -38,9 +38,7 @@ def test_equals_the_published_program(golden, kind: str, memory: int) -> None:
 @pytest.mark.parametrize("shift", [0, 1000])
 def test_the_ranking_is_that_of_a_brute_force_in_float64(kind: str, shift: float) -> None:
     rng = np.random.default_rng(0)
-    query, gallery = (
-        (rng.standard_normal((n, 16, 2)) + shift).astype(np.float32) for n in (12, 150)
-    )
+    query, gallery = ((rng.standard_normal((n, 16, 2)) + shift).astype(np.float32) for n in (12, 150))
     found = collect(distance_rows(query, gallery, kind, memory=30_000))
     expected = brute_force(query, gallery, kind)
     assert (np.argsort(found, axis=1) == np.argsort(expected, axis=1)).all()

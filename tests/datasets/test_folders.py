@@ -1,0 +1,74 @@
+"""Folder trees: order, pairing of spellings, and the seeded split."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets.folders import (
+    TUBERLIN_PHOTO_FOLDERS,
+    list_images,
+    pair_categories,
+    plain_spelling,
+    split,
+)
+from utils.errors import UserError
+
+
+def test_files_are_sorted_and_others_passed_over(tmp_path: Path) -> None:
+    for name in ("b/2.JPEG", "b/10.png", "b/1.jpg", "b/notes.txt", "b/.hidden.png", "a/x.webp", ".git/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(tmp_path) == {"a": ["x.webp"], "b": ["1.jpg", "10.png", "2.JPEG"]}
+    assert list(list_images(tmp_path)) == ["a", "b"]
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder"):
+        list_images(tmp_path / "absent")
+    with pytest.raises(UserError, match="no category folder"):
+        list_images(tmp_path)
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(UserError, match=r"no image in 1 categories .*: cat"):
+        list_images(tmp_path)
+
+
+def test_tuberlins_two_spellings() -> None:
+    """The categories of SPEC section 5 that differ, and the rule for all others."""
+    regular = {
+        "hot air balloon": "hotairballoon",
+        "bear (animal)": "bearanimal",
+        "ice-cream-cone": "icecreamcone",
+        "computer-mouse": "computermouse",
+        "cat": "cat",
+        "t-shirt": "tshirt",
+    }
+    expected = regular | TUBERLIN_PHOTO_FOLDERS
+    assert len(TUBERLIN_PHOTO_FOLDERS) == 9
+    pairs, lone_sketches, lone_photos = pair_categories(sorted(expected), sorted(expected.values()))
+    assert pairs == expected
+    assert lone_sketches == lone_photos == []
+
+
+def test_equal_names_win_and_lone_folders_are_named() -> None:
+    pairs, lone_sketches, lone_photos = pair_categories(
+        ["spider", "hot-dog", "owl"], ["spider", "hotdog", "elk"]
+    )
+    assert pairs == {"spider": "spider", "hot-dog": "hotdog"}
+    assert (lone_sketches, lone_photos) == (["owl"], ["elk"])
+    assert plain_spelling("Car_(Sedan)") == "carsedan"
+
+
+def test_the_split_depends_on_seed_and_category_alone() -> None:
+    names = [f"{i}.png" for i in range(80)]
+    train, test = split(names, 10, seed=0, category="cat")
+    assert len(test) == 10 and sorted(train + test) == sorted(names)
+    assert split(names[::-1], 10, seed=0, category="cat")[1] == test[::-1]
+    assert split(names, 10, seed=1, category="cat")[1] != test
+    assert split(names, 10, seed=0, category="dog")[1] != test
+    assert test[:3] == ["3.png", "26.png", "34.png"]  # the same draw on every platform and Python
+
+
+@pytest.mark.parametrize("count", [0, 3, 4])
+def test_too_few_sketches_for_a_split(count: int) -> None:
+    with pytest.raises(UserError, match="category cat has 3 sketches"):
+        split(["1", "2", "3"], count, seed=0, category="cat")

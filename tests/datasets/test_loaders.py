@@ -1,0 +1,92 @@
+"""Batches: endless, seeded, resumable, and the same with any number of workers."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets import transforms
+from datasets.loaders import PHOTO, SKETCH, ImageSet, ShuffledBatches, ordered_batches, training_batches
+from tests.conftest import draw_tree
+from utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def sketches(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    root = draw_tree(tmp_path_factory.mktemp("data") / "tiny")
+    entries = [(f"sketches/cat/{i}.png", i) for i in range(4)] + [("sketches/hot-dog/0.png", 4)]
+    return ImageSet(root, entries, SKETCH, transforms.sketch_train(16), seed=5)
+
+
+def take(images: ImageSet, count: int, **options: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(islice(training_batches(images, 2, **{"workers": 0, **options}), count))
+
+
+def same(left: list, right: list) -> bool:
+    return all(torch.equal(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_an_epoch_takes_every_image_at_most_once_and_drops_the_rest() -> None:
+    batches = list(islice(ShuffledBatches(5, 2, seed=0), 60))
+    orders = set()
+    for epoch in range(30):
+        pair = batches[2 * epoch : 2 * epoch + 2]
+        assert {e for batch in pair for _, e in batch} == {epoch}
+        taken = [index for batch in pair for index, _ in batch]
+        assert len(set(taken)) == 4
+        orders.add(tuple(taken))
+    assert len(orders) > 20
+    assert {index for batch in batches for index, _ in batch} == set(range(5))
+
+
+def test_starting_later_skips_what_came_before() -> None:
+    whole = list(islice(ShuffledBatches(5, 2, seed=0), 9))
+    for start in range(9):
+        assert list(islice(ShuffledBatches(5, 2, seed=0, start=start), 9 - start)) == whole[start:]
+    assert list(islice(ShuffledBatches(5, 2, seed=1), 9)) != whole
+
+
+def test_samples_repeat_by_seed_and_differ_between_epochs(sketches: ImageSet) -> None:
+    assert torch.equal(sketches[0, 3][0], sketches[0, 3][0])
+    assert not torch.equal(sketches[0, 3][0], sketches[0, 4][0])
+
+
+def test_the_global_generator_is_left_alone(sketches: ImageSet) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    sketches[0, 0]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_workers_and_a_later_start_change_nothing(sketches: ImageSet) -> None:
+    plain = take(sketches, 5)
+    assert same(take(sketches, 5, workers=2), plain)
+    assert same(take(sketches, 2, start=3), plain[3:])
+
+
+def test_ordered_batches_hold_all_in_order(sketches: ImageSet) -> None:
+    images = ImageSet(sketches.root, sketches.entries, PHOTO, transforms.photo_test(16))
+    batches = list(ordered_batches(images, 2, workers=0))
+    assert [len(labels) for _, labels in batches] == [2, 2, 1]
+    assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_too_few_images_for_a_batch() -> None:
+    with pytest.raises(UserError, match="--batch_size 6 is more than the 5"):
+        ShuffledBatches(5, 6, seed=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_named_and_raised_in_the_main_process(
+    sketches: ImageSet, tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
+    images = ImageSet(tmp_path, [("torn.png", 0)] * 2, SKETCH, transforms.sketch_test(16))
+    for batches in (
+        training_batches(images, 2, workers=workers),
+        ordered_batches(images, 2, workers=workers),
+    ):
+        with pytest.raises(UserError, match=r"torn\.png"):
+            next(batches)
