@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     # Waiting threads shall sleep, not spin: beside loading processes on the same cores, spinning was seen to
     # slow a training step down eight times. It is read when torch loads OpenMP, so set before any phase.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         return import_module(PHASES[options.phase]).run(options) or 0
     except UserError as error:

@@ -100,6 +100,8 @@ def loader(images: ImageSet, batches: Sampler | list, workers: int) -> DataLoade
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
+        # a loader draws once for its workers; from the global generator, that would shift a continued run
+        generator=torch.Generator(),
     )
 
 

@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
 def train(trainer: Trainer, options: argparse.Namespace) -> int:
     """Train from `trainer.step` to --num_steps, saving on the way; returns an exit status."""
     folder = settings.run_folder(options)
+    batches = trainer.batches()
     progress = tqdm(
         total=options.num_steps, initial=trainer.step, unit="step", desc="train", dynamic_ncols=True
     )
@@ -75,7 +76,7 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
     ):
         losses: list[Tensor] = []
         since = time.monotonic()
-        for sketches, photos in trainer.batches():
+        for sketches, photos in batches:
             losses.append(trainer.training_step(sketches, photos))
             progress.update()
             last = trainer.step == options.num_steps

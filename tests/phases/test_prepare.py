@@ -1,0 +1,103 @@
+"""--phase=prepare: lists from folders, and every fault named before anything is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from datasets.annotations import load_annotation
+
+
+def written(anno: Path = Path("anno")) -> dict[str, dict]:
+    return {domain: json.loads((anno / f"tiny_{domain}.json").read_text()) for domain in ("sketch", "photo")}
+
+
+def test_lists_have_the_published_form(tree: Path, command) -> None:
+    status, output, _ = command("prepare", "--test_per_category=1")
+    assert status == 0
+    lists = written()
+    assert [len(lists["sketch"][part]) for part in ("train", "test")] == [9, 3]
+    assert lists["photo"]["train"] == lists["photo"]["test"] and len(lists["photo"]["test"]) == 9
+    assert lists["photo"]["test"][0] == ["photos/bear (animal)/0.png", 0]
+    assert "sketches: 12" in output and "photos: 9" in output and "unreadable images: 0 of 21" in output
+    data = load_annotation(tree, Path("anno"), "tiny")
+    assert data.categories == ["bear (animal)", "cat", "hot-dog"]
+
+
+def test_the_split_is_seeded(tree: Path, command) -> None:
+    seen = []
+    for seed in (0, 0, 1, 2, 3):
+        assert command("prepare", "--test_per_category=1", "--force", f"--seed={seed}")[0] == 0
+        seen.append(json.dumps(written()))
+    assert seen[0] == seen[1]
+    assert len(set(seen)) > 1
+
+
+def test_existing_lists_are_kept_without_force(prepared: Path, command) -> None:
+    before = written()
+    status, _, errors = command("prepare", "--test_per_category=1")
+    assert status == 2 and "--force" in errors and "anno/tiny_sketch.json" in errors
+    assert written() == before
+    assert command("prepare", "--test_per_category=1", "--force")[0] == 0
+    assert written() != before
+
+
+def test_published_counts_stand_beside_the_found_ones(tree: Path, command) -> None:
+    tree.rename(tree.parent / "TUBerlin")
+    status, output, errors = command("prepare", "--dataset=TUBerlin")
+    assert "photos: 9 (published: 204489, difference -204480)" in output
+    assert status == 2 and "4 sketches, too few for 10 test sketches" in errors
+    assert not Path("anno").exists()
+
+
+@pytest.mark.parametrize(("domain", "other"), [("sketches", "photos"), ("photos", "sketches")])
+def test_a_category_without_a_partner(tree: Path, command, domain: str, other: str) -> None:
+    (tree / other / "cat").rename(tree / other / "zebra")
+    status, _, errors = command("prepare", "--test_per_category=1")
+    assert status == 2 and "without a partner" in errors and "['cat']" in errors and "['zebra']" in errors
+    assert not Path("anno").exists()
+
+
+def test_unreadable_images_are_named_and_can_be_left_out(tree: Path, command) -> None:
+    (tree / "photos/cat/1.png").write_bytes(b"torn")
+    (tree / "sketches/hot-dog/3.png").write_bytes(b"")
+    status, output, errors = command("prepare", "--test_per_category=1")
+    assert status == 2 and "2 images cannot be read" in errors and "--skip_unreadable" in errors
+    assert "unreadable: datasets/data/tiny/photos/cat/1.png" in output
+    assert not Path("anno").exists()
+    assert command("prepare", "--test_per_category=1", "--skip_unreadable")[0] == 0
+    names = [name for part in written().values() for entries in part.values() for name, _ in entries]
+    assert "photos/cat/1.png" not in names and "sketches/hot-dog/3.png" not in names
+    assert len(names) == 11 + 2 * 8
+
+
+def test_no_readable_photo_left(tree: Path, command) -> None:
+    for photo in (tree / "photos/cat").iterdir():
+        photo.write_bytes(b"torn")
+    status, _, errors = command("prepare", "--test_per_category=1", "--skip_unreadable")
+    assert status == 2 and "no readable photo in category cat" in errors
+    assert not Path("anno").exists()
+
+
+def test_missing_and_empty_folders(tree: Path, command) -> None:
+    status, _, errors = command("prepare", "--dataset=absent")
+    assert status == 2 and "no folder datasets/data/absent" in errors
+    (tree / "photos/empty").mkdir()
+    status, _, errors = command("prepare")
+    assert status == 2 and "no image in 1 categories" in errors and "empty" in errors
+    for name in ("../tiny", "", "a/b"):
+        status, _, errors = command("prepare", f"--dataset={name}")
+        assert status == 2 and "--dataset" in errors
+
+
+def test_the_demo_set_is_drawn(tree: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import shapes
+    from phases import prepare
+
+    def draw_small(root: Path) -> None:
+        shapes.draw_demo(root, sketches=3, photos=2, image_size=32)
+
+    monkeypatch.setattr(prepare, "draw_demo", draw_small)
+    assert command("prepare", "--dataset=demo", "--test_per_category=1")[0] == 0
+    data = load_annotation(tree.parent / "demo", Path("anno"), "demo")
+    assert len(data.categories) == 16 and len(data.gallery) == 32 and len(data.test_sketches) == 16

@@ -1,0 +1,124 @@
+"""--phase=test on a tiny set: from one command, with any step, and never with stale features."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from phases import results
+from retrieval import hashing
+from tests.conftest import SMALL_RUN
+from utils import checkpoints
+
+
+@pytest.fixture
+def trained(prepared: Path, command, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    status, _, errors = command("train", *SMALL_RUN, "--model_save_step=2")
+    assert status == 0, errors
+    return Path("logs/run")
+
+
+def records(run: Path) -> list[dict]:
+    return json.loads((run / "log/result.json").read_text())
+
+
+def test_one_command_takes_everything_from_the_checkpoint(trained: Path, command) -> None:
+    first = records(trained)[0]
+    status, output, _ = command("test", "--save_path=run", "--hash_bits=4")
+    assert status == 0 and "testing step 4" in output and "features taken from" in output
+    again = records(trained)
+    assert len(again) == 1
+    assert again[0]["metrics"] == first["metrics"] and again[0]["hash"] == first["hash"]
+    assert again[0]["options"]["network"] == "resnet18"
+    assert set(again[0]["definitions"]) > set(again[0]["metrics"])
+
+
+def test_any_step_and_distance(trained: Path, command) -> None:
+    for arguments in (["--pretrained_model=2"], ["--test_distance=angular"]):
+        assert command("test", "--save_path=run", "--hash_bits=4", *arguments)[0] == 0
+    found = [(each["step"], each["distance"]) for each in records(trained)]
+    assert found == [(2, "euclidean"), (4, "angular"), (4, "euclidean")]
+    status, _, errors = command("test", "--save_path=run", "--pretrained_model=3")
+    assert status == 2 and "no checkpoint for step 3" in errors and "available: 2, 4" in errors
+    status, _, errors = command("test", "--save_path=nothing")
+    assert status == 2 and "no checkpoint in logs/nothing/model" in errors
+
+
+def test_little_memory_changes_nothing(trained: Path, command, monkeypatch) -> None:
+    first = records(trained)[0]["metrics"]
+    assert command("test", "--save_path=run", "--hash_bits", "--eval_memory=1")[0] == 0
+    assert records(trained)[0]["metrics"] == first
+
+
+def test_features_of_other_weights_or_lists_are_computed_anew(trained: Path, command) -> None:
+    path = trained / "model/checkpoint-4.pt"
+    state = checkpoints.load(path)
+    state["network"]["fc.bias"] += 1
+    checkpoints.save(path, state)
+    before = np.load(trained / "vec/photo-4.npy")
+    status, output, _ = command("test", "--save_path=run", "--hash_bits")
+    assert status == 0 and "are of other weights: computed anew" in output
+    assert np.allclose(np.load(trained / "vec/photo-4.npy"), before + 1, atol=1e-4)
+    assert command("prepare", "--test_per_category=1", "--force")[0] == 0
+    status, output, _ = command("test", "--save_path=run", "--hash_bits")
+    assert status == 0 and "are of other lists: computed anew" in output
+    assert records(trained)[-1]["counts"]["queries"] == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "stored"),
+    [
+        ("--network=alexnet", "--network=resnet18"),
+        ("--f_dim=9", "--f_dim=8"),
+        ("--attention=se", "--attention=dase"),
+        ("--loss_type=cosface", "--loss_type=mems"),
+        ("--dataset=demo", "--dataset=tiny"),
+        ("--image_size=128", "--image_size=64"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(trained: Path, command, option: str, stored: str) -> None:
+    status, _, errors = command("test", "--save_path=run", option)
+    assert status == 2 and f"was made with {stored}" in errors and errors.count("\n") == 1
+
+
+def test_damaged_checkpoints_are_refused(trained: Path, command) -> None:
+    path = trained / "model/checkpoint-4.pt"
+    state = checkpoints.load(path)
+    del state["network"]["fc.bias"]
+    checkpoints.save(path, state)
+    status, _, errors = command("test", "--save_path=run")
+    assert status == 2 and "does not fit a ResNet18" in errors and "fc.bias" in errors
+    path.write_bytes(path.read_bytes()[:1000])
+    status, _, errors = command("test", "--save_path=run")
+    assert status == 2 and "checkpoint-4.pt" in errors and "damaged" in errors
+    torch.save({"weights": torch.zeros(1)}, path)
+    status, _, errors = command("test", "--save_path=run")
+    assert status == 2 and "no checkpoint of this program" in errors
+
+
+def test_the_contact_sheet_is_a_picture_of_the_queries(trained: Path) -> None:
+    with Image.open(trained / "log/contact_sheet.png") as sheet:
+        assert sheet.width > 900 and sheet.height > 3 * 100
+
+
+def test_a_learned_set_is_ranked_better_than_chance(prepared: Path, command, monkeypatch) -> None:
+    """Twenty steps tell rectangles, circles and lines apart; hits among 9 photos are 3 by chance."""
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    arguments = [a for a in SMALL_RUN if not a.startswith(("--num_steps", "--batch_size", "--annealing"))]
+    options = ["--num_steps=60", "--batch_size=6", "--annealing_step=60", "--margin=1.5", "--lr=3e-4"]
+    status, _, errors = command("train", *arguments, *options)
+    assert status == 0, errors
+    assert records(Path("logs/run"))[0]["metrics"]["MAP"] > 60
+
+
+def test_result_lines_have_the_published_form(trained: Path) -> None:
+    lines = (trained / "log/result.txt").read_text().splitlines()
+    metrics = records(trained)[0]
+    assert lines[0] == f"step: 4 | test MAP: {metrics['metrics']['MAP']:.3f}"
+    assert lines[-1] == f"step: 4 | code length: 4 | hash MAP: {metrics['hash']['4']['MAP']:.3f}"
+    assert "training photos" in metrics["definitions"]["gallery"]
+    assert "class centres alone" in results.HASH_DEFINITION

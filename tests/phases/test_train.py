@@ -1,0 +1,271 @@
+"""--phase=train on a tiny set: what it writes, how it continues, and what it refuses."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import main
+from phases import test as test_phase
+from phases import train as train_phase
+from phases.trainer import Trainer, lr_factor
+from retrieval import hashing
+from tests.conftest import SMALL_RUN
+from utils import checkpoints
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+
+
+def equal(left: object, right: object) -> bool:
+    """Whether two trees of dicts, lists, tensors and values are the same, bit for bit."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(equal, left, right))
+    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
+        return torch.equal(left, right)
+    return left == right
+
+
+def test_the_schedule_is_the_published_one(golden) -> None:
+    figures = golden("schedule")
+    found = [lr_factor(int(step), int(figures["num_steps"])) for step in figures["step"]]
+    np.testing.assert_allclose(found, figures["factor"], atol=1e-12)
+    assert lr_factor(200_000, 200_000) == 0
+
+
+def test_a_run_trains_tests_and_writes_everything(prepared: Path, command) -> None:
+    status, output, errors = command("train", *SMALL_RUN, "--model_save_step=3", "--log_step=2")
+    assert status == 0, errors
+    assert (
+        "tiny: 3 categories, 6 training and 6 test sketches, 9 photos | resnet18 (dase, 8 features, "
+        in output
+    )
+    assert "mems (margin 4, annealed over 2 steps) | 2 + 2 images of 64 px a step | cpu, float32" in output
+    log = Path("logs/run/log")
+    assert checkpoints.saved_steps(Path("logs/run/model")) == [3, 4]  # 4 is no multiple of 3: never lost
+    with (log / "scalars.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "3", "4"]
+    assert float(rows[-1]["lr"]) == pytest.approx(1e-4 * 0.5)  # of the fourth step, 2 * (1 - 3/4)
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+    lines = (log / "result.txt").read_text().splitlines()
+    assert lines[0].startswith("step: 4 | test MAP: ")
+    assert lines[-1].startswith("step: 4 | code length: 4 | hash MAP: ")
+    record = json.loads((log / "result.json").read_text())[0]
+    assert record["counts"] == {"queries": 6, "queries_without_positives": 0, "gallery": 9, "categories": 3}
+    assert record["options"]["num_steps"] == 4 and record["versions"]["torch"] == torch.__version__
+    for name in ("contact_sheet.png", "curves.png", "tensorboard"):
+        assert (log / name).exists()
+    loss = checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))["loss"]
+    assert int(loss["step"]) == 4 and loss["centers"].shape == (3, 8)
+
+
+def test_an_interrupted_run_continues_bit_for_bit(prepared: Path, command, monkeypatch) -> None:
+    assert command("train", *SMALL_RUN)[0] == 0
+    whole = checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))
+
+    real_step = Trainer.training_step
+
+    def interrupting(self: Trainer, *batches: object) -> torch.Tensor:
+        if self.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real_step(self, *batches)
+
+    arguments = [*SMALL_RUN[:-1], "--save_path=stopped"]
+    monkeypatch.setattr(Trainer, "training_step", interrupting)
+    status, output, _ = command("train", *arguments)
+    assert status == 143 and "stopped after step 2" in output
+    assert checkpoints.saved_steps(Path("logs/stopped/model")) == [2]
+    monkeypatch.setattr(Trainer, "training_step", real_step)
+    torch.manual_seed(12345)  # the state of a new process is another one
+    status, output, _ = command("train", *arguments, "--num_workers=2")
+    assert status == 0 and "continuing after step 2" in output
+    continued = checkpoints.load(Path("logs/stopped/model/checkpoint-4.pt"))
+    for part in ("network", "loss", "optimizer", "schedule", "random", "step", "lists"):
+        assert equal(whole[part], continued[part]), part
+    with Path("logs/stopped/log/scalars.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4"]
+
+
+def test_a_killed_process_continues_from_its_last_checkpoint(prepared: Path, command) -> None:
+    """SIGKILL as a machine would: nothing can be tidied up."""
+    assert command("train", *SMALL_RUN)[0] == 0
+    whole = checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))
+    arguments = [*SMALL_RUN[:-1], "--save_path=killed", "--model_save_step=1"]
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "import main\n"
+        "from phases.trainer import Trainer\n"
+        "step = Trainer.training_step\n"
+        "kill = lambda self, *b: os.kill(os.getpid(), 9) if self.step == 2 else step(self, *b)\n"
+        "Trainer.training_step = kill\n"
+        "main.main(sys.argv[1:])"
+    )
+    project = str(Path(main.__file__).parent)
+    options = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=0", *arguments]
+    killed = subprocess.run([sys.executable, "-c", code, project, *options], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert checkpoints.saved_steps(Path("logs/killed/model")) == [1, 2]
+    assert command("train", *arguments)[0] == 0
+    continued = checkpoints.load(Path("logs/killed/model/checkpoint-4.pt"))
+    assert equal(whole["network"], continued["network"]) and equal(whole["optimizer"], continued["optimizer"])
+
+
+def test_the_same_seed_repeats_and_another_differs(prepared: Path, command) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert command("train", *SMALL_RUN, f"--save_path={name}", f"--seed={seed}")[0] == 0
+    states = [checkpoints.load(Path(f"logs/{name}/model/checkpoint-4.pt"))["network"] for name in "abc"]
+    assert equal(states[0], states[1]) and not equal(states[0], states[2])
+
+
+def test_a_finished_run_goes_straight_to_the_test(prepared: Path, command) -> None:
+    assert command("train", *SMALL_RUN)[0] == 0
+    status, output, _ = command("train", *SMALL_RUN)
+    assert status == 0 and "features taken from" in output
+    assert len(json.loads(Path("logs/run/log/result.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("loss", ["cosface", "lmcl", "a-softmax", "softmax"])
+@pytest.mark.parametrize("network", ["alexnet"])
+def test_other_losses_and_networks_train(
+    prepared: Path, command, monkeypatch, loss: str, network: str
+) -> None:
+    arguments = [
+        f"--network={network}",
+        f"--loss_type={loss}",
+        "--num_steps=1",
+        "--image_size=64",
+        "--f_dim=4",
+    ]
+    arguments += ["--batch_size=2", "--hash_bits", "--test_distance=angular", "--attention=se"]
+    status, output, errors = command("train", *arguments)
+    assert status == 0, errors
+    assert "step: 1 | test MAP" in output and "hash MAP" not in output
+
+
+def test_resnext101_trains_and_refuses_a_missing_download(prepared: Path, command, monkeypatch) -> None:
+    def refuse(url: str, **options: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    arguments = ["--num_steps=1", "--image_size=64", "--batch_size=2", "--hash_bits=4", "--annealing_step=1"]
+    status, _, errors = command("train", *arguments)
+    assert status == 2 and "--backbone_weights=FILE" in errors and "legacy_se_resnext101" in errors
+    assert not Path("logs").exists()
+    status, output, errors = command("train", *arguments, "--backbone_weights=none")
+    assert status == 0, errors
+    assert "resnext101 (dase, 512 features, 47.98 M parameters)" in output
+
+
+def test_weights_of_a_file_are_counted(prepared: Path, command) -> None:
+    from torchvision.models import resnet18
+
+    torch.save(resnet18(weights=None).state_dict(), "imagenet.pth")
+    status, output, _ = command("train", *SMALL_RUN, "--backbone_weights=imagenet.pth")
+    assert status == 0
+    assert (
+        "weights of imagenet.pth: 120 entries loaded, 0 padded with a zero domain column, 34 left" in output
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--margin=0.5"], "--margin 0.5 is out of range for mems: 1 or more"),
+        (["--margin=nan"], "--margin nan is out of range"),
+        (["--margin=inf"], "--margin inf is out of range"),
+        (["--scale=32"], "--scale has no meaning for --loss_type=mems"),
+        (["--loss_type=cosface", "--margin=2"], "out of range for cosface: 0 to 1"),
+        (["--loss_type=cosface", "--scale=0"], "--scale 0 must be above 0"),
+        (["--loss_type=softmax", "--margin=2"], "--margin has no meaning"),
+        (["--loss_type=softmax", "--annealing_step=9"], "--annealing_step has no meaning"),
+        (["--lr=0"], "--lr 0 must be above 0"),
+        (["--batch_size=7"], "--batch_size 7 is more than the 6"),
+        (["--device=tpu"], "--device tpu cannot be used"),
+        (["--backbone_weights=absent.pth"], "no such file: absent.pth"),
+        (["--network=alexnet", "--backbone_weights=imagenet"], "no ImageNet weights for alexnet"),
+        (["--dataset=absent"], "no folder datasets/data/absent"),
+        (["--save_path=../outside"], "--save_path '../outside' is not a folder below logs/"),
+        (["--save_path=/tmp/x"], "is not a folder below logs/"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_written(
+    prepared: Path, command, arguments: list[str], message: str
+) -> None:
+    options = [
+        option for option in SMALL_RUN if option.split("=")[0] not in {a.split("=")[0] for a in arguments}
+    ]
+    if "softmax" in str(arguments):
+        options = [option for option in options if "annealing" not in option]
+    status, _, errors = command("train", *options, *arguments)
+    assert status == 2
+    assert message in errors and errors.count("\n") == 1 and errors.startswith("error: ")
+    assert not Path("logs").exists()
+
+
+def test_an_unreadable_image_stops_the_run_by_name(prepared: Path, command) -> None:
+    (prepared / "photos/cat/0.png").write_bytes(b"torn")
+    status, _, errors = command("train", *SMALL_RUN, "--num_steps=40")
+    assert status == 2 and "photos/cat/0.png" in errors
+    assert checkpoints.saved_steps(Path("logs/run/model")) == []
+
+
+def test_lists_that_name_absent_files(prepared: Path, command) -> None:
+    (prepared / "photos/cat/0.png").unlink()
+    status, _, errors = command("train", *SMALL_RUN)
+    assert status == 2 and "names 1 files that are not in" in errors and "photos/cat/0.png" in errors
+
+
+def test_a_run_of_other_options_or_lists_is_refused(prepared: Path, command) -> None:
+    assert command("train", *SMALL_RUN)[0] == 0
+    for option in ("--margin=3", "--network=alexnet", "--f_dim=9", "--seed=4", "--num_steps=9"):
+        status, _, errors = command("train", *SMALL_RUN, option)
+        assert status == 2 and option.split("=")[0] in errors and "--save_path" in errors
+    assert command("prepare", "--test_per_category=1", "--force")[0] == 0
+    status, _, errors = command("train", *SMALL_RUN)
+    assert status == 2 and "other annotation lists" in errors
+
+
+def test_a_margin_that_is_never_reached_is_said(prepared: Path, command, monkeypatch) -> None:
+    monkeypatch.setattr(train_phase, "train", lambda *_: 143)
+    status, output, _ = command("train", *SMALL_RUN, "--annealing_step=40")
+    assert status == 143
+    assert "annealed over 40 steps, but training ends after 4: only 0.1 of it" in output
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(prepared: Path, command, monkeypatch) -> None:
+    nan = torch.full((), math.nan)
+    step = Trainer.training_step
+    monkeypatch.setattr(Trainer, "training_step", lambda self, *b: (step(self, *b), nan)[self.step == 3])
+    status, _, errors = command("train", *SMALL_RUN, "--model_save_step=2", "--log_step=1")
+    assert status == 2 and "the loss became nan" in errors
+    assert checkpoints.saved_steps(Path("logs/run/model")) == [2]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_run_on_cuda(prepared: Path) -> None:
+    options = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=0", *SMALL_RUN]
+    assert main.main([*options, "--device=cuda"]) == 0
+    record = json.loads(Path("logs/run/log/result.json").read_text())[0]
+    assert record["options"]["device"] == "cuda"
+
+
+def test_the_test_phase_is_what_training_goes_on_to(prepared: Path, command, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(test_phase, "run", lambda options: seen.append(options.pretrained_model))
+    assert command("train", *SMALL_RUN)[0] == 0
+    assert seen == [4]
