@@ -113,7 +113,7 @@ def adopt(options: argparse.Namespace, stored: dict[str, Any], names: tuple[str,
     Raises UserError if one was given on the command line with another value.
     """
     for name in names:
-        if name in options.given and getattr(options, name) != stored[name]:
+        if name in options.given and getattr(options, name) not in (stored[name], "auto"):
             raise UserError(
                 f"{path} was made with --{name}={stored[name]}, not {getattr(options, name)}; leave the "
                 "option out, or choose another --save_path"

@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from datasets.annotations import load_annotation
 from models.weights import initialise
 from phases import settings, test
-from phases.trainer import Trainer, lr_factor
+from phases.trainer import Trainer
 from utils import checkpoints
 from utils.errors import UserError
 from utils.figures import save_curves
@@ -83,18 +83,10 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
             saving = last or bool(stop) or trainer.step % options.model_save_step == 0
             if saving or trainer.step % options.log_step == 0:
                 now = time.monotonic()
-                row = {
-                    "loss": finite_mean(losses, trainer.step),
-                    "lr": options.lr * lr_factor(trainer.step - 1, options.num_steps),
-                    "alpha": float(trainer.criterion.alpha),
-                    "images_per_second": 2 * options.batch_size * len(losses) / (now - since),
-                }
-                scalars.write(trainer.step, row)
-                progress.set_postfix(
-                    loss=f"{row['loss']:.3f}",
-                    lr=f"{row['lr']:.1e}",
-                    images_s=f"{row['images_per_second']:.0f}",
-                )
+                images_per_second = 2 * options.batch_size * len(losses) / (now - since)
+                row = [finite_mean(losses, trainer.step), trainer.last_lr, trainer.alpha, images_per_second]
+                scalars.write(trainer.step, dict(zip(SCALARS, row, strict=True)))
+                progress.set_postfix_str("loss={:.3f}, lr={:.1e}, alpha={:.2f}, {:.0f} images/s".format(*row))
                 losses, since = [], now
             if saving:
                 path = checkpoints.path_for(folder / "model", trainer.step)
@@ -102,7 +94,7 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
             if last or stop:
                 break
     save_curves(folder / "log" / "scalars.csv", folder / "log" / "curves.png")
-    if stop and not last:
+    if stop:
         log.info("stopped after step %d, saved in %s; the same command continues", trainer.step, path)
         return stop.exit_code
     return 0

@@ -65,6 +65,16 @@ class Trainer:
         self.step += 1
         return loss.detach()
 
+    @property
+    def last_lr(self) -> float:
+        """The learning rate of the last step."""
+        return self.options.lr * lr_factor(self.step - 1, self.options.num_steps)
+
+    @property
+    def alpha(self) -> float:
+        """The share of the margin that the next step applies, in [0, 1]."""
+        return float(self.criterion.alpha)
+
     def batches(self) -> Iterator[tuple]:
         """Pairs of a sketch batch and a photo batch, from this run's step on."""
         size = self.options.image_size

@@ -63,9 +63,11 @@ def frame(draw: ImageDraw.ImageDraw, corner: tuple[int, int], colour: str, *, da
     side = CELL + 2 * FRAME
     draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=FRAME)
     if dashed:
-        for offset in range(0, side, 16):
-            draw.rectangle((x + offset, y, x + offset + 5, y + side), fill="white")
-            draw.rectangle((x, y + offset, x + side, y + offset + 5), fill="white")
+        for gap in range(
+            12, side - FRAME - 6, 14
+        ):  # across the whole cell: the image is pasted over its middle
+            draw.rectangle((x + gap, y, x + gap + 5, y + side - 1), fill="white")
+            draw.rectangle((x, y + gap, x + side - 1, y + gap + 5), fill="white")
 
 
 def label(
