@@ -7,8 +7,8 @@ PIP_ARGS ?=
 BIN := .venv/bin
 DEMO := --dataset=demo --save_path=demo
 # a small network, small images and few steps: what a CPU with two cores trains in minutes
-DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=64 --batch_size=32 --num_workers=1 \
-	--backbone_weights=none --margin=2 --lr=1e-3 --num_steps=250 --annealing_step=250 --log_step=10
+DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
+	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1000 --annealing_step=1000 --log_step=10
 
 .PHONY: setup demo test lint clean
 
@@ -22,7 +22,8 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	test -f anno/demo_sketch.json || $(BIN)/python main.py --phase=prepare --dataset=demo
+	test -f anno/demo_photo.json -a -d datasets/data/demo || \
+		$(BIN)/python main.py --phase=prepare --dataset=demo --force
 	$(BIN)/python main.py --phase=train $(DEMO) $(DEMO_TRAINING)
 	@echo "Look at logs/demo/log/contact_sheet.png; the figures are in logs/demo/log/result.json."
 

@@ -1,4 +1,4 @@
-"""Sixteen kinds of things, each a function that returns the parts of one random instance.
+"""Twelve kinds of things, each a function that returns the parts of one random instance.
 
 Proportions and the number and place of parts differ from one instance to the next. Points lie in the unit
 square, y downwards; `datasets.shapes` adds the pose.
@@ -182,20 +182,6 @@ def _fish(rng: Rng, u: Uniform) -> list[Part]:
     return parts + [Part(_arc(x, 0.5, 0.04, h * 0.5, -70, 70), SECOND, 0.025) for x in stripes]
 
 
-def _flower(rng: Rng, u: Uniform) -> list[Part]:
-    y, far, long, wide, r = u(0.27, 0.32), u(0.14, 0.18), u(0.09, 0.12), u(0.05, 0.09), u(0.06, 0.1)
-    sway = u(-0.1, 0.1)
-    parts = [_line((0.5, y), (0.5 + sway / 2, 0.6), (0.5 + sway, 0.98), width=u(0.025, 0.04))]
-    for side in (-1, 1)[: rng.integers(1, 3)]:
-        low, reach, x = u(0.7, 0.88), side * u(0.18, 0.28), 0.5 + sway * 0.8
-        tip = [(x + reach / 2, low - 0.12), (x + reach, low - 0.12), (x + reach * 0.6, low - 0.01)]
-        parts.append(_blob((x, low), *tip, tone=DETAIL))
-    for angle in u(0, 360) + np.linspace(0, 360, int(rng.integers(5, 10)), endpoint=False):
-        dx, dy = far * np.cos(np.radians(angle)), far * np.sin(np.radians(angle))
-        parts.append(_ellipse(0.5 + dx, y + dy, long, wide, BODY, angle))
-    return [*parts, _ellipse(0.5, y, r, r, SECOND)]
-
-
 def _house(rng: Rng, u: Uniform) -> list[Part]:
     left, right, eaves, ridge = u(0.1, 0.2), u(0.8, 0.9), u(0.4, 0.5), u(0.08, 0.18)
     over, flat, w = u(0.03, 0.08), rng.choice((0, u(0.1, 0.3))), u(0.06, 0.08)
@@ -222,20 +208,6 @@ def _key(rng: Rng, u: Uniform) -> list[Part]:
     parts.append(Part(np.concatenate([ring, ring[:1]]), BODY, u(0.05, 0.08)))
     if rng.random() < 0.6:
         parts.append(_line((0.24 + r, 0.5 - w), (0.24 + r, 0.5 + w), width=0.035, tone=SECOND))
-    return parts
-
-
-def _mushroom(rng: Rng, u: Uniform) -> list[Part]:
-    w, brim, top, sag = u(0.36, 0.47), u(0.45, 0.56), u(0.06, 0.2), u(0.03, 0.08)
-    stem, foot = u(0.07, 0.12), u(0.1, 0.17)
-    parts = [_lathe((stem, brim), (stem, 0.7), (foot, 0.93), (foot * 0.7, 0.97), tone=SECOND)]
-    if rng.random() < 0.4:
-        parts.append(_lathe((stem, brim + 0.1), (stem * 1.7, brim + 0.16), (stem, brim + 0.15), tone=DETAIL))
-    dome, under = _arc(0.5, brim, w, brim - top, 180, 360), _arc(0.5, brim, w, sag, 0, 180)
-    parts.append(Part(np.concatenate([dome, under[1:-1]])))
-    for x in rng.uniform(-0.7, 0.7, rng.integers(2, 7)):
-        y, r = brim - u(0.15, 0.75) * (brim - top) * np.sqrt(1 - x**2), u(0.025, 0.06)
-        parts.append(_ellipse(0.5 + x * w, y, r, r * 0.8, SECOND))
     return parts
 
 
@@ -275,33 +247,6 @@ def _snowman(rng: Rng, u: Uniform) -> list[Part]:
     return parts
 
 
-def _star(rng: Rng, u: Uniform) -> list[Part]:
-    corner = np.arange(2 * rng.choice((5, 5, 5, 6, 7)))
-    angles = np.radians(corner * 360 / len(corner) - 90 + rng.uniform(-6, 6, len(corner)))
-    radii = np.where(corner % 2, u(0.17, 0.27), 0.48) * rng.uniform(0.92, 1.05, len(corner))
-    points = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    facets = [Part(np.stack([np.full(2, 0.5), 0.5 + point]), SECOND, 0.015) for point in points]
-    inner = [Part(0.5 + points * u(0.5, 0.7), SECOND)]
-    decoration: tuple[list[Part], ...] = ([], facets, inner)
-    return [Part(0.5 + points), *decoration[rng.integers(3)]]
-
-
-def _tree(rng: Rng, u: Uniform) -> list[Part]:
-    trunk, w, bottom = u(0.04, 0.08), u(0.28, 0.4), u(0.74, 0.82)
-    parts = [_lathe((trunk, 0.5), (trunk, 0.85), (u(0.06, 0.12), 0.97), tone=SECOND)]
-    if rng.random() < 0.5:  # a conifer
-        tiers = int(rng.integers(2, 5))
-        for level in np.arange(tiers) / tiers:
-            y, half = bottom - 0.62 * level, w * (1 - 0.55 * level)
-            parts.append(_area((0.5 - half, y), (0.5, max(0.03, y - 1.05 / tiers)), (0.5 + half, y)))
-        return parts
-    rx, ry, y, angles = u(0.27, 0.36), u(0.22, 0.28), u(0.33, 0.38), np.linspace(0, 2 * np.pi, 97)[:-1]
-    puff = 0.88 + 0.25 * np.abs(np.sin(angles * rng.integers(6, 10) / 2 + u(0, 3)))
-    parts.append(Part(np.stack([0.5 + rx * puff * np.cos(angles), y + ry * puff * np.sin(angles)], axis=1)))
-    apples = rng.uniform((0.3, y - 0.12), (0.7, y + 0.12), (rng.integers(5), 2))
-    return parts + [_ellipse(apple_x, apple_y, 0.03, 0.03, DETAIL) for apple_x, apple_y in apples]
-
-
 def _umbrella(rng: Rng, u: Uniform) -> list[Part]:
     w, top, brim, depth = u(0.4, 0.48), u(0.08, 0.2), u(0.44, 0.54), u(0.03, 0.06)
     hook, end, rib = u(0.06, 0.1), u(0.82, 0.9), np.linspace(0, np.pi / 2, 12)
@@ -324,13 +269,9 @@ SHAPES: dict[str, Callable[[Rng, Uniform], list[Part]]] = {
     "chair": _chair,
     "cup": _cup,
     "fish": _fish,
-    "flower": _flower,
     "house": _house,
     "key": _key,
-    "mushroom": _mushroom,
     "sailboat": _sailboat,
     "snowman": _snowman,
-    "star": _star,
-    "tree": _tree,
     "umbrella": _umbrella,
 }

@@ -1,4 +1,4 @@
-"""The built-in demo set: sixteen kinds of things, each drawn from structure instead of a template.
+"""The built-in demo set: twelve kinds of things, each drawn from structure instead of a template.
 
 A category is a function that returns the parts of one random instance: proportions, the number and place of
 the parts and the pose all differ, and no sketch is traced from a photo. The demo stands in for a downloaded

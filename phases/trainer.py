@@ -42,7 +42,7 @@ class Trainer:
         )
         # on two CPU cores channels-last and the fused optimizer made a step of resnet18 1.2 times faster
         layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        self.network.to(self.device, memory_format=layout).train()
+        self.network.to(self.device).to(memory_format=layout).train()
         self.criterion.to(self.device)
         groups: list[dict[str, Any]] = [
             {"params": self.network.parameters(), "weight_decay": WEIGHT_DECAY},

@@ -7,6 +7,7 @@ not depend on the order of the gallery. Hash codes tie all the time.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def precision_sum(ranking: Ranking, k: int) -> float:
     (r/n) ((R + 1 - a (N+1)) (H[N+p] - H[N]) + a p), H the harmonic numbers. Each of its r positives
     carries 1/r of it.
     """
-    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, ranking.total + 1))])
+    harmonic = harmonic_numbers(ranking.total)
     n, r = ranking.size.astype(float), ranking.hits.astype(float)
     place, found = ranking.before, ranking.hits_before
     taken = np.clip(k - place, 0, ranking.size)  # p: how many of the group are among the first k
@@ -69,6 +70,12 @@ def precision_sum(ranking: Ranking, k: int) -> float:
     group = (found + 1 - a * (place + 1)) * reciprocals + a * taken
     alone = np.where(taken > 0, (found + 1) / (place + 1), 0.0)  # exact where nothing ties
     return float(np.where(ranking.size == 1, alone, group / n).sum())
+
+
+@lru_cache(maxsize=2)
+def harmonic_numbers(count: int) -> np.ndarray:
+    """H[0] to H[count], (count + 1,) float64: the same for every query of a gallery."""
+    return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, count + 1))])
 
 
 def average_precision(distances: np.ndarray, positive: np.ndarray) -> float:

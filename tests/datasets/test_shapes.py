@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_categories_are_sorted_unique_and_enough() -> None:
     assert list(CATEGORIES) == sorted(set(CATEGORIES))
-    assert len(CATEGORIES) >= 14
+    assert len(CATEGORIES) >= 12
 
 
 def test_layout(demo: dict[str, bytes]) -> None:
@@ -147,9 +147,9 @@ def test_the_amount_of_ink_does_not_give_the_category_away() -> None:
 
 def test_pictures_depend_on_nothing_but_the_generator() -> None:
     for draw in (sketch, photo):
-        first = draw("tree", np.random.default_rng(3), SIZE)
+        first = draw("car", np.random.default_rng(3), SIZE)
         draw("house", np.random.default_rng(4), SIZE)
-        assert draw("tree", np.random.default_rng(3), SIZE).tobytes() == first.tobytes()
+        assert draw("car", np.random.default_rng(3), SIZE).tobytes() == first.tobytes()
 
 
 def test_an_unknown_category_is_named_with_the_known_ones() -> None:

@@ -100,4 +100,4 @@ def test_the_demo_set_is_drawn(tree: Path, command, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(prepare, "draw_demo", draw_small)
     assert command("prepare", "--dataset=demo", "--test_per_category=1")[0] == 0
     data = load_annotation(tree.parent / "demo", Path("anno"), "demo")
-    assert len(data.categories) == 16 and len(data.gallery) == 32 and len(data.test_sketches) == 16
+    assert len(data.categories) == 12 and len(data.gallery) == 24 and len(data.test_sketches) == 12
