@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from losses import LOSSES
+from losses import ALIASES, LOSSES
 from models import ATTENTION, NETWORKS
 from utils.errors import UserError
 
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--phase", choices=sorted(PHASES), required=True, help="what to do; train goes on to test"
     )
     run.add_argument("--save_path", default="expr", help="the run's folder below logs/")
-    run.add_argument("--seed", type=at_least(0), default=0, help="of every random draw")
+    run.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0, help="of every random draw")
     run.add_argument("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, cuda:1, ...")
 
     data = parser.add_argument_group("data")
@@ -99,7 +99,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     loss = parser.add_argument_group("loss")
-    loss.add_argument("--loss_type", choices=sorted(LOSSES), default="mems", help="lmcl is cosface")
+    loss.add_argument(
+        "--loss_type", choices=sorted([*LOSSES, *ALIASES]), default="mems", help="lmcl is cosface"
+    )
     loss.add_argument(
         "--margin", type=float, help="default: the paper's, mems 4 (alexnet 2), cosface 0.35, a-softmax 4"
     )
@@ -156,13 +158,15 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
         return super()._get_help_string(action) if action.default is not None else action.help
 
 
-def at_least(minimum: int) -> type:
-    """A type for argparse: an integer of `minimum` or more."""
+def at_least(minimum: int, maximum: float = float("inf")) -> type:
+    """A type for argparse: an integer of `minimum` or more, and no more than `maximum`."""
 
     def parse_integer(text: str) -> int:
         value = int(text)
         if value < minimum:
             raise argparse.ArgumentTypeError(f"{value} is less than {minimum}")
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"{value} is more than {maximum}")
         return value
 
     parse_integer.__name__ = f"integer of {minimum} or more"  # argparse names it in its message

@@ -61,6 +61,9 @@ def load_annotation(root: Path, anno_path: Path, dataset: str) -> Annotation:
     for part, entries in (("train", sketches["train"]), ("test", sketches["test"])):
         if not entries:
             raise UserError(f"{sketch_list} names no {part} sketches")
+    check_repeats(sketch_list, sketches["train"] + sketches["test"])
+    for part in ("train", "test"):  # photos are trained on and searched, by the protocol
+        check_repeats(photo_list, photos[part])
     labels = check_labels(sketches, photos, sketch_list, photo_list)
     check_files(root, sketch_list, sketches)
     check_files(root, photo_list, photos)
@@ -100,7 +103,7 @@ def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
                 raise UserError(
                     f"{list_file}: {name!r} in {part!r} is not a path below the data set's folder"
                 )
-            return name, label
+            return str(PurePosixPath(name)), label
     raise UserError(f"{list_file}: {str(entry)[:200]} in {part!r} is not a [path, label >= 0] pair")
 
 
@@ -113,6 +116,13 @@ def photos_from_folder(root: Path, sketches: Lists) -> Lists:
         raise UserError(f"no folder in {root / 'photos'} for {len(lone)} categories: {', '.join(lone[:5])}")
     photos = [(f"photos/{pairs[c]}/{name}", label_of[c]) for c in sorted(pairs) for name in tree[pairs[c]]]
     return {"train": photos, "test": photos}
+
+
+def check_repeats(list_file: Path, entries: list[Entry]) -> None:
+    """Raise UserError if a file is named twice: a sketch trained on must not be tested with."""
+    repeated = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
+    if repeated:
+        raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
 
 
 def check_labels(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> list[int]:

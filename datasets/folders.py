@@ -65,11 +65,11 @@ def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str]
     folders without one. Names pair when they are equal, else by TU-Berlin's table, else by plain spelling.
     """
     by_spelling = {plain_spelling(name): name for name in photo}
-    pairs = {}
-    for name in sketch:
+    pairs: dict[str, str] = {}
+    for name in sorted(sketch, key=lambda name: name not in photo):  # equal names first
         candidates = (name, TUBERLIN_PHOTO_FOLDERS.get(name), by_spelling.get(plain_spelling(name)))
         found = next((candidate for candidate in candidates if candidate in photo), None)
-        if found is not None:
+        if found is not None and found not in pairs.values():  # a folder of photos has one label
             pairs[name] = found
     lone_sketches = [name for name in sketch if name not in pairs]
     lone_photos = sorted(set(photo) - set(pairs.values()))

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from utils.errors import UserError
@@ -39,7 +40,8 @@ def read_image(path: Path, mode: str) -> Image.Image:
 def flatten(image: Image.Image) -> Image.Image:
     """Without transparency, and with at most 8 bits a channel."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip at 255, not scale
-        return image.point(lambda value: value / 257).convert("L")
+        grey = np.asarray(image.convert("I")) // 257
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
     if not image.has_transparency_data:
         return image
     rgba = image.convert("RGBA")

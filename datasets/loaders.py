@@ -5,6 +5,7 @@ samples a batch holds on the seed and the batch's number. So a run that continue
 loader state, and the number of workers changes nothing.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +101,20 @@ def loader(images: ImageSet, batches: Sampler | list, workers: int) -> DataLoade
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=leave_signals_to_the_parent,
         # a loader draws once for its workers; from the global generator, that would shift a continued run
         generator=torch.Generator(),
     )
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """Let the main process decide when a signal reaches the whole process group.
+
+    Ctrl-C and the first SIGTERM are not for the worker: the main process finishes its step, saves and ends
+    the workers. The second SIGTERM is.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def collate(samples: list[tuple[Tensor, int] | UserError]) -> Batch | UserError:

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 LOSSES = {
     "mems": "losses.mems:MEMS",
     "cosface": "losses.cosface:CosFace",
-    "lmcl": "losses.cosface:CosFace",  # the name of the CosFace paper, and of the published program
     "a-softmax": "losses.a_softmax:ASoftmax",
     "softmax": "losses.softmax:Softmax",
 }
 
 
+ALIASES = {"lmcl": "cosface"}  # the name in the CosFace paper, and in the published program
+
+
 def loss_class(name: str) -> type["MarginLoss"]:
     """The class of the loss `name`, imported on demand: the command line needs only the names."""
-    module, _, attribute = LOSSES[name].partition(":")
+    module, _, attribute = LOSSES[ALIASES.get(name, name)].partition(":")
     return getattr(import_module(module), attribute)

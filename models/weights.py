@@ -8,8 +8,9 @@ module (absent from the source, or with the domain column that the source lacks)
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -51,15 +52,18 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
         state = fetch(module.IMAGENET_URLS)
     else:
         content = load(Path(source))
-        state = content.get("network", content)  # one of this program's checkpoints, or a plain state dict
+        # one of this program's checkpoints, one of the usual wrappers, or a plain state dict
+        state = content.get("network", content.get("state_dict", content))
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise UserError(f"{source} holds no state dict: --backbone_weights needs names and tensors")
     return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
 
 
 def fetch(urls: Sequence[str]) -> dict[str, Tensor]:
     """Download the first of `urls` that answers, or read it from torch.hub's cache.
 
-    The file is checked against the start of its SHA-256 that ends its name. Raises UserError that lists what
-    was tried.
+    A download is checked against the start of its SHA-256 that ends its name. Raises UserError that lists
+    what was tried.
     """
     failures = []
     for url in urls:
@@ -67,7 +71,7 @@ def fetch(urls: Sequence[str]) -> dict[str, Tensor]:
             return torch.hub.load_state_dict_from_url(
                 url, map_location="cpu", check_hash=True, weights_only=True
             )
-        except (URLError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException, UnpicklingError) as error:
             failures.append(f"{url} ({error})")
             log.warning("could not fetch %s: %s", url, error)
     raise UserError(

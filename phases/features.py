@@ -18,6 +18,7 @@ from datasets.annotations import Annotation
 from datasets.loaders import PHOTO, SKETCH, ImageSet, ordered_batches
 from phases import settings
 from retrieval.embed import embed
+from utils.errors import UserError
 from utils.files import replacing, write_json
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def test_features(
     fingerprint = {
         "weights": weights_digest(network),
         "lists": data.digest(),
-        "root": str(data.root.resolve()),
+        "files": files_digest(data),
         "image_size": size,
         "photo_channels": channels,
         "device": device.type,
@@ -73,13 +74,18 @@ def read_kept(paths: dict[str, Path], key: Path, fingerprint: dict[str, Any]) ->
     """The kept features if their fingerprint is `fingerprint`, else None, with the reason logged."""
     if not key.is_file():
         return None
-    kept = json.loads(key.read_text(encoding="utf-8"))
-    if kept != fingerprint:
-        changed = sorted(name for name in fingerprint if kept.get(name) != fingerprint[name])
-        log.info("features in %s are of other %s: computed anew", key.parent, ", ".join(changed))
+    try:
+        kept = json.loads(key.read_text(encoding="utf-8"))
+        if kept != fingerprint:
+            changed = sorted(name for name in fingerprint if kept.get(name) != fingerprint[name])
+            log.info("features in %s are of other %s: computed anew", key.parent, ", ".join(changed))
+            return None
+        values = {name: np.load(path, allow_pickle=False) for name, path in paths.items()}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        log.info("features in %s cannot be read (%s): computed anew", key.parent, error)
         return None
     log.info("features taken from %s", key.parent)
-    return {name: np.load(path, allow_pickle=False) for name, path in paths.items()}
+    return values
 
 
 def extract(
@@ -89,7 +95,21 @@ def extract(
     batches = ordered_batches(images, options.batch_size, workers=options.num_workers)
     total = -(-len(images) // options.batch_size)
     bar = tqdm(batches, total=total, unit="batch", desc=f"embed {name}", dynamic_ncols=True)
-    return embed(network, bar, domain=images.domain, device=device)
+    features = embed(network, bar, domain=images.domain, device=device)
+    if not np.isfinite(features).all():
+        raise UserError(
+            f"features of the {name} images are not finite: the training diverged, test an earlier step"
+        )
+    return features
+
+
+def files_digest(data: Annotation) -> str:
+    """SHA-256 over size and time of all test images: other images under the same names are not the same."""
+    digest = hashlib.sha256()
+    for name, _ in (*data.test_sketches, *data.gallery):
+        status = (data.root / name).stat()
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def weights_digest(network: nn.Module) -> str:

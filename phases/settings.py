@@ -12,7 +12,8 @@ import PIL
 import torch
 import torchvision
 
-from losses import loss_class
+from datasets.annotations import Annotation
+from losses import ALIASES, loss_class
 from models import network_module
 from utils.errors import UserError
 
@@ -21,23 +22,38 @@ log = logging.getLogger(__name__)
 # The paper's margins where they differ from the loss's own: alexnet separates less (SPEC section 2)
 PAPER_MARGINS = {("mems", "alexnet"): 2.0}
 
+PHASES_OF = {
+    "pretrained_model": ("test",),
+    "test_per_category": ("prepare",),
+    "force": ("prepare",),
+    "skip_unreadable": ("prepare",),
+}
+
 # What a checkpoint belongs to. Given again, these options must agree with it; not given, they are its.
 NETWORK_OPTIONS = ("dataset", "image_size", "network", "attention", "f_dim", "loss_type")
 TRAINING_OPTIONS = (
-    "batch_size",
     "margin",
     "scale",
     "annealing_step",
     "num_steps",
     "lr",
-    "seed",
     "backbone_weights",
     "pad_pretrained_se",
 )
+# A continued training must agree in these too; a test may have its own, and takes the run's if none is given.
+RUN_OPTIONS = ("seed", "batch_size")
+
+CHECKPOINT_ENTRIES = ("step", "network", "loss", "options", "lists", "categories")
 
 
-def check_names(options: argparse.Namespace) -> None:
-    """Raise UserError unless --dataset and --save_path name folders below their parents."""
+def check_options(options: argparse.Namespace) -> None:
+    """Raise UserError for names that lead out of their folders and for options the phase has no use for."""
+    for name, phases in PHASES_OF.items():
+        if name in options.given and options.phase not in phases:
+            raise UserError(
+                f"--{name} has no meaning for --phase={options.phase}, only for {' and '.join(phases)}"
+            )
+    options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
     if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
         raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
     parts = PurePosixPath(options.save_path).parts
@@ -83,6 +99,8 @@ def resolve_training(options: argparse.Namespace) -> None:
         raise UserError(f"--lr {options.lr:g} must be above 0")
     if options.backbone_weights == "auto":
         options.backbone_weights = "imagenet" if network_module(options.network).IMAGENET_URLS else "none"
+    if options.pad_pretrained_se and (options.attention != "dase" or options.backbone_weights == "none"):
+        raise UserError("--pad_pretrained_se needs --attention=dase and --backbone_weights other than none")
     options.pad_pretrained_se = bool(options.pad_pretrained_se)
     if options.margin is not None and options.annealing_step > options.num_steps:
         log.warning(
@@ -100,6 +118,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda are supported")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -113,12 +133,35 @@ def adopt(options: argparse.Namespace, stored: dict[str, Any], names: tuple[str,
     Raises UserError if one was given on the command line with another value.
     """
     for name in names:
+        if name not in stored:
+            raise UserError(
+                f"{path} does not say its --{name}: it was made by another version of this program"
+            )
         if name in options.given and getattr(options, name) not in (stored[name], "auto"):
             raise UserError(
                 f"{path} was made with --{name}={stored[name]}, not {getattr(options, name)}; leave the "
                 "option out, or choose another --save_path"
             )
         setattr(options, name, stored[name])
+
+
+def inherit(options: argparse.Namespace, stored: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Take the options `names` from those `stored`, but for those given on the command line."""
+    for name in names:
+        if name not in options.given:
+            setattr(options, name, stored.get(name, getattr(options, name)))
+
+
+def check_lists(data: Annotation, state: dict[str, Any], path: Path) -> None:
+    """Raise UserError unless the checkpoint at `path` was trained with the lists of `data`.
+
+    With another split, sketches that were trained on would be tested with.
+    """
+    if state["lists"] != data.digest():
+        raise UserError(
+            f"{path} was trained with other annotation lists; put those back (--anno_path), or train on "
+            "these under another --save_path"
+        )
 
 
 def stored_options(options: argparse.Namespace) -> dict[str, Any]:

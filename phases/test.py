@@ -26,14 +26,14 @@ SHEET_QUERIES, SHEET_RESULTS = 12, 10
 
 def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
-    settings.check_names(options)
+    settings.check_options(options)
     folder = settings.run_folder(options)
     path = checkpoints.find(folder / "model", options.pretrained_model)
-    state = checkpoints.load(path, required=("step", "network", "loss", "options", "categories"))
-    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS, path)
+    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
+    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
+    settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
     data = load_annotation(options.data_path / options.dataset, options.anno_path, options.dataset)
-    if data.categories != state["categories"]:
-        log.warning("warning: the lists name other categories than those %s was trained on", path)
+    settings.check_lists(data, state, path)
     device = settings.pick_device(options.device)
 
     network = build_network(options.network, attention=options.attention, f_dim=options.f_dim)
@@ -54,6 +54,9 @@ def run(options: argparse.Namespace) -> None:
     rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)
     found = evaluate(rows, sketches.labels, photos.labels, top=SHEET_RESULTS)
     centers = criterion.centers.detach().numpy()
+    if len(centers) < 2 and options.hash_bits:
+        log.warning("warning: one category has no other to tell apart: no hash codes")
+        options.hash_bits = []
     hashed = {bits: evaluate_codes(centers, sketches, photos, options, bits) for bits in options.hash_bits}
     results.write(folder / "log", options, state, data, found, hashed)
     sheet = draw_sheet(data, found, options)

@@ -7,6 +7,9 @@ import argparse
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,26 +28,26 @@ from utils.tracking import Scalars
 
 log = logging.getLogger(__name__)
 
-WEIGHT_DECAY = 1e-4  # on the network alone
+CONTINUED = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
 SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
-    settings.check_names(options)
+    settings.check_options(options)
     folder = settings.run_folder(options)
     saved = checkpoints.find(folder / "model") if checkpoints.saved_steps(folder / "model") else None
-    state = checkpoints.load(saved) if saved else None
+    state = checkpoints.load(saved, required=settings.CHECKPOINT_ENTRIES) if saved else None
     if saved and state:
-        settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, saved)
+        settings.adopt(options, state["options"], CONTINUED, saved)
     else:
         settings.resolve_training(options)
     data = load_annotation(options.data_path / options.dataset, options.anno_path, options.dataset)
-    if state and state["lists"] != data.digest():
-        raise UserError(f"{saved} was trained with other annotation lists; choose another --save_path")
+    if saved and state:
+        settings.check_lists(data, state, saved)
     trainer = Trainer(options, data)
-    if state:
-        trainer.load_state_dict(state)
+    if saved and state:
+        trainer.load_state_dict(state, saved)
         log.info("continuing after step %d of %s", trainer.step, saved)
     elif options.backbone_weights != "none":
         report = initialise(
@@ -68,36 +71,53 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
     progress = tqdm(
         total=options.num_steps, initial=trainer.step, unit="step", desc="train", dynamic_ncols=True
     )
+    losses: list[Tensor] = []  # since the last row of the log
     with (
         logging_redirect_tqdm(),
         stop_requests() as stop,
         Scalars(folder / "log", SCALARS, start_step=trainer.step) as scalars,
+        saving_on_error(trainer, folder, losses),
         progress,
     ):
-        losses: list[Tensor] = []
         since = time.monotonic()
         for sketches, photos in batches:
             losses.append(trainer.training_step(sketches, photos))
             progress.update()
-            last = trainer.step == options.num_steps
-            saving = last or bool(stop) or trainer.step % options.model_save_step == 0
+            ending = bool(stop) or trainer.step == options.num_steps
+            saving = ending or trainer.step % options.model_save_step == 0
             if saving or trainer.step % options.log_step == 0:
                 now = time.monotonic()
                 images_per_second = 2 * options.batch_size * len(losses) / (now - since)
                 row = [finite_mean(losses, trainer.step), trainer.last_lr, trainer.alpha, images_per_second]
                 scalars.write(trainer.step, dict(zip(SCALARS, row, strict=True)))
                 progress.set_postfix_str("loss={:.3f}, lr={:.1e}, alpha={:.2f}, {:.0f} images/s".format(*row))
-                losses, since = [], now
+                losses.clear()
+                since = now
             if saving:
-                path = checkpoints.path_for(folder / "model", trainer.step)
-                checkpoints.save(path, trainer.state_dict())
-            if last or stop:
+                save(trainer, folder)
+            if ending:
                 break
     save_curves(folder / "log" / "scalars.csv", folder / "log" / "curves.png")
     if stop:
-        log.info("stopped after step %d, saved in %s; the same command continues", trainer.step, path)
-        return stop.exit_code
-    return 0
+        log.info("stopped after step %d and saved; the same command continues", trainer.step)
+    return stop.exit_code
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    checkpoints.save(checkpoints.path_for(folder / "model", trainer.step), trainer.state_dict())
+
+
+@contextmanager
+def saving_on_error(trainer: Trainer, folder: Path, losses: list[Tensor]) -> Iterator[None]:
+    """Save before a UserError (an unreadable image, say) ends the run, unless a loss was not finite."""
+    start = trainer.step
+    try:
+        yield
+    except UserError:
+        if trainer.step > start and (not losses or torch.stack(losses).isfinite().all()):
+            save(trainer, folder)
+            log.info("saved after step %d", trainer.step)
+        raise
 
 
 def finite_mean(losses: list[Tensor], step: int) -> float:

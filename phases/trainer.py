@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from datasets.loaders import PHOTO, SKETCH, ImageSet, training_batches
 from losses import loss_class
 from models import build_network
 from phases import settings
+from utils.checkpoints import load_strictly
 from utils.seeding import random_state, restore_random_state
 
 WEIGHT_DECAY = 1e-4  # on the network alone
@@ -54,8 +56,10 @@ class Trainer:
 
     def training_step(self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]) -> Tensor:
         """One step on a batch of each domain; returns its loss, a scalar still on the device."""
-        images = torch.cat([sketches[0], photos[0]]).to(self.device, non_blocking=True)  # (2B, 3, S, S)
-        labels = torch.cat([sketches[1], photos[1]]).to(self.device, non_blocking=True)  # (2B,)
+        images, labels = (
+            torch.cat([part.to(self.device, non_blocking=True) for part in pair])
+            for pair in zip(sketches, photos, strict=True)
+        )  # (2B, 3, S, S), (2B,)
         domain = torch.ones(len(labels), device=self.device)
         domain[: len(sketches[1])] = SKETCH
         loss = self.criterion(self.network(images, domain), labels)
@@ -114,11 +118,17 @@ class Trainer:
             "versions": settings.versions(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
+        """Take over what `state_dict` returned, read from `path`. Raises UserError if it does not fit."""
         self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.criterion.load_state_dict(state["loss"])
+        load_strictly(self.network, state["network"], path)
+        load_strictly(self.criterion, state["loss"], path)
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                # in the parameter's memory layout: the fused step walks both side by side, and a checkpoint
+                # of another kind of device has another layout
+                moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.schedule.load_state_dict(state["schedule"])
         restore_random_state(state["random"])
 

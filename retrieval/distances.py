@@ -46,9 +46,9 @@ def distance_rows(
     them; at least one query and some gallery rows are taken at a time, however small it is.
     """
     count, dim = len(gallery), gallery.shape[1]
-    # half for whole rows (three of them at work: these, their minimum, their sorted copy), half for a
-    # gallery chunk in float64, its normalised copy, and the products
-    rows = max(1, min(len(query), memory // 2 // (3 * BYTES * count)))
+    # half for queries: their features in float64 and normalised, and whole rows of distances, three times,
+    # since the last chunk may still be in use; half for the same of gallery chunks, and products
+    rows = max(1, min(len(query), memory // 2 // (BYTES * (4 * dim + 3 * count))))
     columns = max(1, min(count, memory // 2 // (BYTES * (4 * dim + 3 * rows))))
     for first in range(0, len(query), rows):
         chunk = as_float64(query[first : first + rows], device)
@@ -67,10 +67,11 @@ def hamming_rows(query: np.ndarray, gallery: np.ndarray, *, memory: int) -> Iter
     """Yield (first query, Hamming distances (q, G) float32) for chunks of queries, in order.
 
     `query` (Q, L) and `gallery` (G, L) hold bits, 0 or 1. Exact: a float32 product of up to 2^24 signs is.
+    `memory` bounds the rows; the codes as float32 come on top.
     """
     length = query.shape[1]
     signs = [torch.from_numpy(np.asarray(bits, dtype=np.float32)) * 2 - 1 for bits in (query, gallery)]
     rows = max(1, memory // (3 * 4 * len(gallery)))
     for first in range(0, len(query), rows):
         agreement = signs[0][first : first + rows] @ signs[1].T
-        yield first, ((length - agreement) / 2).numpy()
+        yield first, agreement.neg_().add_(length).div_(2).numpy()

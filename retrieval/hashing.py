@@ -58,9 +58,7 @@ def initial_map(dim: int, bits: int, *, seed: int) -> CodeMap:
     return code_map
 
 
-def fit_code_map(
-    centers: np.ndarray, bits: int, *, angular: bool, seed: int, steps: int = FIT_STEPS
-) -> tuple[CodeMap, float]:
+def fit_code_map(centers: np.ndarray, bits: int, *, angular: bool, seed: int) -> tuple[CodeMap, float]:
     """Fit class centres (C, D) -> `bits` bits with Adam, and return the map and its final loss.
 
     With `angular` the centres are normalised first. Raises ValueError for a single class.
@@ -69,7 +67,7 @@ def fit_code_map(
         raise ValueError("codes need at least two classes to tell apart")
     x = normalised(centers) if angular else centers
     code_map = initial_map(x.shape[1], bits, seed=seed)
-    code_map = fit(code_map, x.astype(np.float32), steps)
+    code_map = fit(code_map, x.astype(np.float32), FIT_STEPS)
     return code_map, mean_agreement(signs(code_map(x)))
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as main.py does: several test processes share the cores
 
@@ -20,6 +21,10 @@ GOLDEN = Path(__file__).parent / "golden"
 CATEGORIES = ("bear (animal)", "cat", "hot-dog")
 
 torch.set_num_threads(1)
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

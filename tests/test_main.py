@@ -64,6 +64,7 @@ def test_published_commands_parse(command: str) -> None:
         (["--phase=fly"], "--phase"),
         (["--phase=train", "--image_size=63"], "less than 64"),
         (["--phase=train", "--batch_size=0"], "less than 1"),
+        (["--phase=train", "--seed=100000000000000000000"], "is more than"),
         (["--phase=train", "--num_steps=many"], "integer of 1 or more"),
         (["--phase=train", "--margn=4"], "--margn"),
         (["--phase=train", "--batch=4"], "--batch"),  # abbreviations would change meaning with new options

@@ -10,8 +10,7 @@ from utils.files import write_text
 class Scalars:
     """Writes rows of named numbers by step to `folder`/scalars.csv and to TensorBoard's event files.
 
-    A run that continues after `start_step` drops the rows behind that step first, so that the file reads as
-    if the run had never stopped.
+    A run that continues after `start_step` first drops the rows behind that step, which it will write again.
     """
 
     def __init__(self, folder: Path, names: list[str], start_step: int = 0) -> None:

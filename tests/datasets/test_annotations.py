@@ -88,7 +88,10 @@ FIRST = "sketches/bear (animal)/0.png"
         ([[FIRST]], "label >= 0"),
         ([FIRST], "label >= 0"),
         ([[FIRST, 7]], "no training sketch for label 9"),
-        ([*lists()["sketch"]["train"], [FIRST, 99]], "no training photo for label 99"),
+        (
+            [*lists(test=[])["sketch"]["train"], ["sketches/hot-dog/9.png", 99]],
+            "no training photo for label 99",
+        ),
     ],
 )
 def test_a_bad_entry_is_named(root: Path, train: list, message: str) -> None:
@@ -103,9 +106,28 @@ def test_no_test_sketches_and_untrained_test_labels(root: Path) -> None:
     write(root.parent / "anno", lists(test=[]))
     with pytest.raises(UserError, match="names no test sketches"):
         load(root)
-    write(root.parent / "anno", lists(test=[[FIRST, 99]]))
+    write(root.parent / "anno", lists(test=[["sketches/cat/2.png", 99]]))
     with pytest.raises(UserError, match="label 99, which is not trained on"):
         load(root)
+
+
+def test_no_file_is_named_twice(root: Path) -> None:
+    leak = [*lists()["sketch"]["test"], ["sketches//bear (animal)/./0.png", 7]]  # trained on as well
+    write(root.parent / "anno", lists(test=leak))
+    with pytest.raises(UserError, match=r"more than once, first sketches/bear \(animal\)/0\.png"):
+        load(root)
+    content = lists()
+    content["photo"]["test"].append(["photos/cat/0.png", 7])  # two labels for one photo
+    write(root.parent / "anno", content)
+    with pytest.raises(UserError, match=r"tiny_photo\.json names 1 files more than once"):
+        load(root)
+
+
+def test_paths_are_normalised(root: Path) -> None:
+    content = lists()
+    content["sketch"]["train"][0][0] = "./sketches//bear (animal)/0.png"
+    write(root.parent / "anno", content)
+    assert load(root).train_sketches[0] == (FIRST, 0)
 
 
 def test_a_category_without_photos(root: Path) -> None:

@@ -55,6 +55,8 @@ def test_equal_names_win_and_lone_folders_are_named() -> None:
     )
     assert pairs == {"spider": "spider", "hot-dog": "hotdog"}
     assert (lone_sketches, lone_photos) == (["owl"], ["elk"])
+    pairs, lone_sketches, _ = pair_categories(["hot dog", "hotdog"], ["hotdog"])
+    assert (pairs, lone_sketches) == ({"hotdog": "hotdog"}, ["hot dog"])  # one photo folder, one label
     assert plain_spelling("Car_(Sedan)") == "carsedan"
 
 

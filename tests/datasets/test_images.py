@@ -38,6 +38,8 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     assert wide.mode == "I;16"
     found = read(wide, tmp_path / "wide.png", "L").astype(int)
     assert np.abs(found - GREY).max() <= 1
+    big_endian = Image.frombytes("I;16B", (16, 8), (GREY.astype(">u2") * 257).tobytes())
+    assert np.abs(read(big_endian, tmp_path / "wide.tif", "L").astype(int) - GREY).max() <= 1
 
 
 def test_one_bit_cmyk_and_animation(tmp_path: Path) -> None:

@@ -81,9 +81,13 @@ def test_a_file_may_be_a_state_dict_or_a_checkpoint(tmp_path: Path) -> None:
     network = build_network("resnet18", attention="dase", f_dim=16)
     torch.save({f"module.{k}": v for k, v in source.state_dict().items()}, tmp_path / "plain.pth")
     torch.save({"network": source.state_dict(), "step": 3}, tmp_path / "checkpoint.pt")
-    for file in ("plain.pth", "checkpoint.pt"):
+    torch.save({"state_dict": source.state_dict(), "epoch": 3}, tmp_path / "wrapped.pt")
+    for file in ("plain.pth", "checkpoint.pt", "wrapped.pt"):
         report = initialise(network, "resnet18", str(tmp_path / file))
         assert report.left_random == [] and torch.equal(network.fc.weight, source.fc.weight)
+    torch.save({"epoch": 3}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="holds no state dict"):
+        initialise(network, "resnet18", str(tmp_path / "other.pt"))
     with pytest.raises(UserError, match="no such file"):
         initialise(network, "resnet18", str(tmp_path / "absent.pth"))
 

@@ -1,6 +1,7 @@
 """--phase=test on a tiny set: from one command, with any step, and never with stale features."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +64,48 @@ def test_features_of_other_weights_or_lists_are_computed_anew(trained: Path, com
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
     assert status == 0 and "are of other weights: computed anew" in output
     assert np.allclose(np.load(trained / "vec/photo-4.npy"), before + 1, atol=1e-4)
-    assert command("prepare", "--test_per_category=1", "--force")[0] == 0
+    Image.new("RGB", (9, 9)).save("datasets/data/tiny/photos/cat/0.png")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
-    assert status == 0 and "are of other lists: computed anew" in output
-    assert records(trained)[-1]["counts"]["queries"] == 3
+    assert status == 0 and "are of other files: computed anew" in output
+    (trained / "vec/photo-4.npy").write_bytes(b"torn")
+    status, output, _ = command("test", "--save_path=run", "--hash_bits")
+    assert status == 0 and "cannot be read" in output and "computed anew" in output
+
+
+def test_other_lists_than_those_trained_with_are_refused(trained: Path, command) -> None:
+    """With another split, sketches that were trained on would be tested with."""
+    assert command("prepare", "--test_per_category=1", "--force")[0] == 0
+    status, _, errors = command("test", "--save_path=run")
+    assert status == 2 and "trained with other annotation lists" in errors
+
+
+def test_seed_and_distance_are_the_runs_unless_given(prepared: Path, command, monkeypatch) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    assert command("train", *SMALL_RUN, "--seed=5", "--test_distance=angular")[0] == 0
+    before = records(Path("logs/run"))
+    assert command("test", "--save_path=run", "--hash_bits=4", "--margin=4")[0] == 0
+    after = records(Path("logs/run"))
+    assert [each["hash"] for each in after] == [each["hash"] for each in before]
+    assert (after[0]["seed"], after[0]["distance"], after[0]["options"]["margin"]) == (5, "angular", 4.0)
+
+
+def test_features_that_are_not_finite_are_said(trained: Path, command) -> None:
+    path = trained / "model/checkpoint-4.pt"
+    state = checkpoints.load(path)
+    state["network"]["fc.bias"] += float("nan")
+    checkpoints.save(path, state)
+    status, _, errors = command("test", "--save_path=run")
+    assert status == 2 and "not finite" in errors
+
+
+def test_one_category_works_without_codes(tree: Path, command) -> None:
+    for domain in ("sketches", "photos"):
+        for category in ("cat", "hot-dog"):
+            shutil.rmtree(tree / domain / category)
+    assert command("prepare", "--test_per_category=1")[0] == 0
+    status, output, errors = command("train", *SMALL_RUN)
+    assert status == 0, errors
+    assert "test MAP: 100.000" in output and "no hash codes" in output
 
 
 @pytest.mark.parametrize(

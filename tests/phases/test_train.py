@@ -86,7 +86,7 @@ def test_an_interrupted_run_continues_bit_for_bit(prepared: Path, command, monke
     arguments = [*SMALL_RUN[:-1], "--save_path=stopped"]
     monkeypatch.setattr(Trainer, "training_step", interrupting)
     status, output, _ = command("train", *arguments)
-    assert status == 143 and "stopped after step 2" in output
+    assert status == 143 and "stopped after step 2 and saved" in output
     assert checkpoints.saved_steps(Path("logs/stopped/model")) == [2]
     monkeypatch.setattr(Trainer, "training_step", real_step)
     torch.manual_seed(12345)  # the state of a new process is another one
@@ -122,6 +122,50 @@ def test_a_killed_process_continues_from_its_last_checkpoint(prepared: Path, com
     assert command("train", *arguments)[0] == 0
     continued = checkpoints.load(Path("logs/killed/model/checkpoint-4.pt"))
     assert equal(whole["network"], continued["network"]) and equal(whole["optimizer"], continued["optimizer"])
+
+
+def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(prepared: Path) -> None:
+    """As a scheduler or Ctrl-C in a terminal sends it."""
+    code = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "import main\n"
+        "from phases.trainer import Trainer\n"
+        "step = Trainer.training_step\n"
+        "def stop(self, *b):\n"
+        "    if self.step == 2: os.killpg(0, signal.SIGTERM)\n"
+        "    return step(self, *b)\n"
+        "Trainer.training_step = stop\n"
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    project = str(Path(main.__file__).parent)
+    options = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=1", "--device=cpu"]
+    stopped = subprocess.run(
+        [sys.executable, "-c", code, project, *options, *SMALL_RUN, "--num_steps=50"],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )
+    assert stopped.returncode == 143, stopped.stderr
+    assert "stopped after step 3 and saved" in stopped.stdout
+    assert checkpoints.saved_steps(Path("logs/run/model")) == [3]
+
+
+def test_moments_of_another_memory_layout_continue_alike(prepared: Path, command) -> None:
+    """A checkpoint from a GPU has contiguous moments; on the CPU, weights are channels-last."""
+    arguments = [*SMALL_RUN, "--model_save_step=2"]
+    assert command("train", *arguments)[0] == 0
+    model = Path("logs/run/model")
+    whole = checkpoints.load(model / "checkpoint-4.pt")
+    state = checkpoints.load(model / "checkpoint-2.pt")
+    for moments in state["optimizer"]["state"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = moments[name].contiguous()
+    checkpoints.save(model / "checkpoint-2.pt", state)
+    (model / "checkpoint-4.pt").unlink()
+    assert command("train", *arguments)[0] == 0
+    assert equal(whole["network"], checkpoints.load(model / "checkpoint-4.pt")["network"])
 
 
 def test_the_same_seed_repeats_and_another_differs(prepared: Path, command) -> None:
@@ -198,6 +242,10 @@ def test_weights_of_a_file_are_counted(prepared: Path, command) -> None:
         (["--backbone_weights=absent.pth"], "no such file: absent.pth"),
         (["--network=alexnet", "--backbone_weights=imagenet"], "no ImageNet weights for alexnet"),
         (["--dataset=absent"], "no folder datasets/data/absent"),
+        (["--pretrained_model=4"], "--pretrained_model has no meaning for --phase=train"),
+        (["--force"], "--force has no meaning for --phase=train, only for prepare"),
+        (["--pad_pretrained_se"], "--pad_pretrained_se needs --attention=dase"),
+        (["--device=meta"], "only cpu and cuda"),
         (["--save_path=../outside"], "--save_path '../outside' is not a folder below logs/"),
         (["--save_path=/tmp/x"], "is not a folder below logs/"),
     ],
@@ -220,7 +268,8 @@ def test_an_unreadable_image_stops_the_run_by_name(prepared: Path, command) -> N
     (prepared / "photos/cat/0.png").write_bytes(b"torn")
     status, _, errors = command("train", *SMALL_RUN, "--num_steps=40")
     assert status == 2 and "photos/cat/0.png" in errors
-    assert checkpoints.saved_steps(Path("logs/run/model")) == []
+    steps = checkpoints.saved_steps(Path("logs/run/model"))
+    assert len(steps) == 1 and 0 < steps[0] < 40  # what was learned before is kept
 
 
 def test_lists_that_name_absent_files(prepared: Path, command) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
+from retrieval import hashing
 from retrieval.hashing import CodeMap, binary_codes, fit, fit_code_map, initial_map, mean_agreement, signs
 
 
@@ -49,10 +50,13 @@ def test_equals_the_literal_fit_step_by_step() -> None:
 
 
 @pytest.mark.parametrize(("classes", "bits"), [(25, 32), (16, 8)])
-def test_reaches_the_lower_bound_on_random_centres(classes: int, bits: int) -> None:
+def test_reaches_the_lower_bound_on_random_centres(
+    monkeypatch: pytest.MonkeyPatch, classes: int, bits: int
+) -> None:
     """Every bit splits the classes evenly: the sum of a code's entries is 0 or +-1."""
     centers = np.random.default_rng(0).standard_normal((classes, 64))
-    _, loss = fit_code_map(centers, bits, angular=False, seed=0, steps=2000)
+    monkeypatch.setattr(hashing, "FIT_STEPS", 2000)
+    _, loss = fit_code_map(centers, bits, angular=False, seed=0)
     bound = bits * ((classes % 2) - classes) / (classes * (classes - 1))
     assert loss == pytest.approx(bound, abs=1e-5)
 
@@ -71,10 +75,11 @@ def test_the_spectral_norm_of_the_map_is_one() -> None:
 
 
 @pytest.mark.parametrize("angular", [False, True])
-def test_codes_average_mirrors_and_repeat_by_seed(angular: bool) -> None:
+def test_codes_average_mirrors_and_repeat_by_seed(monkeypatch: pytest.MonkeyPatch, angular: bool) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 50)
     rng = np.random.default_rng(0)
     centers, features = rng.standard_normal((5, 16)), rng.standard_normal((7, 16, 2))
-    maps = [fit_code_map(centers, 12, angular=angular, seed=3, steps=50)[0] for _ in range(2)]
+    maps = [fit_code_map(centers, 12, angular=angular, seed=3)[0] for _ in range(2)]
     codes = [binary_codes(features, each, angular=angular) for each in maps]
     assert (codes[0] == codes[1]).all()
     assert codes[0].shape == (7, 12) and set(np.unique(codes[0])) <= {0, 1}
