@@ -41,13 +41,14 @@ def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
     return anno_path / f"{dataset}_{domain}.json"
 
 
-def load_annotation(root: Path, anno_path: Path, dataset: str) -> Annotation:
-    """Read and check both lists of `dataset`, whose images lie in `root`.
+def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotation:
+    """Read and check both lists of `dataset`, whose images lie in `data_path`/`dataset`.
 
     Without a photo list (the published photo lists are not in circulation) the photos are listed from the
     folder, under the label ids of the sketch list. Label ids are mapped to 0, 1, ... in their order. Raises
     UserError that names file and entry for anything that training or test would stumble over.
     """
+    root = data_path / dataset
     sketch_list, photo_list = (list_path(anno_path, dataset, domain) for domain in ("sketch", "photo"))
     if not root.is_dir():
         raise UserError(f"no folder {root}; check --data_path and --dataset")

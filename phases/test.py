@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
     settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
-    data = load_annotation(options.data_path / options.dataset, options.anno_path, options.dataset)
+    data = load_annotation(options.data_path, options.anno_path, options.dataset)
     settings.check_lists(data, state, path)
     device = settings.pick_device(options.device)
 

@@ -35,25 +35,9 @@ SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
     settings.check_options(options)
-    folder = settings.run_folder(options)
-    saved = checkpoints.find(folder / "model") if checkpoints.saved_steps(folder / "model") else None
-    state = checkpoints.load(saved, required=settings.CHECKPOINT_ENTRIES) if saved else None
-    if saved and state:
-        settings.adopt(options, state["options"], CONTINUED, saved)
-    else:
-        settings.resolve_training(options)
-    data = load_annotation(options.data_path / options.dataset, options.anno_path, options.dataset)
-    if saved and state:
-        settings.check_lists(data, state, saved)
-    trainer = Trainer(options, data)
-    if saved and state:
-        trainer.load_state_dict(state, saved)
-        log.info("continuing after step %d of %s", trainer.step, saved)
-    elif options.backbone_weights != "none":
-        report = initialise(
-            trainer.network, options.network, options.backbone_weights, pad_se=options.pad_pretrained_se
-        )
-        log.info("weights of %s: %s", options.backbone_weights, report)
+    models = settings.run_folder(options) / "model"
+    steps = checkpoints.saved_steps(models)
+    trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
     log.info("%s", trainer)
     if trainer.step < options.num_steps:
         exit_code = train(trainer, options)
@@ -62,6 +46,30 @@ def run(options: argparse.Namespace) -> int:
     options.pretrained_model = options.num_steps
     test.run(options)
     return 0
+
+
+def begin(options: argparse.Namespace) -> Trainer:
+    """A new run, from the weights of --backbone_weights."""
+    settings.resolve_training(options)
+    trainer = Trainer(options, load_annotation(options.data_path, options.anno_path, options.dataset))
+    if options.backbone_weights != "none":
+        report = initialise(
+            trainer.network, options.network, options.backbone_weights, pad_se=options.pad_pretrained_se
+        )
+        log.info("weights of %s: %s", options.backbone_weights, report)
+    return trainer
+
+
+def resume(options: argparse.Namespace, path: Path) -> Trainer:
+    """The run whose newest checkpoint is at `path`, as it was then."""
+    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
+    settings.adopt(options, state["options"], CONTINUED, path)
+    data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    settings.check_lists(data, state, path)
+    trainer = Trainer(options, data)
+    trainer.load_state_dict(state, path)
+    log.info("continuing after step %d of %s", trainer.step, path)
+    return trainer
 
 
 def train(trainer: Trainer, options: argparse.Namespace) -> int:

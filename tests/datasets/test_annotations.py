@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def load(root: Path):
-    return load_annotation(root, root.parent / "anno", "tiny")
+    return load_annotation(root.parent, root.parent / "anno", "tiny")
 
 
 def test_label_ids_are_mapped_to_a_range_and_files_found(root: Path) -> None:
@@ -154,7 +154,7 @@ def test_missing_lists_and_folders_say_what_to_do(root: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="--phase=prepare --dataset=tiny"):
         load(root)
     with pytest.raises(UserError, match="--data_path"):
-        load_annotation(tmp_path / "absent", tmp_path, "absent")
+        load_annotation(tmp_path, tmp_path, "absent")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

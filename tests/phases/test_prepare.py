@@ -20,7 +20,7 @@ def test_lists_have_the_published_form(tree: Path, command) -> None:
     assert lists["photo"]["train"] == lists["photo"]["test"] and len(lists["photo"]["test"]) == 9
     assert lists["photo"]["test"][0] == ["photos/bear (animal)/0.png", 0]
     assert "sketches: 12" in output and "photos: 9" in output and "unreadable images: 0 of 21" in output
-    data = load_annotation(tree, Path("anno"), "tiny")
+    data = load_annotation(tree.parent, Path("anno"), "tiny")
     assert data.categories == ["bear (animal)", "cat", "hot-dog"]
 
 
@@ -99,5 +99,5 @@ def test_the_demo_set_is_drawn(tree: Path, command, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(prepare, "draw_demo", draw_small)
     assert command("prepare", "--dataset=demo", "--test_per_category=1")[0] == 0
-    data = load_annotation(tree.parent / "demo", Path("anno"), "demo")
+    data = load_annotation(tree.parent, Path("anno"), "demo")
     assert len(data.categories) == 12 and len(data.gallery) == 24 and len(data.test_sketches) == 12
