@@ -1,0 +1,37 @@
+"""TU-Berlin's photos, and only they, are fed in BGR, in training and in test (SPEC section 1)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import main
+from datasets.annotations import load_annotation
+from phases.features import test_features as features_of  # a name that pytest would take for a test
+from phases.trainer import Trainer
+from tests.conftest import SMALL_RUN
+
+
+class Means(torch.nn.Module):
+    """Three features: the mean of each channel."""
+
+    def forward(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("TUBerlin", [0, 0, 1]), ("sketchy", [1, 0, 0])])
+def test_red_photos(tree: Path, command, dataset: str, expected: list[int]) -> None:
+    tree.rename(tree.parent / dataset)
+    for path in (tree.parent / dataset / "photos").rglob("*.png"):
+        Image.new("RGB", (20, 20), "red").save(path)
+    assert command("prepare", f"--dataset={dataset}", "--test_per_category=1")[0] == 0
+    options = main.parse(
+        ["--phase=train", f"--dataset={dataset}", "--anno_path=anno", "--num_workers=0", *SMALL_RUN]
+    )
+    data = load_annotation(options.data_path, options.anno_path, dataset)
+    sketches, photos = next(Trainer(options, data).batches())
+    assert photos[0].mean(dim=(2, 3)).tolist() == [expected] * 2
+    assert torch.equal(sketches[0][:, 0], sketches[0][:, 2])
+    _, gallery = features_of(Means(), data, options, step=0, device=torch.device("cpu"))
+    assert gallery.values[..., 0].tolist() == [expected] * 9
