@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     # Waiting threads shall sleep, not spin: beside loading processes on the same cores, spinning was seen to
     # slow a training step down eight times. It is read when torch loads OpenMP, so set before any phase.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # --num_workers is the user's choice; the README says what suits a machine with few cores
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         return import_module(PHASES[options.phase]).run(options) or 0

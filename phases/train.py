@@ -29,6 +29,7 @@ from utils.tracking import Scalars
 log = logging.getLogger(__name__)
 
 CONTINUED = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # fits 80 columns
 SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 
@@ -77,7 +78,7 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
     folder = settings.run_folder(options)
     batches = trainer.batches()
     progress = tqdm(
-        total=options.num_steps, initial=trainer.step, unit="step", desc="train", dynamic_ncols=True
+        total=options.num_steps, initial=trainer.step, desc="train", dynamic_ncols=True, bar_format=BAR
     )
     losses: list[Tensor] = []  # since the last row of the log
     with (
@@ -98,7 +99,7 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
                 images_per_second = 2 * options.batch_size * len(losses) / (now - since)
                 row = [finite_mean(losses, trainer.step), trainer.last_lr, trainer.alpha, images_per_second]
                 scalars.write(trainer.step, dict(zip(SCALARS, row, strict=True)))
-                progress.set_postfix_str("loss={:.3f}, lr={:.1e}, alpha={:.2f}, {:.0f} images/s".format(*row))
+                progress.set_postfix_str("loss {0:.3f}, lr {1:.1e}, {3:.0f} images/s".format(*row))
                 losses.clear()
                 since = now
             if saving:
