@@ -46,10 +46,10 @@ def distance_rows(
     them; at least one query and some gallery rows are taken at a time, however small it is.
     """
     count, dim = len(gallery), gallery.shape[1]
-    # half for queries: their features in float64 and normalised, and whole rows of distances, three times,
-    # since the last chunk may still be in use; half for the same of gallery chunks, and products
-    rows = max(1, min(len(query), memory // 2 // (BYTES * (4 * dim + 3 * count))))
-    columns = max(1, min(count, memory // 2 // (BYTES * (4 * dim + 3 * rows))))
+    # half for queries: their features in float64, normalised, one mirror alone and squared, and whole rows of
+    # distances, three times, since the last chunk may still be in use; half for gallery chunks, and products
+    rows = max(1, min(len(query), memory // 2 // (BYTES * (12 * dim + 3 * count))))
+    columns = max(1, min(count, memory // 2 // (BYTES * (12 * dim + 3 * rows))))
     for first in range(0, len(query), rows):
         chunk = as_float64(query[first : first + rows], device)
         distances = np.empty((len(chunk), count))
