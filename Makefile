@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEMO := --dataset=demo --save_path=demo
 # a small network, small images and few steps: what a CPU with two cores trains in minutes
 DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
-	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1000 --annealing_step=1000 --log_step=10
+	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1100 --annealing_step=1100 --log_step=10
 
 .PHONY: setup demo test lint clean
 
