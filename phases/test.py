@@ -96,5 +96,5 @@ def draw_sheet(data: Annotation, found: Evaluation, options: argparse.Namespace)
                 result_titles=[data.categories[each] for _, each in nearest],
             )
         )
-    caption = f"{options.save_path}: MAP {found.metrics['MAP']:.2f} over {found.queries} test sketches"
-    return contact_sheet(rows, caption)
+    score = f"MAP {found.metrics['MAP']:.2f} over {found.queries} test sketches"
+    return contact_sheet(rows, f"{options.save_path}: {score}, {options.test_distance} distance")
