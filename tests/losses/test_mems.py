@@ -32,7 +32,7 @@ def test_a_margin_of_one_is_softmax_over_distances() -> None:
     features, labels = torch.randn(8, 6), torch.arange(8) % 4
     logits = -torch.cdist(features.double(), criterion.centers.double()).square()
     expected = torch.nn.functional.cross_entropy(logits, labels)
-    assert float(criterion(features, labels)) == pytest.approx(float(expected), rel=1e-5)
+    assert criterion(features, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_distances_far_from_the_origin_do_not_cancel() -> None:
