@@ -17,9 +17,13 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request that the loop can honour; a second acts at once."""
+    """Turn the first SIGINT or SIGTERM into a request that the loop can honour; a second acts at once.
+
+    A signal that this process was started to ignore (SIGINT, in the background of a shell script) stays so.
+    """
     request = StopRequest()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         request.exit_code = 128 + number
