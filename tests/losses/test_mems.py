@@ -56,4 +56,4 @@ def test_the_boundary_keeps_classes_apart_from_two_plus_root_three() -> None:
         criterion.centers.data = torch.tensor([[0.0], [1.0]])
         edge = torch.tensor([[inside[0]]])
         logits = criterion.logits(edge, torch.tensor([0]))
-        assert float(logits[0, 0]) == pytest.approx(float(logits[0, 1]), rel=1e-4)
+        assert logits[0, 0].item() == pytest.approx(logits[0, 1].item(), rel=1e-4)
