@@ -52,9 +52,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=Formatter, allow_abbrev=False, argument_default=None
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
     run = parser.add_argument_group("run")
     run.add_argument(
         "--phase", choices=sorted(PHASES), required=True, help="what to do; train goes on to test"

@@ -6,6 +6,8 @@ special about the two of the paper stands here.
 
 from dataclasses import dataclass
 
+SKETCH, PHOTO = 0, 1  # the domain bit
+
 
 @dataclass(frozen=True)
 class DatasetFacts:

@@ -59,12 +59,12 @@ def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotatio
         )
     sketches = read_list(sketch_list)
     photos = read_list(photo_list) if photo_list.is_file() else photos_from_folder(root, sketches)
-    for part, entries in (("train", sketches["train"]), ("test", sketches["test"])):
+    for part, entries in sketches.items():
         if not entries:
             raise UserError(f"{sketch_list} names no {part} sketches")
     check_repeats(sketch_list, sketches["train"] + sketches["test"])
-    for part in ("train", "test"):  # photos are trained on and searched, by the protocol
-        check_repeats(photo_list, photos[part])
+    for entries in photos.values():  # each by itself: photos are trained on and searched, by the protocol
+        check_repeats(photo_list, entries)
     labels = check_labels(sketches, photos, sketch_list, photo_list)
     check_files(root, sketch_list, sketches)
     check_files(root, photo_list, photos)
@@ -128,13 +128,12 @@ def check_repeats(list_file: Path, entries: list[Entry]) -> None:
 
 def check_labels(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> list[int]:
     """The sorted label ids, which training sketches, training photos and gallery must share."""
-    trained = Counter(label for _, label in sketches["train"])
     checks = (
         (photos["train"], photo_list, "training photo"),
         (photos["test"], photo_list, "gallery photo"),
         (sketches["train"], sketch_list, "training sketch"),
     )
-    known = trained.keys() | {label for entries, _, _ in checks for _, label in entries}
+    known = {label for entries, _, _ in checks for _, label in entries}
     for entries, path, what in checks:
         absent = sorted(known - {label for _, label in entries})
         if absent:

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from datasets import PHOTO, SKETCH
 from datasets.annotations import Entry
 from datasets.images import read_image
 from utils.errors import UserError
 from utils.seeding import seeded, stream_seed
 
-SKETCH, PHOTO = 0, 1  # the domain bit
 MODES = {SKETCH: "L", PHOTO: "RGB"}
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, S, S) float32 in [0, 1], labels (B,) int64

@@ -125,7 +125,7 @@ def _ink(draw: ImageDraw.ImageDraw, stroke: Floats, pen: float, side: int, rng: 
     pressure = np.sin(np.linspace(0, rng.uniform(2, 6), len(stroke)) + rng.uniform(0, 6))
     radii = pen * side / 2 * rng.uniform(0.8, 1.2) * (1 + 0.2 * pressure)
     path = (stroke * side).tolist()
-    for ((x, y), (next_x, next_y)), radius in zip(pairwise(path), radii, strict=False):
+    for ((x, y), (next_x, next_y)), radius in zip(pairwise(path), radii[:-1], strict=True):
         draw.line((x, y, next_x, next_y), fill=grey, width=max(1, round(2 * radius)))
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=grey)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets import PHOTO, SKETCH
 from datasets.outlines import SHAPES, Rng
 from datasets.rendering import Floats, Part, draw_photo, draw_sketch
 
 CATEGORIES: tuple[str, ...] = tuple(sorted(SHAPES))
-SKETCH, PHOTO = 0, 1  # the domain's place in an image's seed
 SPACING = 0.02  # largest distance between neighbouring points of an outline
 
 

@@ -92,7 +92,7 @@ def load_backbone(
     of another shape.
     """
     source = {name.removeprefix("module."): value for name, value in source.items()}
-    target = network.state_dict()
+    target = {name: value.clone() for name, value in network.state_dict().items()}  # all or nothing
     report = LoadReport([], [], [], [])
     wrong = []
     for name, value in target.items():

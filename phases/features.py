@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from datasets import dataset_facts, transforms
+from datasets import PHOTO, SKETCH, dataset_facts, transforms
 from datasets.annotations import Annotation
-from datasets.loaders import PHOTO, SKETCH, ImageSet, ordered_batches
+from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
 from retrieval.embed import embed
 from utils.errors import UserError

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from datasets import dataset_facts, transforms
+from datasets import PHOTO, SKETCH, dataset_facts, transforms
 from datasets.annotations import Annotation
-from datasets.loaders import PHOTO, SKETCH, ImageSet, training_batches
+from datasets.loaders import ImageSet, training_batches
 from losses import loss_class
 from models import build_network
 from phases import settings

@@ -111,9 +111,9 @@ def evaluate(
     query_labels: np.ndarray,
     gallery_labels: np.ndarray,
     *,
-    top: int = 10,
+    top: int = 0,
 ) -> Evaluation:
-    """All metrics from one pass over the distance rows that `distances` yields.
+    """All metrics from one pass over the distance rows that `distances` yields, and the `top` nearest photos.
 
     Queries without a positive are left out of every mean and counted. Raises ValueError if a distance is
     NaN, which would sort behind everything in silence, or if no query has a positive.
@@ -127,7 +127,8 @@ def evaluate(
             raise ValueError("a distance is NaN: the features are not finite")
         for offset, row in enumerate(distances):
             query = first + offset
-            nearest[query] = nearest_positions(row, top)
+            if top:
+                nearest[query] = nearest_positions(row, top)
             ranking = rank_positives(row, gallery_labels == query_labels[query])
             positives = len(ranking.size)
             if positives:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import transforms
-from datasets.loaders import PHOTO, SKETCH, ImageSet, ordered_batches
+from datasets import PHOTO, SKETCH, transforms
+from datasets.loaders import ImageSet, ordered_batches
 from datasets.shapes import CATEGORIES, draw_demo
 from models import build_network
 from retrieval.distances import DISTANCES, distance_rows

@@ -19,18 +19,20 @@ class Scalars:
         self.names = names
         self.path = folder / "scalars.csv"
         kept = [row for row in read_scalars(self.path) if row["step"] <= start_step] if start_step else []
-        lines = [",".join(["step", *names])]
-        lines += [",".join([str(int(row["step"])), *(repr(row[name]) for name in names)]) for row in kept]
-        write_text(self.path, "\n".join(lines) + "\n")
+        header = ",".join(["step", *names]) + "\n"
+        write_text(self.path, header + "".join(self.line(int(row["step"]), row) for row in kept))
         self.file = self.path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add one row; `values` has the names given at the start."""
-        self.file.write(",".join([str(step), *(repr(values[name]) for name in self.names)]) + "\n")
+        self.file.write(self.line(step, values))
         self.file.flush()
         for name in self.names:
             self.board.add_scalar(name, values[name], step)
+
+    def line(self, step: int, values: dict[str, float]) -> str:
+        return ",".join([str(step), *(repr(values[name]) for name in self.names)]) + "\n"
 
     def __enter__(self) -> "Scalars":
         return self

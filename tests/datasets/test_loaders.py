@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets import transforms
-from datasets.loaders import PHOTO, SKETCH, ImageSet, ShuffledBatches, ordered_batches, training_batches
+from datasets import PHOTO, SKETCH, transforms
+from datasets.loaders import ImageSet, ShuffledBatches, ordered_batches, training_batches
 from tests.conftest import draw_tree
 from utils.errors import UserError
 

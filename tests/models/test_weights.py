@@ -72,8 +72,10 @@ def test_anything_else_that_does_not_fit_is_an_error(damage: str) -> None:
         name = "layer9.conv.weight"
         source[name] = torch.zeros(1)
     network = build_network("resnet18", attention="dase", f_dim=16)
+    before = network.conv1.weight.clone()
     with pytest.raises(UserError, match=name):
         load_backbone(network, source, head="fc.")
+    assert torch.equal(network.conv1.weight, before)
 
 
 def test_a_file_may_be_a_state_dict_or_a_checkpoint(tmp_path: Path) -> None:
