@@ -13,11 +13,18 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 
+from experiments import TABLES
 from losses import ALIASES, LOSSES
-from models import ATTENTION, NETWORKS
+from models import ATTENTION, NETWORKS, SE_ACTIVATIONS
 from utils.errors import UserError
 
-PHASES = {"prepare": "phases.prepare", "train": "phases.train", "test": "phases.test"}
+PHASES = {
+    "prepare": "phases.prepare",
+    "train": "phases.train",
+    "test": "phases.test",
+    "reproduce": "phases.reproduce",
+    "report": "phases.report",
+}
 PROJECT = Path(__file__).resolve().parent
 
 
@@ -52,7 +59,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=Formatter, allow_abbrev=False, fromfile_prefix_chars="@"
+    )
     run = parser.add_argument_group("run")
     run.add_argument(
         "--phase", choices=sorted(PHASES), required=True, help="what to do; train goes on to test"
@@ -72,7 +81,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--anno_path", type=Path, default=PROJECT / "anno", help="folder with the annotation lists"
     )
     data.add_argument(
-        "--image_size", type=at_least(64), default=224, help="side of the network's input, pixels"
+        "--image_size", type=at_least(32), default=224, help="side of the network's input, pixels"
+    )
+    data.add_argument(
+        "--photo_channels",
+        choices=("rgb", "bgr"),
+        help="channel order of photos; default: as published, bgr for TUBerlin, else rgb",
+    )
+    data.add_argument(
+        "--normalize",
+        action="store_true",
+        default=None,
+        help="normalise the input by ImageNet's mean and standard deviation; off feeds [0, 1], as published",
     )
     data.add_argument(
         "--batch_size", type=at_least(1), default=22, help="sketches per training step, and as many photos"
@@ -83,6 +103,15 @@ def build_parser() -> argparse.ArgumentParser:
     network.add_argument("--network", choices=sorted(NETWORKS), default="resnext101", help="which backbone")
     network.add_argument(
         "--attention", choices=ATTENTION, default="dase", help="which SE modules; none drops them"
+    )
+    network.add_argument(
+        "--se_activation",
+        choices=SE_ACTIVATIONS,
+        default="sigmoid",
+        help="of the squeezed channels: sigmoid as published, relu as in the SE paper",
+    )
+    network.add_argument(
+        "--se_reduction", type=at_least(1), default=16, help="channels of an SE module per squeezed channel"
     )
     network.add_argument("--f_dim", type=at_least(1), default=512, help="features per image")
     network.add_argument(
@@ -129,6 +158,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--test_distance", choices=("euclidean", "angular"), default="euclidean", help="between features"
     )
     test.add_argument(
+        "--mirror",
+        choices=("on", "off"),
+        default="on",
+        help="on: the nearest of the four pairs of an image and its mirror image counts, as published",
+    )
+    test.add_argument(
         "--pretrained_model", type=at_least(-1), default=-1, help="step of the checkpoint, -1: newest"
     )
     test.add_argument(
@@ -142,12 +177,28 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--test_per_category", type=at_least(1), help="test sketches; default: sketchy 50, any other 10"
     )
+    prepare.add_argument("--class_list", type=Path, help="file with one category a line: only these are used")
     prepare.add_argument("--force", action="store_true", default=None, help="overwrite lists that exist")
     prepare.add_argument(
         "--skip_unreadable",
         action="store_true",
         default=None,
         help="leave unreadable images out of the lists",
+    )
+
+    reproduce = parser.add_argument_group(
+        "reproduce and report", "all options above are common to the rows, but for those that the rows set"
+    )
+    reproduce.add_argument("--table", choices=sorted(TABLES), help="of experiments/; report: default all")
+    reproduce.add_argument(
+        "--seeds", type=at_least(1), default=3, help="trainings of each row, from --seed on"
+    )
+    reproduce.add_argument(
+        "--lr_of",
+        nargs="*",
+        default=[],
+        metavar="LOSS=RATE",
+        help="learning rates of single losses, mems=2e-4 say; --lr holds for the others",
     )
     return parser
 

@@ -53,6 +53,24 @@ def image_names(folder: Path) -> list[str]:
     )
 
 
+def read_class_list(path: Path, known: list[str]) -> list[str]:
+    """The categories named in a text file, one a line, sorted; empty lines and comments (#) are passed over.
+
+    Raises UserError if the file cannot be read, names none, or names one that is not among `known`.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read --class_list {path}: {error}") from error
+    names = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    strange = sorted(names - set(known))
+    if strange:
+        raise UserError(f"{path} names {len(strange)} categories without sketches, first {strange[0]!r}")
+    if not names:
+        raise UserError(f"{path} names no category; one is expected on every line")
+    return sorted(names)
+
+
 def plain_spelling(category: str) -> str:
     """The name without spaces, hyphens, underscores and brackets, in lower case."""
     return "".join(character for character in category.lower() if character not in " -_()")

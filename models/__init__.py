@@ -18,6 +18,7 @@ NETWORKS = {
     "resnet18": "models.resnet",
 }
 ATTENTION = ("dase", "se", "none")
+SE_ACTIVATIONS = ("sigmoid", "relu")
 
 
 def network_module(name: str) -> ModuleType:
@@ -25,6 +26,14 @@ def network_module(name: str) -> ModuleType:
     return import_module(NETWORKS[name])
 
 
-def build_network(name: str, *, attention: str, f_dim: int) -> "nn.Module":
-    """A freshly initialised network from NETWORKS with one of ATTENTION and `f_dim` output features."""
-    return network_module(name).build(attention=attention, f_dim=f_dim)
+def build_network(
+    name: str, *, attention: str, f_dim: int, reduction: int = 16, activation: str = "sigmoid"
+) -> "nn.Module":
+    """A freshly initialised network from NETWORKS with `f_dim` output features.
+
+    Its attention modules are one of ATTENTION, with C/`reduction` squeezed channels and one of SE_ACTIVATIONS
+    on them.
+    """
+    from models.dase import Attention
+
+    return network_module(name).build(attention=Attention(attention, reduction, activation), f_dim=f_dim)

@@ -1,14 +1,15 @@
 """AlexNet with batch normalisation and domain-aware SE modules (paper, section 4.1; SPEC section 1).
 
 Trained from scratch: there are no ImageNet weights of this design. In the published file a wrong argument
-turned the four modules into plain SE with r = 1; this is the paper's design. Ours: a max-pool whose window
-is larger than what it gets passes it on, so that images from 64 pixels on can be used (equal at 224).
+turned the four modules into plain SE with r = 1 (here `se` with a reduction of 1); this is the paper's
+design. Ours: a max-pool whose window is larger than what it gets passes it on, so that images from 32
+pixels on can be used (equal at 224).
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dase import attention_module
+from models.dase import Attention
 
 HEAD = "classifier.5."
 IMAGENET_URLS: tuple[str, ...] = ()
@@ -29,16 +30,16 @@ def max_pool(x: Tensor) -> Tensor:
 class AlexNet(nn.Module):
     """images (B, 3, H, W) in [0, 1], domain (B,) in {0, 1} -> features (B, f_dim)."""
 
-    def __init__(self, attention: str, f_dim: int) -> None:
+    def __init__(self, attention: Attention, f_dim: int) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(*conv(3, 64, kernel=11, stride=3, padding=5))
-        self.dase1 = attention_module(attention, 64)
+        self.dase1 = attention.module(64)
         self.conv2 = nn.Sequential(*conv(64, 192, kernel=5, padding=2))
-        self.dase2 = attention_module(attention, 192)
+        self.dase2 = attention.module(192)
         self.conv3 = nn.Sequential(*conv(192, 384, kernel=3))
-        self.dase3 = attention_module(attention, 384)
+        self.dase3 = attention.module(384)
         self.conv4 = nn.Sequential(*conv(384, 256, kernel=3), *conv(256, 256, kernel=3))
-        self.dase4 = attention_module(attention, 256)
+        self.dase4 = attention.module(256)
         self.avg_pool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(
             nn.Dropout(),
@@ -57,5 +58,5 @@ class AlexNet(nn.Module):
         return self.classifier(self.avg_pool(x).flatten(1))
 
 
-def build(attention: str, f_dim: int) -> AlexNet:
+def build(attention: Attention, f_dim: int) -> AlexNet:
     return AlexNet(attention, f_dim)

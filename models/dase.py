@@ -4,15 +4,18 @@
     g = sigmoid(W2 * [z ; d] + b2)     (B, C)
     out = g * x
 
-As in the published program phi is a sigmoid, not the ReLU of the SE paper (arXiv 1709.01507), in both
-modules. `W2[:, -1] * d` is a learned offset of the gate's logits for photos: it is all that tells the
+As in the published program phi is a sigmoid by default, not the ReLU of the SE paper (arXiv 1709.01507), in
+both modules. `W2[:, -1] * d` is a learned offset of the gate's logits for photos: it is all that tells the
 domains apart.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 REDUCTION = 16
+ACTIVATIONS = {"sigmoid": torch.sigmoid, "relu": torch.relu}
 
 
 class SEModule(nn.Module):
@@ -20,15 +23,16 @@ class SEModule(nn.Module):
 
     domain_inputs = 0
 
-    def __init__(self, channels: int, reduction: int = REDUCTION) -> None:
+    def __init__(self, channels: int, reduction: int = REDUCTION, activation: str = "sigmoid") -> None:
         super().__init__()
-        squeezed = channels // reduction
+        squeezed = max(1, channels // reduction)
+        self.phi = ACTIVATIONS[activation]
         # 1x1 convolutions rather than linear layers: the state-dict shapes of pretrained SE networks
         self.fc1 = nn.Conv2d(channels, squeezed, kernel_size=1)
         self.fc2 = nn.Conv2d(squeezed + self.domain_inputs, channels, kernel_size=1)
 
     def squeeze(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.fc1(x.mean(dim=(2, 3), keepdim=True)))  # (B, C/16, 1, 1)
+        return self.phi(self.fc1(x.mean(dim=(2, 3), keepdim=True)))  # (B, C/16, 1, 1)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         return x * torch.sigmoid(self.fc2(self.squeeze(x)))
@@ -51,8 +55,16 @@ class NoAttention(nn.Module):
         return x
 
 
-def attention_module(kind: str, channels: int) -> nn.Module:
-    """The module that `--attention` names: dase, se or none, for `channels` channels."""
-    if kind == "none":
-        return NoAttention()
-    return {"dase": DASEModule, "se": SEModule}[kind](channels)
+@dataclass(frozen=True)
+class Attention:
+    """Which modules a network gets: `kind` dase, se or none; C/`reduction` squeezed channels; phi."""
+
+    kind: str
+    reduction: int = REDUCTION
+    activation: str = "sigmoid"
+
+    def module(self, channels: int) -> nn.Module:
+        """A new module for `channels` channels."""
+        if self.kind == "none":
+            return NoAttention()
+        return {"dase": DASEModule, "se": SEModule}[self.kind](channels, self.reduction, self.activation)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from models.dase import attention_module
+from models.dase import Attention
 
 HEAD = "fc."
 IMAGENET_URLS = (ResNet18_Weights.IMAGENET1K_V1.url,)
@@ -31,14 +31,14 @@ class Block(BasicBlock):
 class ResNet18(ResNet):
     """images (B, 3, H, W) in [0, 1], domain (B,) in {0, 1} -> features (B, f_dim)."""
 
-    def __init__(self, attention: str, f_dim: int) -> None:
+    def __init__(self, attention: Attention, f_dim: int) -> None:
         super().__init__(Block, [2, 2, 2, 2])
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(512 * 7 * 7, f_dim)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in layer:
-                block.se_module = attention_module(attention, block.bn2.num_features)
+                block.se_module = attention.module(block.bn2.num_features)
 
     def forward(self, images: Tensor, domain: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (B, 64, H/4, W/4)
@@ -48,5 +48,5 @@ class ResNet18(ResNet):
         return self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))  # (B, 512, H/32, W/32) -> (B, f_dim)
 
 
-def build(attention: str, f_dim: int) -> ResNet18:
+def build(attention: Attention, f_dim: int) -> ResNet18:
     return ResNet18(attention, f_dim)

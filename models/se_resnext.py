@@ -2,18 +2,20 @@
 
 The network is `pretrainedmodels`' with its SE modules replaced: domain-aware ones in layer1 to layer3
 (30 blocks), plain ones in layer4. Deviations from `pretrainedmodels`, all of the published program: the
-first activation of every SE module is a sigmoid, `last_linear` gives f_dim features. Ours: the pool at the
-end is adaptive, so that any image size from 64 pixels on can be used (equal at 224).
+first activation of every SE module is a sigmoid (by default), `last_linear` gives f_dim features. Ours: the
+pool at the end is adaptive, so that any image size from 32 pixels on can be used (equal at 224).
 
 ImageNet weights: Cadene's pretrained-models.pytorch 0.7.4 (BSD-3), ported from the Caffe weights of
 Hu et al. (SENet, Apache-2.0); timm's release carries the same tensors. Their input was normalised by mean
 (.485, .456, .406) and std (.229, .224, .225); this method feeds [0, 1].
 """
 
+from dataclasses import replace
+
 from pretrainedmodels.models.senet import SENet, SEResNeXtBottleneck, pretrained_settings
 from torch import Tensor, nn
 
-from models.dase import attention_module
+from models.dase import Attention
 
 HEAD = "last_linear."
 IMAGENET_URLS = (
@@ -37,7 +39,7 @@ class Block(SEResNeXtBottleneck):
 class SEResNeXt(SENet):
     """images (B, 3, H, W) in [0, 1], domain (B,) in {0, 1} -> features (B, f_dim)."""
 
-    def __init__(self, attention: str, f_dim: int) -> None:
+    def __init__(self, attention: Attention, f_dim: int) -> None:
         super().__init__(
             Block,
             layers=[3, 4, 23, 3],
@@ -52,9 +54,10 @@ class SEResNeXt(SENet):
         )
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            kind = "se" if layer is self.layer4 and attention == "dase" else attention
+            if layer is self.layer4 and attention.kind == "dase":
+                attention = replace(attention, kind="se")
             for block in layer:
-                block.se_module = attention_module(kind, block.bn3.num_features)
+                block.se_module = attention.module(block.bn3.num_features)
 
     def forward(self, images: Tensor, domain: Tensor) -> Tensor:
         x = self.layer0(images)  # (B, 64, H/4, W/4)
@@ -64,5 +67,5 @@ class SEResNeXt(SENet):
         return self.last_linear(self.avg_pool(x).flatten(1))  # (B, 2048, H/32, W/32) -> (B, f_dim)
 
 
-def build(attention: str, f_dim: int) -> SEResNeXt:
+def build(attention: Attention, f_dim: int) -> SEResNeXt:
     return SEResNeXt(attention, f_dim)

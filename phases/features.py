@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from datasets import PHOTO, SKETCH, dataset_facts, transforms
+from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
@@ -40,11 +40,12 @@ def test_features(
     The published cache is keyed by the step alone and goes stale. Here it carries a fingerprint of weights,
     lists, input and versions, and is computed anew when that differs.
     """
-    channels = dataset_facts(options.dataset).photo_channels
-    size = options.image_size
+    size, channels, normalize = options.image_size, options.photo_channels, options.normalize
+    sketch_test = transforms.sketch_test(size, normalize=normalize)
+    photo_test = transforms.photo_test(size, channels, normalize=normalize)
     images = {
-        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, transforms.sketch_test(size)),
-        "photo": ImageSet(data.root, data.gallery, PHOTO, transforms.photo_test(size, channels)),
+        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_test),
+        "photo": ImageSet(data.root, data.gallery, PHOTO, photo_test),
     }
     fingerprint = {
         "weights": weights_digest(network),
@@ -52,6 +53,8 @@ def test_features(
         "files": files_digest(data),
         "image_size": size,
         "photo_channels": channels,
+        "normalize": normalize,
+        "se_activation": options.se_activation,
         "device": device.type,
         "versions": settings.versions(),
     }

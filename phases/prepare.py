@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from datasets import dataset_facts
 from datasets.annotations import list_path
-from datasets.folders import list_images, pair_categories, split
+from datasets.folders import list_images, pair_categories, read_class_list, split
 from datasets.images import read_image
 from datasets.shapes import draw_demo
 from phases.settings import check_options
@@ -38,6 +38,13 @@ def run(options: argparse.Namespace) -> None:
     sketches, photos = list_images(root / "sketches"), list_images(root / "photos")
     pairs, lone_sketches, lone_photos = pair_categories(list(sketches), list(photos))
     report_counts(options.dataset, sketches, photos)
+    if options.class_list:
+        chosen = read_class_list(options.class_list, known=list(sketches))
+        sketches = {name: sketches[name] for name in chosen}
+        pairs = {name: folder for name, folder in pairs.items() if name in chosen}
+        photos = {name: files for name, files in photos.items() if name in pairs.values()}
+        lone_sketches, lone_photos = [name for name in chosen if name not in pairs], []
+        log.info("categories of %s alone: %d", options.class_list, len(chosen))
     if lone_sketches or lone_photos:
         raise UserError(
             f"categories without a partner in the other domain: sketches {lone_sketches or 'none'}, photos "

@@ -28,7 +28,7 @@ def write(
 ) -> None:
     """Append to `folder`/result.txt in the published format, and put the record into `folder`/result.json.
 
-    The JSON holds one record per step and distance; testing again replaces it.
+    The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
     step = state["step"]
     lines = [f"step: {step} | test {name}: {value:.3f}" for name, value in found.metrics.items()]
@@ -52,6 +52,7 @@ def write(
     record = {
         "step": step,
         "distance": options.test_distance,
+        "mirror": options.mirror,
         "metrics": found.metrics,
         "hash": {
             str(bits): {"MAP": each.metrics["MAP"], "fit_loss": loss} for bits, (each, loss) in hashed.items()
@@ -71,7 +72,15 @@ def write(
         "seed": options.seed,
     }
     path = folder / "result.json"
-    records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    same = (step, options.test_distance)
-    kept = [each for each in records if (each["step"], each["distance"]) != same]
-    write_json(path, sorted([*kept, record], key=lambda each: (each["step"], each["distance"])))
+    kept = [each for each in read_records(path) if key(each) != key(record)]
+    write_json(path, sorted([*kept, record], key=key))
+
+
+def key(record: dict[str, Any]) -> tuple[int, str, str]:
+    """What sets the records of a run apart."""
+    return record["step"], record["distance"], record.get("mirror", "on")  # older ones do not say
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a result.json, none if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

@@ -11,10 +11,12 @@ import numpy as np
 import PIL
 import torch
 import torchvision
+from torch import nn
 
+from datasets import dataset_facts
 from datasets.annotations import Annotation
 from losses import ALIASES, loss_class
-from models import network_module
+from models import build_network, network_module
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -25,12 +27,27 @@ PAPER_MARGINS = {("mems", "alexnet"): 2.0}
 PHASES_OF = {
     "pretrained_model": ("test",),
     "test_per_category": ("prepare",),
+    "class_list": ("prepare",),
     "force": ("prepare",),
     "skip_unreadable": ("prepare",),
+    "table": ("reproduce", "report"),
+    "seeds": ("reproduce", "report"),
+    "lr_of": ("reproduce", "report"),
 }
 
 # What a checkpoint belongs to. Given again, these options must agree with it; not given, they are its.
-NETWORK_OPTIONS = ("dataset", "image_size", "network", "attention", "f_dim", "loss_type")
+NETWORK_OPTIONS = (
+    "dataset",
+    "image_size",
+    "photo_channels",
+    "normalize",
+    "network",
+    "attention",
+    "se_activation",
+    "se_reduction",
+    "f_dim",
+    "loss_type",
+)
 TRAINING_OPTIONS = (
     "margin",
     "scale",
@@ -102,6 +119,7 @@ def resolve_training(options: argparse.Namespace) -> None:
     if options.pad_pretrained_se and (options.attention != "dase" or options.backbone_weights == "none"):
         raise UserError("--pad_pretrained_se needs --attention=dase and --backbone_weights other than none")
     options.pad_pretrained_se = bool(options.pad_pretrained_se)
+    resolve_input(options)
     if options.margin is not None and options.annealing_step > options.num_steps:
         log.warning(
             "warning: the margin is annealed over %d steps, but training ends after %d: only %.2g of it will "
@@ -110,6 +128,24 @@ def resolve_training(options: argparse.Namespace) -> None:
             options.num_steps,
             options.num_steps / options.annealing_step,
         )
+
+
+def resolve_input(options: argparse.Namespace) -> None:
+    """Fill in what the published program feeds where nothing was given."""
+    options.normalize = bool(options.normalize)
+    if options.photo_channels is None:
+        options.photo_channels = dataset_facts(options.dataset).photo_channels
+
+
+def network_of(options: argparse.Namespace) -> nn.Module:
+    """The network that the options describe, freshly initialised."""
+    return build_network(
+        options.network,
+        attention=options.attention,
+        f_dim=options.f_dim,
+        reduction=options.se_reduction,
+        activation=options.se_activation,
+    )
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import random
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,6 @@ from PIL import Image
 from datasets.annotations import Annotation, load_annotation
 from datasets.images import read_image
 from losses import loss_class
-from models import build_network
 from phases import results, settings
 from phases.features import Features, test_features
 from retrieval.distances import distance_rows, hamming_rows
@@ -18,6 +18,7 @@ from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from utils import checkpoints
 from utils.figures import SheetRow, contact_sheet, save_png
+from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,14 @@ def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
     settings.check_options(options)
     folder = settings.run_folder(options)
+    checkpoints.find(folder / "model", options.pretrained_model)  # before the folder is made
+    with exclusive(folder):
+        evaluate_checkpoint(options)
+
+
+def evaluate_checkpoint(options: argparse.Namespace) -> None:
+    """What `run` does, in a folder that is this process's own."""
+    folder = settings.run_folder(options)
     path = checkpoints.find(folder / "model", options.pretrained_model)
     state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
@@ -36,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     settings.check_lists(data, state, path)
     device = settings.pick_device(options.device)
 
-    network = build_network(options.network, attention=options.attention, f_dim=options.f_dim)
+    network = settings.network_of(options)
     checkpoints.load_strictly(network, state["network"], path)
     criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
@@ -49,6 +58,8 @@ def run(options: argparse.Namespace) -> None:
         len(data.gallery),
     )
     sketches, photos = test_features(network.to(device), data, options, step=state["step"], device=device)
+    if options.mirror == "off":
+        sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
 
     memory = options.eval_memory * 2**20
     rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)

@@ -23,6 +23,7 @@ from phases.trainer import Trainer
 from utils import checkpoints
 from utils.errors import UserError
 from utils.figures import save_curves
+from utils.locks import exclusive
 from utils.signals import stop_requests
 from utils.tracking import Scalars
 
@@ -33,9 +34,19 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # fi
 SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 
+class Diverged(UserError):
+    """The loss is not finite any more."""
+
+
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
     settings.check_options(options)
+    with exclusive(settings.run_folder(options)):
+        return complete(options)
+
+
+def complete(options: argparse.Namespace) -> int:
+    """What `run` does, in a folder that is this process's own."""
     models = settings.run_folder(options) / "model"
     steps = checkpoints.saved_steps(models)
     trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
@@ -45,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         if exit_code:
             return exit_code
     options.pretrained_model = options.num_steps
-    test.run(options)
+    test.evaluate_checkpoint(options)
     return 0
 
 
@@ -130,10 +141,10 @@ def saving_on_error(trainer: Trainer, folder: Path, losses: list[Tensor]) -> Ite
 
 
 def finite_mean(losses: list[Tensor], step: int) -> float:
-    """Mean of the losses since the last row. Raises UserError if it is not finite: nothing is saved then."""
+    """Mean of the losses since the last row. Raises Diverged if it is not finite: nothing is saved then."""
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
-        raise UserError(
+        raise Diverged(
             f"the loss became {mean} within the {len(losses)} steps up to {step}; checkpoints stay. "
             "Train under another --save_path with a smaller --lr or a longer --annealing_step"
         )

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from datasets import PHOTO, SKETCH, dataset_facts, transforms
+from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, training_batches
 from losses import loss_class
-from models import build_network
 from phases import settings
 from utils.checkpoints import load_strictly
 from utils.seeding import random_state, restore_random_state
@@ -34,7 +33,7 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.options, self.data = options, data
         self.device = settings.pick_device(options.device)
-        self.network = build_network(options.network, attention=options.attention, f_dim=options.f_dim)
+        self.network = settings.network_of(options)
         self.criterion = loss_class(options.loss_type)(
             len(data.categories),
             options.f_dim,
@@ -83,16 +82,19 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple]:
         """Pairs of a sketch batch and a photo batch, from this run's step on."""
-        size = self.options.image_size
-        channels = dataset_facts(self.options.dataset).photo_channels
+        size, normalize = self.options.image_size, self.options.normalize
         sketches = ImageSet(
-            self.data.root, self.data.train_sketches, SKETCH, transforms.sketch_train(size), self.options.seed
+            self.data.root,
+            self.data.train_sketches,
+            SKETCH,
+            transforms.sketch_train(size, normalize=normalize),
+            self.options.seed,
         )
         photos = ImageSet(
             self.data.root,
             self.data.train_photos,
             PHOTO,
-            transforms.photo_train(size, channels),
+            transforms.photo_train(size, self.options.photo_channels, normalize=normalize),
             self.options.seed,
         )
         load = partial(

@@ -10,6 +10,7 @@ from utils.tracking import read_scalars
 
 # Okabe and Ito's palette: told apart by all common kinds of colour vision; misses are dashed as well
 HIT, MISS, INK, FAINT = "#0072B2", "#D55E00", "#202020", "#707070"
+PALETTE = (HIT, MISS, "#009E73", "#CC79A7", "#000000")
 CELL, GAP, FRAME, TEXT, MARGIN = 96, 8, 4, 14, 16
 
 
@@ -105,5 +106,39 @@ def save_curves(scalars: Path, path: Path) -> None:
         )
         axis.grid(alpha=0.3)
         axis.ticklabel_format(axis="y", scilimits=(-3, 4))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def save_dots(
+    rows: dict[str, list[list[float]]], columns: list[str], *, title: str, xlabel: str, path: Path
+) -> None:
+    """One line per row and one colour and marker per column: values as dots, their mean as a bar, as a PNG.
+
+    `rows[label][i]` are the values of column i, none, one or several.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.4 + 0.45 * max(2, len(rows))), layout="constrained")
+    axis = figure.subplots()
+    styles = zip(PALETTE, "osD^v", strict=True)
+    for number, (column, (colour, marker)) in enumerate(zip(columns, styles, strict=False)):
+        offset = 0.7 * ((number + 0.5) / len(columns) - 0.5)
+        points = [
+            (value, place + offset) for place, values in enumerate(rows.values()) for value in values[number]
+        ]
+        x, y = zip(*points, strict=True) if points else ((), ())
+        axis.plot(x, y, marker, color=colour, alpha=0.7, markersize=5, markeredgewidth=0, label=column)
+        for place, values in enumerate(rows.values()):
+            if values[number]:
+                mean = sum(values[number]) / len(values[number])
+                axis.plot(
+                    [mean, mean], [place + offset - 0.12, place + offset + 0.12], color=colour, linewidth=2
+                )
+    axis.set(xlabel=xlabel, title=title, yticks=range(len(rows)), yticklabels=list(rows))
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.grid(axis="x", alpha=0.3)
+    if len(columns) > 1:
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,30 @@
+"""The paper's tables as data: rows of options, with published figures beside them where they are known.
+
+`python main.py --phase=reproduce --table=NAME` runs one. To add a table, write a module with a `TABLE` and
+name it here. Two protocols lie beside them: `@experiments/paper.args` and `@experiments/reduced.args` on the
+command line stand for the options written there.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.table import Table
+
+TABLES = {
+    "attention": "experiments.attention",
+    "networks": "experiments.networks",
+    "losses": "experiments.losses",
+    "learning_rates": "experiments.learning_rates",
+    "margins": "experiments.margins",
+    "annealing": "experiments.annealing",
+    "f_dim": "experiments.f_dim",
+    "hashing": "experiments.hashing",
+    "mirror": "experiments.mirror",
+    "switches": "experiments.switches",
+}
+
+
+def load_table(name: str) -> "Table":
+    """The table `name` of TABLES."""
+    return import_module(TABLES[name]).TABLE

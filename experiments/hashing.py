@@ -1,0 +1,20 @@
+"""Hash codes of 32, 64 and 128 bits against the features they are made of (SPEC section 4)."""
+
+from experiments.losses import LOSSES
+from experiments.published import BITS, hashed
+from experiments.table import Column, Row, Table
+
+CODES = tuple(Column(f"{bits} bits", f"hash {bits}") for bits in BITS)
+# each loss by the distance it was made for
+DISTANCE = {"mems": "euclidean", "cosface": "angular", "a-softmax": "angular", "softmax": "angular"}
+
+TABLE = Table(
+    title="Hash codes",
+    question="What is lost, or gained, when features are replaced by short binary codes?",
+    rows=tuple(
+        Row(row.label, row.options, {"test_distance": DISTANCE[str(row.options["loss_type"])]})
+        for row in LOSSES
+    ),
+    columns=(Column("features"), *CODES),
+    published=hashed(tuple(column.label for column in CODES)),
+)

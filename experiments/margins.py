@@ -1,0 +1,18 @@
+"""MEMS from no margin to one above 2 + sqrt(3) = 3.732 (paper, section 3.3; SPEC section 2)."""
+
+from experiments.table import BOTH_DISTANCES, Column, Row, Table
+
+MARGINS = (1.0, 1.5, 2.0, 3.0, 3.74, 4.0, 5.0)
+EUCLIDEAN = {"test_distance": "euclidean"}
+
+TABLE = Table(
+    title="Margins of MEMS",
+    question="How does retrieval change with the margin, and is it best from 2 + sqrt(3) on?",
+    rows=tuple(Row(f"m = {margin:g}", {"loss_type": "mems", "margin": margin}) for margin in MARGINS),
+    columns=(
+        *BOTH_DISTANCES,
+        Column("categories with max intra < min inter: photos", "margin photos", EUCLIDEAN),
+        Column("with test sketches", "margin all", EUCLIDEAN),
+        Column("photos inside their margin", "inside photos", EUCLIDEAN),
+    ),
+)

@@ -1,0 +1,10 @@
+"""Every image as it is and mirrored, the nearest of the four pairs counting, or as it is alone (SPEC 4)."""
+
+from experiments.table import BOTH_DISTANCES, Row, Table
+
+TABLE = Table(
+    title="Mirrored images at test",
+    question="What does the mirror image at test bring?",
+    rows=(Row("with mirror images", test={"mirror": "on"}), Row("as is alone", test={"mirror": "off"})),
+    columns=BOTH_DISTANCES,
+)

@@ -1,0 +1,72 @@
+"""--phase=reproduce: train what a table of experiments still lacks, test it, and write the table.
+
+Every training is one of --phase=train, in a folder of its own below logs/<save_path>/, so each can be looked
+at, tested and continued by itself. The command can be stopped and given again, and given several times at
+once: a run that another process is at is left to it.
+"""
+
+import argparse
+import logging
+
+from experiments import load_table
+from experiments.table import Table
+from phases import report, settings, test, train
+from phases.runs import DIVERGED, Run, planned
+from utils.files import write_json
+from utils.locks import Busy
+
+log = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run what --table lacks, writing the table after each run. Returns an exit status as a training does."""
+    settings.check_options(options)
+    table = load_table(options.table)
+    runs = list(planned(table, options))
+    report.write(options.table, table, runs, options)
+    elsewhere = 0
+    for number, each in enumerate(runs, start=1):
+        if finished(each, table):
+            continue
+        log.info(
+            "\n%s, run %d of %d: %s, seed %d",
+            table.title,
+            number,
+            len(runs),
+            each.row.label,
+            each.options.seed,
+        )
+        try:
+            exit_code = complete(each, table)
+        except Busy as busy:
+            log.info("%s: left to it", busy)
+            elsewhere += 1
+            continue
+        if exit_code:
+            return exit_code
+        report.write(options.table, table, runs, options)
+    if elsewhere:
+        log.info("%d runs are being made elsewhere; --phase=report writes the table when they are", elsewhere)
+    log.info("%s", report.folder(options) / f"{options.table}.md")
+    return 0
+
+
+def finished(each: Run, table: Table) -> bool:
+    """Whether nothing is left to do for this run."""
+    return bool(each.diverged) or all(each.value(column) is not None for column in table.columns)
+
+
+def complete(each: Run, table: Table) -> int:
+    """Train, and make the tests that the columns of `table` need; a divergence is written down."""
+    try:
+        exit_code = train.run(each.options)
+    except train.Diverged as error:
+        log.warning("given up: %s", error)
+        write_json(each.folder / "log" / DIVERGED, {"message": str(error)})
+        return 0
+    if exit_code:
+        return exit_code
+    for column in table.columns:
+        if each.value(column) is None:
+            test.run(each.test_options(column))
+    return 0
