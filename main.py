@@ -22,6 +22,7 @@ PHASES = {
     "prepare": "phases.prepare",
     "train": "phases.train",
     "test": "phases.test",
+    "export": "phases.export",
     "reproduce": "phases.reproduce",
     "report": "phases.report",
 }
@@ -164,6 +165,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="on: the nearest of the four pairs of an image and its mirror image counts, as published",
     )
     test.add_argument(
+        "--margin_condition",
+        choices=("on", "off"),
+        default="on",
+        help="measure distances inside and between categories: takes all pairs of features",
+    )
+    test.add_argument(
         "--pretrained_model", type=at_least(-1), default=-1, help="step of the checkpoint, -1: newest"
     )
     test.add_argument(
@@ -171,6 +178,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     test.add_argument(
         "--eval_memory", type=at_least(1), default=1024, help="MiB for distances, beside the features"
+    )
+
+    export = parser.add_argument_group("export")
+    export.add_argument(
+        "--format", choices=("published",), default="published", help="the published program's two files"
     )
 
     prepare = parser.add_argument_group("prepare")

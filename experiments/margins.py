@@ -11,8 +11,8 @@ TABLE = Table(
     rows=tuple(Row(f"m = {margin:g}", {"loss_type": "mems", "margin": margin}) for margin in MARGINS),
     columns=(
         *BOTH_DISTANCES,
-        Column("categories with max intra < min inter: photos", "margin photos", EUCLIDEAN),
-        Column("with test sketches", "margin all", EUCLIDEAN),
+        Column("categories with max intra < min inter: photos", "share photos", EUCLIDEAN),
+        Column("with test sketches", "share all", EUCLIDEAN),
         Column("photos inside their margin", "inside photos", EUCLIDEAN),
     ),
 )

@@ -2,7 +2,8 @@
 
 Every network takes images `(B, 3, H, W)` float32 in [0, 1] and a domain bit per image `(B,)` float32
 (0 = sketch, 1 = photo), and returns features `(B, f_dim)` float32. To add one, write a module with
-`build(attention, f_dim)`, `HEAD` and `IMAGENET_URLS`, and name it in NETWORKS.
+`build(attention, f_dim)`, `HEAD` (prefix of the last layer, unlike that of any other network),
+`FIRST_ATTENTION` (prefix of the first attention module) and `IMAGENET_URLS`, and name it in NETWORKS.
 """
 
 from importlib import import_module

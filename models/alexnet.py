@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.dase import Attention
 
 HEAD = "classifier.5."
+FIRST_ATTENTION = "dase1."
 IMAGENET_URLS: tuple[str, ...] = ()
 
 

@@ -15,6 +15,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from models.dase import Attention
 
 HEAD = "fc."
+FIRST_ATTENTION = "layer1.0.se_module."
 IMAGENET_URLS = (ResNet18_Weights.IMAGENET1K_V1.url,)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.dase import Attention
 
 HEAD = "last_linear."
+FIRST_ATTENTION = "layer1.0.se_module."
 IMAGENET_URLS = (
     "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
     "legacy_se_resnext101_32x4d-37725eac.pth",

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from datasets.annotations import Annotation
 from phases import settings
+from phases.trained import Trained
 from retrieval.metrics import DEFINITIONS, Evaluation
 from utils.files import write_json
 
@@ -21,16 +21,16 @@ HASH_DEFINITION = (
 def write(
     folder: Path,
     options: argparse.Namespace,
-    state: dict[str, Any],
-    data: Annotation,
+    model: Trained,
     found: Evaluation,
     hashed: dict[int, tuple[Evaluation, float]],
+    condition: dict[str, Any] | None,
 ) -> None:
     """Append to `folder`/result.txt in the published format, and put the record into `folder`/result.json.
 
     The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
-    step = state["step"]
+    step, data = model.step, model.data
     lines = [f"step: {step} | test {name}: {value:.3f}" for name, value in found.metrics.items()]
     lines += [
         f"step: {step} | code length: {bits} | hash MAP: {each.metrics['MAP']:.3f}"
@@ -66,11 +66,14 @@ def write(
         },
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
         "options": settings.stored_options(options),
-        "training_options": state["options"],
+        "checkpoint": str(model.path),
+        "training_options": model.options,
         "lists": data.digest(),
         "versions": settings.versions(),
         "seed": options.seed,
     }
+    if condition is not None:
+        record["margin_condition"] = condition
     path = folder / "result.json"
     kept = [each for each in read_records(path) if key(each) != key(record)]
     write_json(path, sorted([*kept, record], key=key))

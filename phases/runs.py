@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 # What the name of a run's folder says, beside network, attention and loss; the others are common to all
 NAMED = {"f_dim": "f", "annealing_step": "annealed", "lr": "lr"}
 SWITCHES = {"se_activation": "sigmoid", "se_reduction": 16, "normalize": False, "pad_pretrained_se": False}
-DIVERGED = "diverged.json"
+DIVERGED = "diverged.json"  # in a run's log folder
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def figure(record: dict[str, Any], metric: str) -> float | None:
     kind, _, what = metric.partition(" ")
     if kind == "hash":
         return record["hash"].get(what, {}).get("MAP")
-    if kind in ("margin", "inside"):
+    if kind in ("share", "inside"):
         return record.get("margin_condition", {}).get(what, {}).get(kind)
     return record["metrics"].get(metric)
 

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 PAPER_MARGINS = {("mems", "alexnet"): 2.0}
 
 PHASES_OF = {
-    "pretrained_model": ("test",),
+    "pretrained_model": ("test", "export"),
+    "format": ("export",),
     "test_per_category": ("prepare",),
     "class_list": ("prepare",),
     "force": ("prepare",),
@@ -134,7 +135,12 @@ def resolve_input(options: argparse.Namespace) -> None:
     """Fill in what the published program feeds where nothing was given."""
     options.normalize = bool(options.normalize)
     if options.photo_channels is None:
-        options.photo_channels = dataset_facts(options.dataset).photo_channels
+        options.photo_channels = published_channels(options.dataset)
+
+
+def published_channels(dataset: str) -> str:
+    """The order in which the published program feeds photos of `dataset`."""
+    return dataset_facts(dataset).photo_channels
 
 
 def network_of(options: argparse.Namespace) -> nn.Module:

@@ -8,15 +8,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from datasets.annotations import Annotation, load_annotation
+from datasets.annotations import Annotation
 from datasets.images import read_image
-from losses import loss_class
-from phases import results, settings
+from phases import margin, results, settings, trained
 from phases.features import Features, test_features
 from retrieval.distances import distance_rows, hamming_rows
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
-from utils import checkpoints
 from utils.figures import SheetRow, contact_sheet, save_png
 from utils.locks import exclusive
 
@@ -28,48 +26,43 @@ SHEET_QUERIES, SHEET_RESULTS = 12, 10
 def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
     settings.check_options(options)
-    folder = settings.run_folder(options)
-    checkpoints.find(folder / "model", options.pretrained_model)  # before the folder is made
-    with exclusive(folder):
+    trained.find(options)  # before the folder is made
+    with exclusive(settings.run_folder(options)):
         evaluate_checkpoint(options)
 
 
 def evaluate_checkpoint(options: argparse.Namespace) -> None:
     """What `run` does, in a folder that is this process's own."""
     folder = settings.run_folder(options)
-    path = checkpoints.find(folder / "model", options.pretrained_model)
-    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
-    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
-    settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
-    data = load_annotation(options.data_path, options.anno_path, options.dataset)
-    settings.check_lists(data, state, path)
+    model = trained.load(options)
     device = settings.pick_device(options.device)
-
-    network = settings.network_of(options)
-    checkpoints.load_strictly(network, state["network"], path)
-    criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
-    checkpoints.load_strictly(criterion, state["loss"], path)
+    data = model.data
     log.info(
         "testing step %d of %s on %s: %d test sketches against %d photos",
-        state["step"],
+        model.step,
         folder,
         device,
         len(data.test_sketches),
         len(data.gallery),
     )
-    sketches, photos = test_features(network.to(device), data, options, step=state["step"], device=device)
+    sketches, photos = test_features(model.network.to(device), data, options, step=model.step, device=device)
+    condition = None
+    if options.margin_condition == "on":
+        condition = margin.measure(model, sketches, photos, options, device)
     if options.mirror == "off":
         sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
 
     memory = options.eval_memory * 2**20
     rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)
     found = evaluate(rows, sketches.labels, photos.labels, top=SHEET_RESULTS)
-    centers = criterion.centers.detach().numpy()
-    if len(centers) < 2 and options.hash_bits:
+    hashed: dict[int, tuple[Evaluation, float]] = {}
+    if model.centers is not None and len(model.centers) < 2 and options.hash_bits:
         log.warning("warning: one category has no other to tell apart: no hash codes")
-        options.hash_bits = []
-    hashed = {bits: evaluate_codes(centers, sketches, photos, options, bits) for bits in options.hash_bits}
-    results.write(folder / "log", options, state, data, found, hashed)
+    elif model.centers is not None:
+        hashed = {
+            bits: evaluate_codes(model.centers, sketches, photos, options, bits) for bits in options.hash_bits
+        }
+    results.write(folder / "log", options, model, found, hashed, condition)
     sheet = draw_sheet(data, found, options)
     save_png(sheet, folder / "log" / "contact_sheet.png")
     log.info(

@@ -41,22 +41,17 @@ class Diverged(UserError):
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
     settings.check_options(options)
-    with exclusive(settings.run_folder(options)):
-        return complete(options)
-
-
-def complete(options: argparse.Namespace) -> int:
-    """What `run` does, in a folder that is this process's own."""
     models = settings.run_folder(options) / "model"
     steps = checkpoints.saved_steps(models)
     trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
     log.info("%s", trainer)
-    if trainer.step < options.num_steps:
-        exit_code = train(trainer, options)
-        if exit_code:
-            return exit_code
-    options.pretrained_model = options.num_steps
-    test.evaluate_checkpoint(options)
+    with exclusive(settings.run_folder(options)):  # up to here, nothing is written
+        if trainer.step < options.num_steps:
+            exit_code = train(trainer, options)
+            if exit_code:
+                return exit_code
+        options.pretrained_model = options.num_steps
+        test.evaluate_checkpoint(options)
     return 0
 
 

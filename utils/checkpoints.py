@@ -28,19 +28,23 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def find(folder: Path, step: int = -1) -> Path:
-    """The checkpoint of `step` in `folder`, the newest for -1.
+    """The checkpoint of `step` in `folder`, the newest for -1. Raises UserError if it is not there."""
+    return pick(folder, {each: path_for(folder, each) for each in saved_steps(folder)}, step)
+
+
+def pick(folder: Path, available: dict[int, Path], step: int) -> Path:
+    """The file of `step` among those `available` in `folder`, the newest for -1.
 
     Raises UserError if it is not there, naming the steps that are.
     """
-    available = saved_steps(folder)
     if not available:
         raise UserError(f"no checkpoint in {folder}; train first with --phase=train, or check --save_path")
     if step == -1:
-        step = available[-1]
+        step = max(available)
     if step not in available:
-        listed = ", ".join(map(str, available))
+        listed = ", ".join(map(str, sorted(available)))
         raise UserError(f"no checkpoint for step {step} in {folder}; available: {listed}")
-    return path_for(folder, step)
+    return available[step]
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from utils.files import replacing
@@ -140,5 +141,30 @@ def save_dots(
     axis.grid(axis="x", alpha=0.3)
     if len(columns) > 1:
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def save_separation(panels: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, path: Path) -> None:
+    """One panel per entry: a dot per category at (max intra, min inter), and where they are equal, as a PNG.
+
+    Values that are not finite are left out, and said in the panel's title.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * len(panels), 3.9), layout="constrained")
+    figure.suptitle(title, fontsize="medium")
+    for axis, (name, (intra, inter)) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        shown = np.isfinite(intra) & np.isfinite(inter)
+        held, known = np.count_nonzero(intra < inter), np.count_nonzero(~np.isnan(intra))
+        limit = 1.05 * max([*intra[shown], *inter[shown], 1e-9])
+        axis.plot([0, limit], [0, limit], color=FAINT, linewidth=1)
+        axis.fill_between([0, limit], [0, limit], [limit, limit], color=HIT, alpha=0.08, linewidth=0)
+        axis.plot(intra[shown], inter[shown], "o", color=HIT, markersize=4, alpha=0.7, markeredgewidth=0)
+        axis.set_title(f"{name}\nholds for {held} of {known} categories", fontsize="small")
+        axis.set(xlabel="largest distance inside", xlim=(0, limit), ylim=(0, limit), aspect="equal")
+        axis.set_ylabel("smallest distance to another category" if axis is figure.axes[0] else "")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from models.dase import DASEModule, NoAttention, SEModule, attention_module
+from models.dase import Attention, DASEModule, NoAttention, SEModule
 
 
 @pytest.mark.parametrize(("kind", "entry"), [("dase", "domain_aware"), ("se", "plain")])
 def test_equals_the_published_program(golden, fill, kind: str, entry: str) -> None:
     figures = golden("se_module")
-    module = fill(attention_module(kind, 64))
+    module = fill(Attention(kind).module(64))
     with torch.inference_mode():
         found = module(torch.tensor(figures["x"]), torch.tensor(figures["domain"]))
     assert torch.allclose(found, torch.tensor(figures[entry]), atol=1e-6)
@@ -28,7 +28,7 @@ def test_for_one_domain_it_folds_into_a_plain_module() -> None:
 
 
 def test_none_has_no_parameters_and_changes_nothing() -> None:
-    module = attention_module("none", 32)
+    module = Attention("none").module(32)
     x = torch.randn(3, 32, 5, 5)
     assert isinstance(module, NoAttention)
     assert list(module.parameters()) == []

@@ -9,6 +9,7 @@ from PIL import Image
 import main
 from datasets.annotations import load_annotation
 from phases.features import test_features as features_of  # a name that pytest would take for a test
+from phases.settings import resolve_training
 from phases.trainer import Trainer
 from tests.conftest import SMALL_RUN
 
@@ -29,6 +30,7 @@ def test_red_photos(tree: Path, command, dataset: str, expected: list[int]) -> N
     options = main.parse(
         ["--phase=train", f"--dataset={dataset}", "--anno_path=anno", "--num_workers=0", *SMALL_RUN]
     )
+    resolve_training(options)
     data = load_annotation(options.data_path, options.anno_path, dataset)
     sketches, photos = next(Trainer(options, data).batches())
     assert photos[0].mean(dim=(2, 3)).tolist() == [expected] * 2

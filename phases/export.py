@@ -1,0 +1,69 @@
+"""--phase=export: one of this program's checkpoints in the form that another program reads.
+
+`--format published` writes the pair of state dicts that the published program loads, in a folder of its own,
+so that `--phase=test --save_path=<save_path>/published` tests it.
+"""
+
+import argparse
+import logging
+
+from losses import loss_class
+from phases import settings
+from utils import checkpoints, published
+
+log = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the checkpoint of --pretrained_model below logs/<save_path>/published/model."""
+    settings.check_options(options)
+    folder = settings.run_folder(options)
+    path = checkpoints.find(folder / "model", options.pretrained_model)
+    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
+    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
+    network = settings.network_of(options)
+    checkpoints.load_strictly(network, state["network"], path)  # what is not whole is not handed on
+    criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
+    checkpoints.load_strictly(criterion, state["loss"], path)
+    target = folder / "published" / "model"
+    step = state["step"]
+    for what, content in (
+        (published.NETWORK, network.state_dict()),
+        (options.loss_type, {"centers": criterion.centers.detach()}),
+    ):
+        file = published.path_for(target, what, step)
+        checkpoints.save(file, dict(content))
+        log.info("wrote %s: %d entries", file, len(content))
+    for line in unsaid(options):
+        log.warning("warning: %s", line)
+    again = " ".join(test_options(options))
+    log.info(
+        "test it with: python main.py --phase=test --save_path=%s/published %s", options.save_path, again
+    )
+
+
+def unsaid(options: argparse.Namespace) -> list[str]:
+    """What the published program does otherwise than this checkpoint needs, as sentences."""
+    lines = []
+    published_attention = ("se", 1) if options.network == "alexnet" else ("dase", 16)
+    if (options.attention, options.se_reduction) != published_attention or options.network == "resnet18":
+        lines.append(
+            f"the published program builds no {options.network} with --attention={options.attention} "
+            f"--se_reduction={options.se_reduction}: only this program can load the pair"
+        )
+    if options.se_activation != "sigmoid" or options.normalize:
+        lines.append("the published program knows no --se_activation and no --normalize")
+    return lines
+
+
+def test_options(options: argparse.Namespace) -> list[str]:
+    """The options that a pair does not say and that are not as published."""
+    usual = {"dataset": "TUBerlin", "image_size": 224, "se_activation": "sigmoid"}
+    given = [
+        f"--{name}={getattr(options, name)}"
+        for name, value in usual.items()
+        if getattr(options, name) != value
+    ]
+    if options.photo_channels != settings.published_channels(options.dataset):
+        given.append(f"--photo_channels={options.photo_channels}")
+    return given + ["--normalize"] * bool(options.normalize)

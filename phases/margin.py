@@ -1,0 +1,100 @@
+"""The margin condition: what the margin implies for the centres, and what the features do (paper, 3.3)."""
+
+import argparse
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from phases import settings
+from phases.features import Features
+from phases.trained import Trained
+from retrieval.separation import MARGIN_NEEDED, Separation, implied, measured, nearest_other, share_inside
+from utils.figures import save_separation
+
+log = logging.getLogger(__name__)
+
+TITLES = {
+    "centers": "centres: what the margin implies",
+    "photos": "photos",
+    "sketches": "test sketches",
+    "all": "photos and test sketches",
+}
+DEFINITION = (
+    "per category, Euclidean distances of features as is (not mirrored): max_intra is the largest inside the "
+    "category, min_inter the smallest to another; share: percent of categories with max_intra < min_inter. "
+    "centers: nearest_other is the distance to the nearest other centre D, and for MEMS with margin m "
+    "max_intra is 2 m D / (m^2 - 1) and min_inter D (m - 1) / (m + 1), which holds if every feature lies "
+    "inside its boundaries. inside: percent of features that do, m |f - c_y| < |f - c_j| for all j but y"
+)
+
+
+def measure(
+    model: Trained, sketches: Features, photos: Features, options: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
+    """The margin condition over centres, photos, test sketches and both; logged, and drawn as a figure."""
+    categories = model.data.categories
+    both = Features(
+        np.concatenate([photos.values, sketches.values]), np.concatenate([photos.labels, sketches.labels])
+    )
+    found = {
+        name: measured(side.values[..., 0], side.labels, len(categories), device)
+        for name, side in (("photos", photos), ("sketches", sketches), ("all", both))
+    }
+    margin = options.margin if options.loss_type == "mems" else None
+    record: dict[str, Any] = {
+        "definition": DEFINITION,
+        "margin": margin,
+        "margin_needed": MARGIN_NEEDED,
+        **{name: as_record(each, categories) for name, each in found.items()},
+    }
+    if model.centers is not None and len(model.centers) == len(categories) > 1:
+        record["centers"] = {"nearest_other": by_category(nearest_other(model.centers), categories)}
+        if margin is not None:
+            found["centers"] = implied(model.centers, margin)
+            record["centers"] |= as_record(found["centers"], categories)
+            for name, side in (("photos", photos), ("sketches", sketches), ("all", both)):
+                record[name]["inside"] = share_inside(side.values[..., 0], side.labels, model.centers, margin)
+    for line in summary(record):
+        log.info("%s", line)
+    save_separation(
+        {TITLES[name]: (each.max_intra, each.min_inter) for name, each in sorted(found.items())},
+        title=f"{options.save_path}, step {model.step}: above the line the condition holds",
+        path=settings.run_folder(options) / "log" / "margin_condition.png",
+    )
+    return record
+
+
+def as_record(found: Separation, categories: list[str]) -> dict[str, Any]:
+    return {
+        "share": found.share,
+        "max_intra": by_category(found.max_intra, categories),
+        "min_inter": by_category(found.min_inter, categories),
+    }
+
+
+def by_category(values: np.ndarray, categories: list[str]) -> dict[str, float | None]:
+    """None where a distance is not known or not finite: JSON has no word for that."""
+    return {
+        name: float(value) if np.isfinite(value) else None
+        for name, value in zip(categories, values, strict=True)
+    }
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """The condition in a few lines for the log."""
+    lines = []
+    margin = record["margin"]
+    if margin is not None:
+        word = "reaches" if margin >= MARGIN_NEEDED else "is below"
+        lines.append(f"margin condition: m = {margin:g} {word} 2 + sqrt(3) = {MARGIN_NEEDED:.3f}")
+    else:
+        lines.append("margin condition (the loss is not MEMS: features alone)")
+    for name in ("photos", "sketches", "all"):
+        inside = record[name].get("inside")
+        lines.append(
+            f"  {TITLES[name]}: max intra < min inter in {record[name]['share']:.1f} % of the categories"
+            + (f", {inside:.1f} % of features inside their boundaries" if inside is not None else "")
+        )
+    return lines

@@ -1,0 +1,147 @@
+"""A trained network and its class centres, from one of this program's checkpoints or a published pair."""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from datasets import DATASETS
+from datasets.annotations import Annotation, load_annotation
+from losses import ALIASES, LOSSES, loss_class
+from models.recognise import recognise
+from phases import settings
+from utils import checkpoints, published
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint brings to a test.
+
+    `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
+    given, empty if the checkpoint does not say.
+    """
+
+    step: int
+    path: Path
+    network: nn.Module
+    centers: np.ndarray | None
+    data: Annotation
+    options: dict[str, Any]
+
+
+def find(options: argparse.Namespace) -> Path:
+    """The file with the network of --pretrained_model in the run's folder, of this program before others.
+
+    Raises UserError if there is none, naming the steps that are there.
+    """
+    folder = settings.run_folder(options) / "model"
+    pairs = published.saved_pairs(folder)
+    networks = {step: pair.network for step, pair in pairs.items() if pair.network}
+    own = {step: checkpoints.path_for(folder, step) for step in checkpoints.saved_steps(folder)}
+    available = {**networks, **own}
+    wanted = options.pretrained_model
+    if wanted == -1 and not available and pairs:
+        wanted = max(pairs)
+    if wanted in pairs and wanted not in available:
+        lacking = published.path_for(folder, published.NETWORK, wanted).name
+        raise UserError(f"the pair of step {wanted} in {folder} is incomplete: there is no {lacking}")
+    return checkpoints.pick(folder, available, wanted)
+
+
+def load(options: argparse.Namespace) -> Trained:
+    """Read the checkpoint of --pretrained_model and complete `options` by what it says.
+
+    Raises UserError if it is missing, damaged or does not fit the options, the lists or itself.
+    """
+    path = find(options)
+    match = published.NAME.fullmatch(path.name)
+    return load_published(options, path, int(match[2])) if match else load_own(options, path)
+
+
+def load_own(options: argparse.Namespace, path: Path) -> Trained:
+    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
+    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
+    settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
+    data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    settings.check_lists(data, state, path)
+    network = settings.network_of(options)
+    checkpoints.load_strictly(network, state["network"], path)
+    criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
+    checkpoints.load_strictly(criterion, state["loss"], path)
+    return Trained(state["step"], path, network, criterion.centers.detach().numpy(), data, state["options"])
+
+
+def load_published(options: argparse.Namespace, path: Path, step: int) -> Trained:
+    """A pair of the published program: what its two files do not say is as published, unless given."""
+    state = published.read_state(path)
+    found = recognise(state)
+    if found is None:
+        raise UserError(f"{path} is of no network known here: it has no last layer of any")
+    said = {
+        "network": found.network,
+        "attention": found.attention,
+        "se_reduction": found.reduction,
+        "f_dim": found.f_dim,
+    }
+    settings.adopt(options, said, tuple(said), path)
+    network = settings.network_of(options)
+    checkpoints.load_strictly(network, state, path)
+    log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *said.values())
+    centers = read_centers(options, path, step)
+    if centers is not None and "dataset" not in options.given:
+        guess_dataset(options, len(centers))
+    settings.resolve_input(options)
+    data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    if centers is not None and len(centers) != len(data.categories):
+        raise UserError(
+            f"the centres beside {path} are of {len(centers)} classes, the lists of {options.dataset} of "
+            f"{len(data.categories)}; check --dataset and --anno_path"
+        )
+    return Trained(step, path, network, centers, data, {})
+
+
+def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarray | None:
+    """Centres of the loss file beside the network at `path`; None, with a message, if there is none.
+
+    Sets --loss_type to that file's.
+    """
+    losses = published.saved_pairs(path.parent)[step].losses
+    if "loss_type" in options.given:
+        losses = {n: file for n, file in losses.items() if ALIASES.get(n, n) == options.loss_type}
+    if not losses:
+        wanted = options.loss_type if "loss_type" in options.given else "<loss_type>"
+        lacking = published.path_for(path.parent, wanted, step).name
+        log.warning("warning: no %s beside %s: no class centres, so no hash codes", lacking, path.name)
+        return None
+    if len(losses) > 1:
+        raise UserError(
+            f"{path} has several losses beside it ({', '.join(sorted(losses))}); name one with --loss_type"
+        )
+    name, file = next(iter(losses.items()))
+    if ALIASES.get(name, name) not in LOSSES:
+        raise UserError(f"{file} is of a loss that is not known here; there are {', '.join(sorted(LOSSES))}")
+    options.loss_type = ALIASES.get(name, name)
+    centers = published.read_state(file).get("centers")
+    if centers is None or centers.dim() != 2:
+        raise UserError(f"{file} has no entry centers of shape (classes, f_dim)")
+    if centers.shape[1] != options.f_dim:
+        raise UserError(
+            f"{file} has centres of {centers.shape[1]} features, the network beside it gives "
+            f"{options.f_dim}: they are not of one training"
+        )
+    return centers.float().numpy()
+
+
+def guess_dataset(options: argparse.Namespace, classes: int) -> None:
+    """Take the data set of the paper that has so many classes, if none was given."""
+    fitting = [name for name, facts in DATASETS.items() if facts.categories == classes]
+    if len(fitting) == 1 and fitting[0] != options.dataset:
+        options.dataset = fitting[0]
+        log.info("data set %s: the one with %d classes", options.dataset, classes)
