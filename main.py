@@ -165,6 +165,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="on: the nearest of the four pairs of an image and its mirror image counts, as published",
     )
     test.add_argument(
+        "--all_definitions",
+        action="store_true",
+        default=None,
+        help="print mAP@200 by all four denominators in use: see docs/metrics.md",
+    )
+    test.add_argument(
         "--margin_condition",
         choices=("on", "off"),
         default="on",
@@ -189,7 +195,18 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--test_per_category", type=at_least(1), help="test sketches; default: sketchy 50, any other 10"
     )
-    prepare.add_argument("--class_list", type=Path, help="file with one category a line: only these are used")
+    prepare.add_argument(
+        "--protocol",
+        choices=("seen", "zero-shot"),
+        default="seen",
+        help="seen: every category is trained on and tested; zero-shot: some are tested and never trained on",
+    )
+    prepare.add_argument(
+        "--class_list",
+        type=Path,
+        help="file with one category a line: those to use, or for zero-shot the unseen ones; default: all, "
+        "and for zero-shot 25 of sketchy, 30 of TUBerlin, a fifth of any other, drawn by --seed",
+    )
     prepare.add_argument("--force", action="store_true", default=None, help="overwrite lists that exist")
     prepare.add_argument(
         "--skip_unreadable",
@@ -199,16 +216,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     reproduce = parser.add_argument_group(
-        "reproduce and report", "all options above are common to the rows, but for those that the rows set"
+        "reproduce and report", "all options above hold for every row that does not set its own"
     )
-    reproduce.add_argument("--table", choices=sorted(TABLES), help="of experiments/; report: default all")
+    reproduce.add_argument(
+        "--table",
+        choices=sorted(TABLES),
+        metavar="NAME",
+        help=f"of experiments/: {', '.join(sorted(TABLES))}; report writes all of them by default",
+    )
     reproduce.add_argument(
         "--seeds", type=at_least(1), default=3, help="trainings of each row, from --seed on"
     )
     reproduce.add_argument(
         "--lr_of",
         nargs="*",
-        default=[],
         metavar="LOSS=RATE",
         help="learning rates of single losses, mems=2e-4 say; --lr holds for the others",
     )

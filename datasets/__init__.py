@@ -15,11 +15,13 @@ class DatasetFacts:
 
     test_per_category: test sketches drawn from each category when lists are made.
     photo_channels: order in which photos are fed, "rgb" or "bgr".
+    unseen: categories that zero-shot lists keep from the training, None for a fifth of them.
     categories, sketches, photos: published counts, None where there are none.
     """
 
     test_per_category: int
     photo_channels: str = "rgb"
+    unseen: int | None = None
     categories: int | None = None
     sketches: int | None = None
     photos: int | None = None
@@ -27,8 +29,8 @@ class DatasetFacts:
 
 DATASETS = {
     # the published program reads TU-Berlin's photos, and only them, in BGR
-    "TUBerlin": DatasetFacts(10, "bgr", categories=250, sketches=20_000, photos=204_489),
-    "sketchy": DatasetFacts(50, categories=125, sketches=75_481, photos=73_002),
+    "TUBerlin": DatasetFacts(10, "bgr", unseen=30, categories=250, sketches=20_000, photos=204_489),
+    "sketchy": DatasetFacts(50, unseen=25, categories=125, sketches=75_481, photos=73_002),
     "demo": DatasetFacts(10),
 }
 DEFAULT_FACTS = DatasetFacts(test_per_category=10)

@@ -3,6 +3,7 @@
 One JSON file per domain, `<dataset>_sketch.json` and `<dataset>_photo.json`:
 `{"train": [["sketches/cat/1.png", 0], ...], "test": [...]}`, paths relative to the data set's folder, label
 ids shared by both files. The published lists have this form; photo lists repeat every photo in both parts.
+Zero-shot lists have it too, with no label in both parts: what is tested was never trained on.
 """
 
 import hashlib
@@ -21,7 +22,10 @@ Lists = dict[str, list[Entry]]  # "train" and "test"
 
 @dataclass(frozen=True)
 class Annotation:
-    """The lists of one data set, checked: every file is there, labels run from 0 to len(categories) - 1."""
+    """The lists of one data set, checked: every file is there, labels run from 0 to len(categories) - 1.
+
+    The first `trained` categories are those trained on: all of them, but for zero-shot lists.
+    """
 
     root: Path
     categories: list[str]
@@ -29,6 +33,12 @@ class Annotation:
     test_sketches: list[Entry]
     train_photos: list[Entry]
     gallery: list[Entry]
+    trained: int
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether the categories that are tested were never trained on."""
+        return self.trained < len(self.categories)
 
     def digest(self) -> str:
         """A hash of all lists: two runs with the same one saw the same data set."""
@@ -65,12 +75,12 @@ def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotatio
     check_repeats(sketch_list, sketches["train"] + sketches["test"])
     for entries in photos.values():  # each by itself: photos are trained on and searched, by the protocol
         check_repeats(photo_list, entries)
-    labels = check_labels(sketches, photos, sketch_list, photo_list)
+    labels, trained = check_labels(sketches, photos, sketch_list, photo_list)
     check_files(root, sketch_list, sketches)
     check_files(root, photo_list, photos)
     number = {label: index for index, label in enumerate(labels)}
     sketches, photos = renumber(sketches, number), renumber(photos, number)
-    names = {label: PurePosixPath(path).parts[-2] for path, label in sketches["train"]}
+    names = {label: PurePosixPath(path).parts[-2] for path, label in sketches["test"] + sketches["train"]}
     return Annotation(
         root=root,
         categories=[names[index] for index in range(len(labels))],
@@ -78,6 +88,7 @@ def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotatio
         test_sketches=sketches["test"],
         train_photos=photos["train"],
         gallery=photos["test"],
+        trained=trained,
     )
 
 
@@ -109,14 +120,22 @@ def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
 
 
 def photos_from_folder(root: Path, sketches: Lists) -> Lists:
-    """List all photos of the sketch list's categories, under its labels, as both "train" and "test"."""
+    """List the photos of the sketch list's categories, under its labels, as both "train" and "test".
+
+    For a zero-shot list, those of the categories trained on as "train" and of the others as "test".
+    """
     label_of = {PurePosixPath(path).parts[-2]: label for part in sketches.values() for path, label in part}
     tree = list_images(root / "photos")
     pairs, lone, _ = pair_categories(sorted(label_of), list(tree))
     if lone:
         raise UserError(f"no folder in {root / 'photos'} for {len(lone)} categories: {', '.join(lone[:5])}")
     photos = [(f"photos/{pairs[c]}/{name}", label_of[c]) for c in sorted(pairs) for name in tree[pairs[c]]]
-    return {"train": photos, "test": photos}
+    train, test = ({label for _, label in sketches[part]} for part in ("train", "test"))
+    if train & test:
+        return {"train": photos, "test": photos}
+    return {
+        part: [each for each in photos if each[1] in own] for part, own in (("train", train), ("test", test))
+    }
 
 
 def check_repeats(list_file: Path, entries: list[Entry]) -> None:
@@ -126,22 +145,42 @@ def check_repeats(list_file: Path, entries: list[Entry]) -> None:
         raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
 
 
-def check_labels(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> list[int]:
-    """The sorted label ids, which training sketches, training photos and gallery must share."""
-    checks = (
-        (photos["train"], photo_list, "training photo"),
-        (photos["test"], photo_list, "gallery photo"),
-        (sketches["train"], sketch_list, "training sketch"),
-    )
-    known = {label for entries, _, _ in checks for _, label in entries}
-    for entries, path, what in checks:
-        absent = sorted(known - {label for _, label in entries})
+def check_labels(
+    sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path
+) -> tuple[list[int], int]:
+    """The label ids, those trained on first, each part sorted, and how many are trained on.
+
+    Training sketches and photos must share their labels. The gallery must have those too, or, in zero-shot
+    lists, none of them but all of the test sketches.
+    """
+    parts = {
+        "training sketch": (sketch_list, labels_of(sketches["train"])),
+        "training photo": (photo_list, labels_of(photos["train"])),
+        "test sketch": (sketch_list, labels_of(sketches["test"])),
+        "gallery photo": (photo_list, labels_of(photos["test"])),
+    }
+    trained = parts["training sketch"][1] | parts["training photo"][1]
+    tested = parts["test sketch"][1] | parts["gallery photo"][1]
+    required = [("training sketch", trained), ("training photo", trained)]
+    if trained & tested:
+        strange = parts["test sketch"][1] - trained
+        if strange:
+            raise UserError(
+                f"{sketch_list} has test sketches of label {min(strange)}, which is not trained on"
+            )
+        required.append(("gallery photo", trained | tested))
+    else:
+        required += [("test sketch", tested), ("gallery photo", tested)]
+    for what, labels in required:
+        path, present = parts[what]
+        absent = sorted(labels - present)
         if absent:
             raise UserError(f"{path} has no {what} for label {absent[0]} ({len(absent)} labels in all)")
-    strange = {label for _, label in sketches["test"]} - known
-    if strange:
-        raise UserError(f"{sketch_list} has test sketches of label {min(strange)}, which is not trained on")
-    return sorted(known)
+    return sorted(trained) + sorted(tested - trained), len(trained)
+
+
+def labels_of(entries: list[Entry]) -> set[int]:
+    return {label for _, label in entries}
 
 
 def check_files(root: Path, list_file: Path, lists: Lists) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def run(options: argparse.Namespace) -> None:
     sketches, photos = list_images(root / "sketches"), list_images(root / "photos")
     pairs, lone_sketches, lone_photos = pair_categories(list(sketches), list(photos))
     report_counts(options.dataset, sketches, photos)
-    if options.class_list:
+    unseen: list[str] = []
+    if options.protocol == "zero-shot":
+        unseen = draw_unseen(options, list(pairs))
+    elif options.class_list:
         chosen = read_class_list(options.class_list, known=list(sketches))
         sketches = {name: sketches[name] for name in chosen}
         pairs = {name: folder for name, folder in pairs.items() if name in chosen}
@@ -57,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             "out of the lists with --skip_unreadable"
         )
     sketches, photos = without(unreadable, "sketches", sketches), without(unreadable, "photos", photos)
-    write_lists(options, lists, sketches, photos, pairs)
+    write_lists(options, lists, sketches, photos, pairs, unseen)
 
 
 def report_counts(dataset: str, sketches: Tree, photos: Tree) -> None:
@@ -107,24 +111,53 @@ def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
     }
 
 
+def draw_unseen(options: argparse.Namespace, categories: list[str]) -> list[str]:
+    """The categories of --class_list, or some drawn by --seed: the data set's usual number, or a fifth."""
+    if options.test_per_category:
+        raise UserError(
+            "--test_per_category has no meaning for zero-shot lists: all unseen sketches are tested"
+        )
+    if options.class_list:
+        unseen = read_class_list(options.class_list, known=categories)
+    else:
+        count = dataset_facts(options.dataset).unseen or max(1, len(categories) // 5)
+        unseen = sorted(random.Random(options.seed).sample(sorted(categories), min(count, len(categories))))
+    if len(unseen) == len(categories):
+        raise UserError(f"all {len(categories)} categories would be unseen: none is left to train on")
+    log.info("zero-shot: %d categories to train on, %d unseen", len(categories) - len(unseen), len(unseen))
+    log.info("unseen: %s", ", ".join(unseen))
+    return unseen
+
+
 def write_lists(
-    options: argparse.Namespace, lists: dict[str, Path], sketches: Tree, photos: Tree, pairs: dict[str, str]
+    options: argparse.Namespace,
+    lists: dict[str, Path],
+    sketches: Tree,
+    photos: Tree,
+    pairs: dict[str, str],
+    unseen: list[str],
 ) -> None:
-    """Split the sketches, number the categories in sorted order, and write both lists."""
+    """Split the sketches, number the categories in sorted order, and write both lists.
+
+    With `unseen` categories, those are all of the test and the others all of the training.
+    """
     test_count = options.test_per_category or dataset_facts(options.dataset).test_per_category
     content: dict[str, dict[str, list]] = {
         "sketch": {"train": [], "test": []},
         "photo": {"train": [], "test": []},
     }
     for label, category in enumerate(sorted(pairs)):
-        train, test = split(sketches[category], test_count, seed=options.seed, category=category)
-        for part, names in (("train", train), ("test", test)):
-            content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in names]
-        folder = pairs[category]
+        names, folder = sketches[category], pairs[category]
         if not photos[folder]:
             raise UserError(f"no readable photo in category {folder}; add photos or remove the category")
-        for part in ("train", "test"):  # the gallery is all photos, training photos among them
-            content["photo"][part] += [[f"photos/{folder}/{name}", label] for name in photos[folder]]
+        if unseen:
+            train, test = ([], names) if category in unseen else (names, [])
+        else:
+            train, test = split(names, test_count, seed=options.seed, category=category)
+        for part, chosen in (("train", train), ("test", test)):
+            content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in chosen]
+            if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists
+                content["photo"][part] += [[f"photos/{folder}/{name}", label] for name in photos[folder]]
     for domain, path in lists.items():
         write_json(path, content[domain])
         counts = " + ".join(f"{len(entries)} {part}" for part, entries in content[domain].items())

@@ -8,10 +8,11 @@ once: a run that another process is at is left to it.
 import argparse
 import logging
 
-from experiments import load_table
+from experiments import TABLES, load_table
 from experiments.table import Table
 from phases import report, settings, test, train
 from phases.runs import DIVERGED, Run, planned
+from utils.errors import UserError
 from utils.files import write_json
 from utils.locks import Busy
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 def run(options: argparse.Namespace) -> int:
     """Run what --table lacks, writing the table after each run. Returns an exit status as a training does."""
     settings.check_options(options)
+    if options.table is None:
+        raise UserError(f"--phase=reproduce needs --table, one of {', '.join(sorted(TABLES))}")
     table = load_table(options.table)
     runs = list(planned(table, options))
     report.write(options.table, table, runs, options)

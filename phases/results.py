@@ -8,7 +8,7 @@ from typing import Any
 
 from phases import settings
 from phases.trained import Trained
-from retrieval.metrics import DEFINITIONS, Evaluation
+from retrieval.metrics import DEFINITIONS, DENOMINATORS, Evaluation
 from utils.files import write_json
 
 log = logging.getLogger(__name__)
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 HASH_DEFINITION = (
     "MAP as above, by Hamming distance between codes; their linear map is fitted on the class centres alone"
 )
+GALLERY = "all photos of the data set, training photos among them"
+ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
 
 
 def write(
@@ -42,7 +44,10 @@ def write(
     for line in lines:
         log.info("%s", line)
     log.info(
-        "(in percent; MAP over the whole ranking, mAP@200 divided by min(200, positives); ties averaged)"
+        "(in percent; MAP over the whole ranking, mAP@200 divided by min(200, positives); ties averaged; "
+        "%d queries, %d photos)",
+        found.queries,
+        found.gallery,
     )
     if found.without_positives:
         log.warning(
@@ -57,12 +62,18 @@ def write(
         "hash": {
             str(bits): {"MAP": each.metrics["MAP"], "fit_loss": loss} for bits, (each, loss) in hashed.items()
         },
-        "definitions": {**DEFINITIONS, "hash MAP": HASH_DEFINITION},
+        "definitions": {
+            **DEFINITIONS,
+            **{name: text for name, text in DENOMINATORS.items() if name in found.metrics},
+            "hash MAP": HASH_DEFINITION,
+            "gallery": ZERO_SHOT_GALLERY if data.zero_shot else GALLERY,
+        },
         "counts": {
             "queries": found.queries,
             "queries_without_positives": found.without_positives,
             "gallery": found.gallery,
             "categories": len(data.categories),
+            "trained_categories": data.trained,
         },
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
         "options": settings.stored_options(options),

@@ -90,7 +90,7 @@ def run_options(row: Row, common: argparse.Namespace, seed: int) -> argparse.Nam
     vars(options).update(row.options, phase="train", seed=seed)
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
     if "lr" not in row.options:
-        options.lr = rates(common.lr_of).get(options.loss_type, common.lr)
+        options.lr = rates(common.lr_of or []).get(options.loss_type, common.lr)
     options.given = {*settings.NETWORK_OPTIONS, *settings.TRAINING_OPTIONS, *settings.RUN_OPTIONS}
     if loss_class(options.loss_type).default_margin is None:
         options.given -= {"margin", "scale", "annealing_step"}

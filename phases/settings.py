@@ -28,6 +28,7 @@ PHASES_OF = {
     "pretrained_model": ("test", "export"),
     "format": ("export",),
     "test_per_category": ("prepare",),
+    "protocol": ("prepare",),
     "class_list": ("prepare",),
     "force": ("prepare",),
     "skip_unreadable": ("prepare",),

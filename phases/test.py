@@ -54,7 +54,13 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
 
     memory = options.eval_memory * 2**20
     rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)
-    found = evaluate(rows, sketches.labels, photos.labels, top=SHEET_RESULTS)
+    found = evaluate(
+        rows,
+        sketches.labels,
+        photos.labels,
+        top=SHEET_RESULTS,
+        all_definitions=bool(options.all_definitions),
+    )
     hashed: dict[int, tuple[Evaluation, float]] = {}
     if model.centers is not None and len(model.centers) < 2 and options.hash_bits:
         log.warning("warning: one category has no other to tell apart: no hash codes")

@@ -73,7 +73,7 @@ def load_own(options: argparse.Namespace, path: Path) -> Trained:
     settings.check_lists(data, state, path)
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state["network"], path)
-    criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
+    criterion = loss_class(options.loss_type)(data.trained, options.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
     return Trained(state["step"], path, network, criterion.centers.detach().numpy(), data, state["options"])
 
@@ -99,10 +99,10 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Traine
         guess_dataset(options, len(centers))
     settings.resolve_input(options)
     data = load_annotation(options.data_path, options.anno_path, options.dataset)
-    if centers is not None and len(centers) != len(data.categories):
+    if centers is not None and len(centers) != data.trained:
         raise UserError(
             f"the centres beside {path} are of {len(centers)} classes, the lists of {options.dataset} of "
-            f"{len(data.categories)}; check --dataset and --anno_path"
+            f"{data.trained}; check --dataset and --anno_path"
         )
     return Trained(step, path, network, centers, data, {})
 

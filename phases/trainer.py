@@ -35,7 +35,7 @@ class Trainer:
         self.device = settings.pick_device(options.device)
         self.network = settings.network_of(options)
         self.criterion = loss_class(options.loss_type)(
-            len(data.categories),
+            data.trained,
             options.f_dim,
             margin=options.margin,
             scale=options.scale,

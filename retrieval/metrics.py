@@ -19,10 +19,15 @@ DEFINITIONS = {
     "P@100": "mean over queries of the share of hits among the first 100, in percent",
     "P@200": "mean over queries of the share of hits among the first 200, in percent",
     "ties": "photos at equal distance count as the mean over all their orders",
-    "gallery": "all photos of the data set, training photos among them",
 }
 PRECISION_AT = (10, 100, 200)
 MAP_AT = 200
+# Repositories of the field divide the same sum by different things and call each of them mAP@200.
+DENOMINATORS = {
+    "mAP@200 / hits": "as mAP@200, but divided by the hits among the first 200 (0 without hits)",
+    "mAP@200 / positives": "as mAP@200, but divided by all positives of the query",
+    "mAP@200 / 200": "as mAP@200, but divided by 200",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,21 @@ def precision_at(ranking: Ranking, k: int) -> float:
     return float(share.sum() / k)
 
 
+def average_precisions_at(ranking: Ranking, k: int) -> dict[str, float]:
+    """The four things that are called AP@`k`, by what the sum of precisions is divided by, in [0, 1].
+
+    "min" divides by min(k, positives), "hits" by the hits among the first k, "positives" by all positives,
+    "k" by k. Where photos tie across rank k, "hits" divides by the expected number of hits.
+    """
+    total, hits, positives = precision_sum(ranking, k), k * precision_at(ranking, k), len(ranking.size)
+    return {
+        "min": total / min(k, positives),
+        "hits": total / hits if hits else 0.0,
+        "positives": total / positives,
+        "k": total / k,
+    }
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found. Figures are in percent, but for `ap`."""
@@ -112,14 +132,18 @@ def evaluate(
     gallery_labels: np.ndarray,
     *,
     top: int = 0,
+    all_definitions: bool = False,
 ) -> Evaluation:
     """All metrics from one pass over the distance rows that `distances` yields, and the `top` nearest photos.
 
-    Queries without a positive are left out of every mean and counted. Raises ValueError if a distance is
-    NaN, which would sort behind everything in silence, or if no query has a positive.
+    `all_definitions` adds the DENOMINATORS of mAP@200. Queries without a positive are left out of every mean
+    and counted. Raises ValueError if a distance is NaN, which would sort behind everything in silence, or if
+    no query has a positive.
     """
     top = min(top, len(gallery_labels))
     names = ["MAP", f"mAP@{MAP_AT}", *(f"P@{k}" for k in PRECISION_AT)]
+    if all_definitions:
+        names += DENOMINATORS
     figures = np.full((len(query_labels), len(names)), np.nan)
     nearest = np.zeros((len(query_labels), top), dtype=np.int64)
     for first, distances in rows:
@@ -132,11 +156,14 @@ def evaluate(
             ranking = rank_positives(row, gallery_labels == query_labels[query])
             positives = len(ranking.size)
             if positives:
-                figures[query] = [
+                ap_at = average_precisions_at(ranking, MAP_AT)
+                values = [
                     precision_sum(ranking, ranking.total) / positives,
-                    precision_sum(ranking, MAP_AT) / min(MAP_AT, positives),
+                    ap_at["min"],
                     *(precision_at(ranking, k) for k in PRECISION_AT),
+                    *(ap_at[name] for name in ("hits", "positives", "k")),
                 ]
+                figures[query] = values[: len(names)]
     counted = ~np.isnan(figures[:, 0])
     if not counted.any():
         raise ValueError("no query has a photo of its category in the gallery")

@@ -62,7 +62,7 @@ def test_published_commands_parse(command: str) -> None:
         (["--phase=train", "--network=vgg"], "--network"),
         (["--phase=train", "--loss_type=triplet"], "--loss_type"),
         (["--phase=fly"], "--phase"),
-        (["--phase=train", "--image_size=63"], "less than 64"),
+        (["--phase=train", "--image_size=31"], "less than 32"),
         (["--phase=train", "--batch_size=0"], "less than 1"),
         (["--phase=train", "--seed=100000000000000000000"], "is more than"),
         (["--phase=train", "--num_steps=many"], "integer of 1 or more"),
@@ -88,7 +88,8 @@ def test_help_shows_groups_and_defaults_and_fits_80_columns() -> None:
         check=True,
         env={"COLUMNS": "80"},
     ).stdout
-    for group in ("run:", "data:", "network:", "loss:", "train:", "test:", "prepare:"):
+    groups = ("run:", "data:", "network:", "loss:", "train:", "test:", "export:", "prepare:", "reproduce")
+    for group in groups:
         assert f"\n{group}" in found
     assert "(default: 200000)" in found and "(default: None)" not in found
     options = found[found.index("\nrun:") :]

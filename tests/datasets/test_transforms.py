@@ -74,3 +74,16 @@ def test_shapes_and_ranges() -> None:
         assert found.shape == (3, 65, 65) and found.dtype == torch.float32
         assert 0 <= float(found.min()) <= float(found.max()) <= 1
         assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_normalised_input_is_that_of_imagenet_by_position(channels: str) -> None:
+    photo, sketch = Image.new("RGB", (40, 40), (255, 0, 0)), Image.new("L", (40, 40), 255)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    red = torch.tensor([1.0, 0.0, 0.0] if channels == "rgb" else [0.0, 0.0, 1.0])
+    for make in (transforms.photo_test, transforms.photo_train):
+        found = make(32, channels, normalize=True)(photo)
+        assert torch.allclose(found[:, 5, 5], (red - mean) / std, atol=1e-6)
+    for make in (transforms.sketch_test, transforms.sketch_train):
+        found = make(32, normalize=True)(sketch)
+        assert torch.allclose(found[:, 5, 5], (1 - mean) / std, atol=1e-6)

@@ -33,3 +33,20 @@ def test_none_has_no_parameters_and_changes_nothing() -> None:
     assert isinstance(module, NoAttention)
     assert list(module.parameters()) == []
     assert module(x, torch.ones(3)) is x
+
+
+@pytest.mark.parametrize("kind", ["dase", "se"])
+def test_with_relu_and_another_reduction_it_is_the_formula(kind: str) -> None:
+    module = Attention(kind, reduction=4, activation="relu").module(32)
+    x, domain = torch.randn(3, 32, 5, 5), torch.tensor([0.0, 1.0, 1.0])
+    weight1, weight2 = (layer.weight[:, :, 0, 0] for layer in (module.fc1, module.fc2))
+    z = (x.mean(dim=(2, 3)) @ weight1.T + module.fc1.bias).clamp(min=0)
+    assert z.shape == (3, 8)
+    if kind == "dase":
+        z = torch.cat([z, domain[:, None]], dim=1)
+    gate = 1 / (1 + torch.exp(-(z @ weight2.T + module.fc2.bias)))
+    assert torch.allclose(module(x, domain), x * gate[:, :, None, None], atol=1e-5)
+
+
+def test_a_reduction_above_the_channels_leaves_one() -> None:
+    assert Attention("se", reduction=64).module(32).fc1.weight.shape == (1, 32, 1, 1)

@@ -101,3 +101,59 @@ def test_the_demo_set_is_drawn(tree: Path, command, monkeypatch: pytest.MonkeyPa
     assert command("prepare", "--dataset=demo", "--test_per_category=1")[0] == 0
     data = load_annotation(tree.parent, Path("anno"), "demo")
     assert len(data.categories) == 12 and len(data.gallery) == 24 and len(data.test_sketches) == 12
+
+
+def test_only_the_categories_of_a_class_list(tree: Path, command) -> None:
+    Path("two.txt").write_text("# the others\n\ncat\nbear (animal)\n")
+    status, output, _ = command("prepare", "--test_per_category=1", "--class_list=two.txt")
+    assert status == 0 and "categories of two.txt alone: 2" in output
+    assert load_annotation(tree.parent, Path("anno"), "tiny").categories == ["bear (animal)", "cat"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--class_list=one.txt"]])
+def test_zero_shot_lists_test_what_is_never_trained_on(tree: Path, command, arguments: list[str]) -> None:
+    Path("one.txt").write_text("cat\n")
+    status, output, errors = command("prepare", "--protocol=zero-shot", *arguments)
+    assert status == 0, errors
+    lists = written()
+    unseen = {each[1] for each in lists["sketch"]["test"]}
+    for content in lists.values():
+        assert {label for _, label in content["test"]} == unseen
+        assert not unseen & {label for _, label in content["train"]}
+    assert [len(lists[domain][part]) for domain in lists for part in ("train", "test")] == [8, 4, 6, 3]
+    assert "zero-shot: 2 categories to train on, 1 unseen" in output
+    data = load_annotation(tree.parent, Path("anno"), "tiny")
+    assert data.zero_shot and data.trained == 2 and {label for _, label in data.gallery} == {2}
+    if arguments:
+        assert data.categories == ["bear (animal)", "hot-dog", "cat"]
+
+
+def test_zero_shot_lists_are_drawn_by_seed(tree: Path, command) -> None:
+    drawn = []
+    for seed in (0, 0, 1, 2, 3, 4, 5):
+        assert command("prepare", "--protocol=zero-shot", "--force", f"--seed={seed}")[0] == 0
+        drawn.append(json.dumps(written()))
+    assert drawn[0] == drawn[1] and len(set(drawn)) == 3  # one of three categories
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ("zebra\n", [], "names 1 categories without sketches, first 'zebra'"),
+        ("\n# nothing\n", [], "names no category"),
+        ("cat\nhot-dog\nbear (animal)\n", ["--protocol=zero-shot"], "none is left to train on"),
+        ("cat\n", ["--protocol=zero-shot", "--test_per_category=1"], "all unseen sketches are tested"),
+    ],
+)
+def test_class_lists_that_do_not_fit(
+    tree: Path, command, text: str, arguments: list[str], message: str
+) -> None:
+    Path("list.txt").write_text(text)
+    status, _, errors = command("prepare", "--class_list=list.txt", *arguments)
+    assert status == 2 and message in errors
+    assert not Path("anno").exists()
+
+
+def test_an_absent_class_list(tree: Path, command) -> None:
+    status, _, errors = command("prepare", "--class_list=absent.txt")
+    assert status == 2 and "cannot read --class_list absent.txt" in errors

@@ -161,3 +161,44 @@ def test_result_lines_have_the_published_form(trained: Path) -> None:
     assert lines[-1] == f"step: 4 | code length: 4 | hash MAP: {metrics['hash']['4']['MAP']:.3f}"
     assert "training photos" in metrics["definitions"]["gallery"]
     assert "class centres alone" in results.HASH_DEFINITION
+
+
+def test_all_definitions_of_map_at_200(trained: Path, command) -> None:
+    status, output, _ = command("test", "--save_path=run", "--hash_bits", "--all_definitions")
+    assert status == 0
+    found = records(trained)[0]
+    for name in ("hits", "positives", "200"):
+        assert f"step: 4 | test mAP@200 / {name}: " in output
+        assert f"mAP@200 / {name}" in found["definitions"]
+    metrics = found["metrics"]  # 9 photos, 3 of them positive: all are among the first 200
+    assert metrics["mAP@200"] == metrics["mAP@200 / hits"] == metrics["mAP@200 / positives"]
+    assert metrics["mAP@200 / 200"] == pytest.approx(metrics["mAP@200"] * 3 / 200)
+
+
+def test_without_mirror_images(trained: Path, command) -> None:
+    assert command("test", "--save_path=run", "--hash_bits", "--mirror=off")[0] == 0
+    off, on = sorted(records(trained), key=lambda each: each["mirror"])
+    features = {domain: np.load(trained / f"vec/{domain}-4.npy") for domain in ("sketch", "photo")}
+    nearest = ((features["sketch"][:, None, :, 0] - features["photo"][None, :, :, 0]) ** 2).sum(-1).argsort(1)
+    lists = {domain: json.loads(Path(f"anno/tiny_{domain}.json").read_text())["test"] for domain in features}
+    hits = [
+        [lists["photo"][index][1] == label for index in row]
+        for row, (_, label) in zip(nearest, lists["sketch"], strict=True)
+    ]
+    aps = [np.mean([sum(h[: i + 1]) / (i + 1) for i in range(9) if h[i]]) for h in hits]
+    assert off["metrics"]["MAP"] == pytest.approx(100 * np.mean(aps))
+    assert off["metrics"]["MAP"] != on["metrics"]["MAP"]
+
+
+def test_zero_shot_from_lists_to_results(tree: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 10)
+    assert command("prepare", "--protocol=zero-shot")[0] == 0
+    status, _, errors = command("train", *SMALL_RUN)
+    assert status == 0, errors
+    found = records(Path("logs/run"))[0]
+    assert found["counts"]["trained_categories"] == 2 and found["counts"]["categories"] == 3
+    assert found["counts"]["gallery"] == 3 and found["counts"]["queries"] == 4
+    assert "unseen categories" in found["definitions"]["gallery"]
+    assert checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))["loss"]["centers"].shape == (2, 8)
+    assert {"MAP", "mAP@200", "P@100", "P@200"} <= set(found["metrics"])
+    assert "centers" not in found["margin_condition"]

@@ -315,6 +315,8 @@ def test_a_run_on_cuda(prepared: Path) -> None:
 
 def test_the_test_phase_is_what_training_goes_on_to(prepared: Path, command, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(test_phase, "run", lambda options: seen.append(options.pretrained_model))
+    monkeypatch.setattr(
+        test_phase, "evaluate_checkpoint", lambda options: seen.append(options.pretrained_model)
+    )
     assert command("train", *SMALL_RUN)[0] == 0
     assert seen == [4]

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from retrieval.distances import distance_rows, hamming_rows
-from retrieval.metrics import average_precision, evaluate, precision_at, precision_sum, rank_positives
+from retrieval.metrics import (
+    average_precision,
+    average_precisions_at,
+    evaluate,
+    precision_at,
+    precision_sum,
+    rank_positives,
+)
 
 
 def naive_sum(hits: np.ndarray, k: int) -> float:
@@ -142,3 +149,32 @@ def test_nearest_are_sorted_and_stable() -> None:
     distances = np.array([[3.0, 1.0, 2.0, 1.0, 1.0]])
     found = evaluate([(0, distances)], np.array([0]), np.zeros(5, dtype=int), top=4)
     assert found.nearest.tolist() == [[1, 3, 4, 2]]
+
+
+def test_the_four_average_precisions_at_k_are_those_of_the_documentation() -> None:
+    """docs/metrics.md: ten photos, the first five count, two queries."""
+    expected = {
+        (1, 3, 6): {"hits": 5 / 6, "positives": 5 / 9, "min": 5 / 9, "k": 1 / 3},
+        (1, 3, 6, 7, 8, 9, 10): {"hits": 5 / 6, "positives": 5 / 21, "min": 1 / 3, "k": 1 / 3},
+    }
+    for ranks, values in expected.items():
+        positive = np.isin(np.arange(1, 11), ranks)
+        found = average_precisions_at(rank_positives(np.arange(10.0), positive), 5)
+        assert found == pytest.approx(values)
+
+
+def test_no_hit_among_the_first_k() -> None:
+    positive = np.array([False, False, True])
+    found = average_precisions_at(rank_positives(np.arange(3.0), positive), 2)
+    assert set(found.values()) == {0.0}
+
+
+def test_all_definitions_are_added_to_the_others() -> None:
+    rng = np.random.default_rng(0)
+    distances, labels = rng.random((3, 500)), rng.integers(0, 2, 500)
+    plain = evaluate([(0, distances)], np.array([0, 1, 0]), labels)
+    every = evaluate([(0, distances)], np.array([0, 1, 0]), labels, all_definitions=True)
+    assert every.metrics.items() > plain.metrics.items()
+    by = {name: every.metrics[f"mAP@200 / {name}"] for name in ("hits", "positives", "200")}
+    assert by["hits"] > by["200"] == pytest.approx(every.metrics["mAP@200"])  # 250 positives: min is 200
+    assert by["positives"] < by["200"]

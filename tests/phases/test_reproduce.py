@@ -1,0 +1,142 @@
+"""--phase=reproduce and --phase=report: a table on the demo set, stopped, continued and rebuilt."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets.shapes import draw_demo
+from phases import train
+from retrieval import hashing
+from tests.conftest import SMALL_RUN
+from utils.locks import exclusive
+
+COMMON = (*SMALL_RUN[:-1], "--dataset=demo", "--save_path=table", "--seeds=2")
+TABLES = Path("logs/table/tables")
+
+
+@pytest.fixture
+def demo(tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hashing, "FIT_STEPS", 10)
+    draw_demo(tmp_path / "datasets/data/demo", sketches=2, photos=2, image_size=32)
+    assert command("prepare", "--dataset=demo", "--test_per_category=1")[0] == 0
+
+
+def cells(name: str) -> dict[str, list[str]]:
+    lines = (TABLES / f"{name}.md").read_text().splitlines()
+    rows = [line.strip("| ").split("|") for line in lines if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+
+
+def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) -> None:
+    asked = train.run
+    calls = []
+
+    def stopped_at_the_fourth(options) -> int:
+        calls.append(options.save_path)
+        return asked(options) if len(calls) < 4 else 143
+
+    monkeypatch.setattr(train, "run", stopped_at_the_fourth)
+    assert command("reproduce", "--table=attention", *COMMON)[0] == 143
+    assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1 of 2"] * 3
+    status, _, errors = command("reproduce", "--table=attention", *COMMON)
+    assert status == 143 and len(calls) == 5, "finished runs are not made again"
+    monkeypatch.setattr(train, "run", asked)
+    status, _, errors = command("reproduce", "--table=attention", *COMMON)
+    assert status == 0, errors
+    found = cells("attention")
+    assert [found[row][-1] for row in ("DASE", "SE", "none")] == ["2"] * 3
+    text = (TABLES / "attention.md").read_text()
+    assert "12 categories, 12 test sketches against 24 photos" in text
+    assert "reduced protocol, not the paper's: image_size 64 (paper 224)" in text and "num_steps 4" in text
+
+    values = json.loads((TABLES / "attention.json").read_text())["values"]["SE"]["MAP, Euclidean"]
+    runs = [Path(f"logs/table/resnet18-se-mems-m4-f8-annealed2-lr0.0001/seed-{seed}") for seed in (0, 1)]
+    records = [json.loads((run / "log/result.json").read_text()) for run in runs]
+    assert values == [
+        record["metrics"]["MAP"] for each in records for record in each if record["distance"] == "euclidean"
+    ]
+    mean, spread = sum(values) / 2, abs(values[0] - values[1]) / 2**0.5
+    assert found["SE"][0] == f"{mean:.1f} ± {spread:.1f}"
+    with (TABLES / "attention.csv").open() as file:
+        lines = [
+            row for row in csv.DictReader(file) if row["row"] == "SE" and row["column"] == "MAP, Euclidean"
+        ]
+    assert [float(row["value"]) for row in lines] == pytest.approx(values, abs=1e-6)
+    with Image.open(TABLES / "attention.png") as picture:
+        assert min(picture.size) > 200
+
+    shutil.rmtree(TABLES)
+    monkeypatch.setattr(train, "run", None)  # nothing is trained
+    assert command("report", *COMMON)[0] == 0
+    assert (TABLES / "attention.md").read_text() == text
+    assert cells("mirror")["with mirror images"][:2] == found["DASE"][:2], "equal settings share their runs"
+
+
+def test_rows_of_a_test_share_one_training(demo: None, command, monkeypatch) -> None:
+    trained = []
+    asked = train.train
+    monkeypatch.setattr(train, "train", lambda *a: trained.append(1) or asked(*a))
+    assert command("reproduce", "--table=mirror", *COMMON, "--seeds=1")[0] == 0
+    assert len(trained) == 1
+    on, off = (cells("mirror")[row] for row in ("with mirror images", "as is alone"))
+    assert on[-1] == off[-1] == "1" and on[:2] != off[:2]
+
+
+def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) -> None:
+    arguments = [*COMMON, "--seeds=1", "--margin=1.5", "--lr_of", "lmcl=3e-3", "softmax=2e-3"]
+    status, output, errors = command("reproduce", "--table=losses", *arguments)
+    assert status == 0, errors
+    assert "--margin is set by the rows" in output
+    assert sorted(path.name for path in Path("logs/table").iterdir() if path.name != "tables") == [
+        "resnet18-dase-a-softmax-m4-f8-annealed2-lr0.0001",
+        "resnet18-dase-cosface-m0.35-s32-f8-annealed2-lr0.003",
+        "resnet18-dase-mems-m2-f8-annealed2-lr0.0001",
+        "resnet18-dase-mems-m4-f8-annealed2-lr0.0001",
+        "resnet18-dase-softmax-f8-lr0.002",
+    ]
+
+
+def test_a_run_of_another_process_is_left_to_it(demo: None, command) -> None:
+    run = Path("logs/table/resnet18-se-mems-m4-f8-annealed2-lr0.0001/seed-0")
+    with exclusive(run):
+        status, output, _ = command("reproduce", "--table=attention", *COMMON, "--seeds=1")
+    assert status == 0 and "is in use by process" in output and "1 runs are being made elsewhere" in output
+    assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1", "0 of 1", "1"]
+
+
+def test_a_divergence_is_written_down_and_not_tried_again(demo: None, command, monkeypatch) -> None:
+    asked, calls = train.run, []
+
+    def diverging(options) -> int:
+        calls.append(options.attention)
+        if options.attention == "se":
+            raise train.Diverged("the loss became nan")
+        return asked(options)
+
+    monkeypatch.setattr(train, "run", diverging)
+    assert command("reproduce", "--table=attention", *COMMON, "--seeds=1")[0] == 0
+    assert cells("attention")["SE"][-1] == "0 of 1, 1 diverged"
+    assert command("reproduce", "--table=attention", *COMMON, "--seeds=1")[0] == 0
+    assert calls == ["dase", "se", "none"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--phase=reproduce"], "--table"),
+        (["--phase=reproduce", "--table=losses", "--lr_of", "mems"], "loss=rate"),
+        (["--phase=reproduce", "--table=losses", "--lr_of", "triplet=1"], "loss=rate"),
+        (["--phase=report"], "no finished run of any table below logs/table"),
+        (["--phase=train", "--seeds=2"], "--seeds has no meaning"),
+    ],
+)
+def test_bad_input_is_one_line(demo: None, command, arguments: list[str], message: str) -> None:
+    phase = arguments[0].removeprefix("--phase=")
+    common = COMMON[:-1] if phase == "train" else COMMON
+    status, _, errors = command(phase, *common, *arguments[1:])
+    assert status == 2 and message in errors and len(errors.strip().splitlines()) == 1

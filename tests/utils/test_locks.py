@@ -1,0 +1,35 @@
+"""A folder belongs to one process at a time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.locks import Busy, exclusive
+
+HOLDER = """
+import sys
+from pathlib import Path
+from utils.locks import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with pytest.raises(Busy, match=f"process {holder.pid} on "), exclusive(folder):
+            pass
+        holder.kill()  # the system lets go
+    with exclusive(folder):
+        assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+    with exclusive(folder):
+        pass
