@@ -220,6 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument(
         "--table",
+        nargs="+",
         choices=sorted(TABLES),
         metavar="NAME",
         help=f"of experiments/: {', '.join(sorted(TABLES))}; report writes all of them by default",

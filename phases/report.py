@@ -37,21 +37,14 @@ PAPER_RECIPE = {
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write --table, or every table that has a finished run."""
+    """Write the tables of --table, by default every one that has a finished run."""
     settings.check_options(options)
     written = 0
-    for name in [options.table] if options.table else sorted(TABLES):
+    for name in options.table or sorted(TABLES):
         table = load_table(name)
-        try:
-            runs = list(planned(table, options))
-        except UserError as error:
-            if options.table:
-                raise
-            log.info("%s: left out (%s)", name, error)
-            continue
+        runs = planned(name, table, options)
         if options.table or any(each.value(column) is not None for each in runs for column in table.columns):
-            write(name, table, runs, options)
-            log.info("%s", folder(options) / f"{name}.md")
+            log.info("table in %s", write(name, table, runs, options))
             written += 1
     if not written:
         raise UserError(
@@ -60,12 +53,8 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-def folder(options: argparse.Namespace) -> Path:
-    return settings.run_folder(options) / "tables"
-
-
-def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> None:
-    """Write the table `name` from what its `runs` have found so far."""
+def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
+    """Write the table `name` from what its `runs` have found so far; returns the Markdown's path."""
     found = {
         row.label: {
             column.label: [
@@ -77,11 +66,11 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
     }  # row -> column -> one value per finished seed
     diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
     protocol = describe_protocol(table, runs, options)
-    path = folder(options)
-    write_text(path / f"{name}.md", markdown(table, found, diverged, protocol, options))
-    write_text(path / f"{name}.csv", as_csv(table, runs, options))
+    path = settings.run_folder(options) / "tables" / f"{name}.md"
+    write_text(path, markdown(table, found, diverged, protocol, options))
+    write_text(path.with_suffix(".csv"), as_csv(table, runs, options))
     write_json(
-        path / f"{name}.json",
+        path.with_suffix(".json"),
         {
             "table": name,
             "protocol": protocol,
@@ -95,16 +84,15 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
             "versions": settings.versions(),
         },
     )
-    columns = [
-        column.label for column in table.columns if column.metric in ("MAP",) or "hash" in column.metric
-    ]
+    columns = [each.label for each in table.columns if each.metric == "MAP" or each.metric.startswith("hash")]
     save_dots(
         {label: [values[column] for column in columns] for label, values in found.items()},
         columns,
         title=f"{table.title}: {options.dataset}",
         xlabel="MAP, percent: seeds as dots, their mean as a line",
-        path=path / f"{name}.png",
+        path=path.with_suffix(".png"),
     )
+    return path
 
 
 def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace) -> list[str]:
@@ -135,7 +123,7 @@ def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace
         if differing
         else "The paper's recipe."
     )
-    return [f"Data: {options.dataset}{size}.", recipe, f"{options.seeds} seeds from {options.seed} on."]
+    return [f"Data: {options.dataset}{size}.", recipe]
 
 
 def markdown(
@@ -147,7 +135,9 @@ def markdown(
 ) -> str:
     """The table as Markdown, published figures below its own rows."""
     lines = [f"## {table.title}", "", table.question, "", " ".join(protocol), ""]
-    lines += ["Percent; mean and sample standard deviation over seeds.", ""]
+    first, last = options.seed, options.seed + options.seeds - 1
+    several = f"Mean and sample standard deviation over seeds {first} to {last}"
+    lines += [f"{several if last > first else f'Seed {first}'}, in percent.", ""]
     header = ["", *(column.label for column in table.columns), "seeds"]
     lines += [joined(header), joined(["---"] * len(header))]
     for label, values in found.items():

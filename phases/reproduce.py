@@ -20,25 +20,28 @@ log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what --table lacks, writing the table after each run. Returns an exit status as a training does."""
+    """Run what the tables of --table lack. Returns an exit status as a training does."""
     settings.check_options(options)
-    if options.table is None:
-        raise UserError(f"--phase=reproduce needs --table, one of {', '.join(sorted(TABLES))}")
-    table = load_table(options.table)
-    runs = list(planned(table, options))
-    report.write(options.table, table, runs, options)
+    if not options.table:
+        raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
+    plans = {name: planned(name, load_table(name), options) for name in options.table}
+    for name, runs in plans.items():
+        exit_code = reproduce(name, runs, options)
+        if exit_code:
+            return exit_code
+    return 0
+
+
+def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
+    """Make what is missing of `runs`, and write the table `name` at the start and after each of them."""
+    table = load_table(name)
+    path = report.write(name, table, runs, options)
     elsewhere = 0
     for number, each in enumerate(runs, start=1):
         if finished(each, table):
             continue
-        log.info(
-            "\n%s, run %d of %d: %s, seed %d",
-            table.title,
-            number,
-            len(runs),
-            each.row.label,
-            each.options.seed,
-        )
+        what = f"{each.row.label}, seed {each.options.seed}"
+        log.info("\n%s, run %d of %d: %s", table.title, number, len(runs), what)
         try:
             exit_code = complete(each, table)
         except Busy as busy:
@@ -47,10 +50,10 @@ def run(options: argparse.Namespace) -> int:
             continue
         if exit_code:
             return exit_code
-        report.write(options.table, table, runs, options)
+        report.write(name, table, runs, options)
     if elsewhere:
-        log.info("%d runs are being made elsewhere; --phase=report writes the table when they are", elsewhere)
-    log.info("%s", report.folder(options) / f"{options.table}.md")
+        log.info("left to other processes: %d runs; --phase=report writes the table again", elsewhere)
+    log.info("table in %s", path)
     return 0
 
 

@@ -4,7 +4,6 @@ import argparse
 import copy
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,28 +65,26 @@ def figure(record: dict[str, Any], metric: str) -> float | None:
     return record["metrics"].get(metric)
 
 
-def planned(table: Table, options: argparse.Namespace) -> Iterator[Run]:
+def planned(name: str, table: Table, options: argparse.Namespace) -> list[Run]:
     """All runs of `table`, seed by seed, so that a table stopped early has some of every row.
 
     Logs which of the options of the command line the rows set for themselves.
     """
-    set_by_rows = {name for row in table.rows for name in (*row.options, *row.test)}
-    set_by_rows |= {name for column in table.columns for name in column.test}
-    for name in sorted(options.given & set_by_rows):
-        log.info(
-            "%s: --%s is set by the rows, the one given holds for no row that sets it", table.title, name
-        )
-    for seed in range(options.seed, options.seed + options.seeds):
-        for row in table.rows:
-            yield Run(row, run_options(row, options, seed))
+    set_by_rows = {each for row in table.rows for each in (*row.options, *row.test)}
+    set_by_rows |= {each for column in table.columns for each in column.test}
+    for each in sorted(options.given & set_by_rows):
+        log.info("--%s: rows of the table %s that set their own do not take it", each, name)
+    rows = [(row, row_options(row, options)) for row in table.rows]
+    seeds = range(options.seed, options.seed + options.seeds)
+    return [Run(row, of_seed(settled, seed)) for seed in seeds for row, settled in rows]
 
 
-def run_options(row: Row, common: argparse.Namespace, seed: int) -> argparse.Namespace:
-    """The options of one training: the row's before those of the command line."""
+def row_options(row: Row, common: argparse.Namespace) -> argparse.Namespace:
+    """The options of a row's trainings: its own before those of the command line."""
     options = copy.copy(common)
     if "loss_type" in row.options:
         options.margin = options.scale = None
-    vars(options).update(row.options, phase="train", seed=seed)
+    vars(options).update(row.options, phase="train")
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
     if "lr" not in row.options:
         options.lr = rates(common.lr_of or []).get(options.loss_type, common.lr)
@@ -95,7 +92,13 @@ def run_options(row: Row, common: argparse.Namespace, seed: int) -> argparse.Nam
     if loss_class(options.loss_type).default_margin is None:
         options.given -= {"margin", "scale", "annealing_step"}
     settings.resolve_training(options)
-    options.save_path = f"{common.save_path}/{run_name(options)}/seed-{seed}"
+    return options
+
+
+def of_seed(options: argparse.Namespace, seed: int) -> argparse.Namespace:
+    """The options of one training of a row."""
+    options = copy.copy(options)
+    options.seed, options.save_path = seed, f"{options.save_path}/{run_name(options)}/seed-{seed}"
     return options
 
 

@@ -137,12 +137,13 @@ class Trainer:
     def __str__(self) -> str:
         data, options = self.data, self.options
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        unseen = f" ({len(data.categories) - data.trained} of them unseen)" if data.zero_shot else ""
         loss = options.loss_type
         if options.margin is not None:
             loss += f" (margin {options.margin:g}, annealed over {options.annealing_step} steps"
             loss += f", scale {options.scale:g})" if options.scale is not None else ")"
         return (
-            f"{options.dataset}: {len(data.categories)} categories, {len(data.train_sketches)} training and "
+            f"{options.dataset}: {len(data.categories)} categories{unseen}, {len(data.train_sketches)} training and "
             f"{len(data.test_sketches)} test sketches, {len(data.train_photos)} photos | "
             f"{options.network} ({options.attention}, {options.f_dim} features, "
             f"{parameters / 1e6:.2f} M parameters) | {loss} | "

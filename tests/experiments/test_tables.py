@@ -26,7 +26,7 @@ def test_rows_are_options_of_the_command_line(name: str) -> None:
 def test_every_row_is_a_training_that_can_be_planned(name: str) -> None:
     options = main.parse(["--phase=reproduce", f"--table={name}", "--seeds=2"])
     table = load_table(name)
-    runs = list(planned(table, options))
+    runs = planned(name, table, options)
     assert len(runs) == 2 * len(table.rows)
     assert [run.options.seed for run in runs] == [0] * len(table.rows) + [1] * len(table.rows)
     training = {(row.label, str(sorted(row.options.items()))) for row in table.rows}

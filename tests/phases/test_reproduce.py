@@ -91,7 +91,7 @@ def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) 
     arguments = [*COMMON, "--seeds=1", "--margin=1.5", "--lr_of", "lmcl=3e-3", "softmax=2e-3"]
     status, output, errors = command("reproduce", "--table=losses", *arguments)
     assert status == 0, errors
-    assert "--margin is set by the rows" in output
+    assert "--margin: rows of the table losses that set their own do not take it" in output
     assert sorted(path.name for path in Path("logs/table").iterdir() if path.name != "tables") == [
         "resnet18-dase-a-softmax-m4-f8-annealed2-lr0.0001",
         "resnet18-dase-cosface-m0.35-s32-f8-annealed2-lr0.003",
@@ -105,7 +105,7 @@ def test_a_run_of_another_process_is_left_to_it(demo: None, command) -> None:
     run = Path("logs/table/resnet18-se-mems-m4-f8-annealed2-lr0.0001/seed-0")
     with exclusive(run):
         status, output, _ = command("reproduce", "--table=attention", *COMMON, "--seeds=1")
-    assert status == 0 and "is in use by process" in output and "1 runs are being made elsewhere" in output
+    assert status == 0 and "is in use by process" in output and "left to other processes: 1 runs" in output
     assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1", "0 of 1", "1"]
 
 
