@@ -1,9 +1,9 @@
 """MEMS from no margin to one above 2 + sqrt(3) = 3.732 (paper, section 3.3; SPEC section 2)."""
 
-from experiments.table import BOTH_DISTANCES, Column, Row, Table
+from experiments.table import BOTH_DISTANCES, Column, Options, Row, Table
 
 MARGINS = (1.0, 1.5, 2.0, 3.0, 3.74, 4.0, 5.0)
-EUCLIDEAN = {"test_distance": "euclidean"}
+EUCLIDEAN: Options = {"test_distance": "euclidean"}
 
 TABLE = Table(
     title="Margins of MEMS",
