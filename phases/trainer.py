@@ -144,7 +144,8 @@ class Trainer:
             loss += f", scale {options.scale:g})" if options.scale is not None else ")"
         return (
             f"{options.dataset}: {len(data.categories)} categories{unseen}, "
-            f"{len(data.train_sketches)} training and {len(data.test_sketches)} test sketches, {len(data.train_photos)} photos | "
+            f"{len(data.train_sketches)} training and {len(data.test_sketches)} test sketches, "
+            f"{len(data.train_photos)} photos | "
             f"{options.network} ({options.attention}, {options.f_dim} features, "
             f"{parameters / 1e6:.2f} M parameters) | {loss} | "
             f"{options.batch_size} + {options.batch_size} images of {options.image_size} px a step | "
