@@ -59,7 +59,11 @@ def measure(
     for line in summary(record):
         log.info("%s", line)
     save_separation(
-        {TITLES[name]: (each.max_intra, each.min_inter) for name, each in sorted(found.items())},
+        {
+            text: (found[name].max_intra, found[name].min_inter)
+            for name, text in TITLES.items()
+            if name in found
+        },
         title=f"{options.save_path}, step {model.step}: above the line the condition holds",
         path=settings.run_folder(options) / "log" / "margin_condition.png",
     )
