@@ -64,8 +64,8 @@ def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotatio
         raise UserError(f"no folder {root}; check --data_path and --dataset")
     if not sketch_list.is_file():
         raise UserError(
-            f"no list {sketch_list}; make it with: python main.py --phase=prepare --dataset={dataset}, "
-            "or put the published list there"
+            f"no list {sketch_list}; make it with: python main.py --phase=prepare --dataset={dataset} "
+            f"--data_path={data_path} --anno_path={anno_path}, or put the published list there"
         )
     sketches = read_list(sketch_list)
     photos = read_list(photo_list) if photo_list.is_file() else photos_from_folder(root, sketches)

@@ -1,8 +1,8 @@
 """The paper's tables as data: rows of options, with published figures beside them where they are known.
 
 `python main.py --phase=reproduce --table=NAME` runs one. To add a table, write a module with a `TABLE` and
-name it here. Two protocols lie beside them: `@experiments/paper.args` and `@experiments/reduced.args` on the
-command line stand for the options written there.
+name it here. Protocols lie beside them: `@experiments/paper.args` on the command line stands
+for the options written there.
 """
 
 from importlib import import_module

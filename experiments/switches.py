@@ -6,9 +6,9 @@ TABLE = Table(
     title="Switches",
     question="Does what the published program does differently matter?",
     rows=(
-        Row("as published"),
-        Row("ReLU in SE modules", {"se_activation": "relu"}),
-        Row("input normalised", {"normalize": True}),
+        Row("as published", {"se_activation": "sigmoid", "normalize": False}),
+        Row("ReLU in SE modules", {"se_activation": "relu", "normalize": False}),
+        Row("input normalised", {"se_activation": "sigmoid", "normalize": True}),
     ),
     columns=BOTH_DISTANCES,
 )

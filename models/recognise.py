@@ -6,6 +6,8 @@ from torch import Tensor
 
 from models import NETWORKS, network_module
 
+DEFAULT_REDUCTION = 16
+
 
 @dataclass(frozen=True)
 class Recognised:
@@ -13,8 +15,12 @@ class Recognised:
 
     network: str
     attention: str
-    reduction: int
+    reductions: tuple[int, ...]  # all that give these shapes: 1024 // 100 is 1024 // 101
     f_dim: int
+
+    def closest_reduction(self, wanted: int) -> int:
+        """`wanted` if it gives the shapes of the state dict, else the smallest that does."""
+        return wanted if wanted in self.reductions else self.reductions[0]
 
 
 def recognise(state: dict[str, Tensor]) -> Recognised | None:
@@ -23,15 +29,25 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
         module = network_module(name)
         head = state.get(f"{module.HEAD}weight")
         if head is not None and head.dim() == 2:
-            attention, reduction = recognise_attention(state, module.FIRST_ATTENTION)
-            return Recognised(name, attention, reduction, head.shape[0])
+            return Recognised(name, attention_of(state, module.FIRST_ATTENTION), reductions(state), len(head))
     return None
 
 
-def recognise_attention(state: dict[str, Tensor], prefix: str) -> tuple[str, int]:
-    """Kind and reduction of the module at `prefix`: a domain bit is one input more for fc2."""
+def attention_of(state: dict[str, Tensor], prefix: str) -> str:
+    """Kind of the module at `prefix`: a domain bit is one input more for fc2."""
     squeeze, excite = (state.get(f"{prefix}{layer}.weight") for layer in ("fc1", "fc2"))
     if squeeze is None or excite is None or squeeze.dim() != 4 or excite.dim() != 4:
-        return "none", 16
-    squeezed, channels = squeeze.shape[:2]
-    return "dase" if excite.shape[1] == squeezed + 1 else "se", max(1, channels // squeezed)
+        return "none"
+    return "dase" if excite.shape[1] == squeeze.shape[0] + 1 else "se"
+
+
+def reductions(state: dict[str, Tensor]) -> tuple[int, ...]:
+    """All reductions that give the shapes of every squeezing layer; the default one if none does."""
+    shapes = {
+        (value.shape[1], value.shape[0])
+        for name, value in state.items()
+        if name.endswith(".fc1.weight") and value.dim() == 4
+    }
+    largest = max((channels for channels, _ in shapes), default=0)
+    fitting = [r for r in range(1, largest + 1) if all(max(1, c // r) == squeezed for c, squeezed in shapes)]
+    return tuple(fitting) or (DEFAULT_REDUCTION,)

@@ -6,12 +6,24 @@ so that `--phase=test --save_path=<save_path>/published` tests it.
 
 import argparse
 import logging
+import shlex
 
 from losses import loss_class
 from phases import settings
 from utils import checkpoints, published
 
 log = logging.getLogger(__name__)
+
+RUN_SETTINGS = ("test_distance", "data_path", "anno_path")
+USUAL = {
+    "image_size": 224,
+    "se_activation": "sigmoid",
+    "test_distance": "euclidean",
+    "seed": 0,
+    "batch_size": 22,
+    "data_path": "datasets/data",
+    "anno_path": settings.PROJECT / "anno",
+}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -23,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state["network"], path)  # what is not whole is not handed on
-    criterion = loss_class(options.loss_type)(len(state["categories"]), options.f_dim)
+    criterion = loss_class(options.loss_type)(len(state["loss"]["centers"]), options.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
     target = folder / "published" / "model"
     step = state["step"]
@@ -36,10 +48,9 @@ def run(options: argparse.Namespace) -> None:
         log.info("wrote %s: %d entries", file, len(content))
     for line in unsaid(options):
         log.warning("warning: %s", line)
+    vars(options).update({name: state["options"][name] for name in (*RUN_SETTINGS, *settings.RUN_OPTIONS)})
     again = " ".join(test_options(options))
-    log.info(
-        "test it with: python main.py --phase=test --save_path=%s/published %s", options.save_path, again
-    )
+    log.info("to test: python main.py --phase=test --save_path=%s/published %s", options.save_path, again)
 
 
 def unsaid(options: argparse.Namespace) -> list[str]:
@@ -57,13 +68,13 @@ def unsaid(options: argparse.Namespace) -> list[str]:
 
 
 def test_options(options: argparse.Namespace) -> list[str]:
-    """The options that a pair does not say and that are not as published."""
-    usual = {"dataset": "TUBerlin", "image_size": 224, "se_activation": "sigmoid"}
-    given = [
-        f"--{name}={getattr(options, name)}"
-        for name, value in usual.items()
-        if getattr(options, name) != value
+    """What a pair does not say: its data set, and all else that is not the default."""
+    said = [f"--dataset={shlex.quote(options.dataset)}"]
+    said += [
+        f"--{name}={shlex.quote(str(vars(options)[name]))}"
+        for name, usual in USUAL.items()
+        if str(vars(options)[name]) != str(usual)
     ]
     if options.photo_channels != settings.published_channels(options.dataset):
-        given.append(f"--photo_channels={options.photo_channels}")
-    return given + ["--normalize"] * bool(options.normalize)
+        said.append(f"--photo_channels={options.photo_channels}")
+    return said + ["--normalize"] * bool(options.normalize)

@@ -18,7 +18,7 @@ from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
 from retrieval.embed import embed
-from utils.errors import UserError
+from utils.errors import Diverged
 from utils.files import replacing, write_json
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def extract(
     bar = tqdm(batches, total=total, unit="batch", desc=f"embed {name}", dynamic_ncols=True)
     features = embed(network, bar, domain=images.domain, device=device)
     if not np.isfinite(features).all():
-        raise UserError(
+        raise Diverged(
             f"features of the {name} images are not finite: the training diverged, test an earlier step"
         )
     return features

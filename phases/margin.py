@@ -35,13 +35,13 @@ def measure(
 ) -> dict[str, Any]:
     """The margin condition over centres, photos, test sketches and both; logged, and drawn as a figure."""
     categories = model.data.categories
-    both = Features(
-        np.concatenate([photos.values, sketches.values]), np.concatenate([photos.labels, sketches.labels])
-    )
-    found = {
-        name: measured(side.values[..., 0], side.labels, len(categories), device)
-        for name, side in (("photos", photos), ("sketches", sketches), ("all", both))
+    sides = {
+        "photos": (photos.values[..., 0], photos.labels),
+        "sketches": (sketches.values[..., 0], sketches.labels),
     }
+    values, labels = zip(*sides.values(), strict=True)
+    sides["all"] = np.concatenate(values), np.concatenate(labels)
+    found = {name: measured(*side, len(categories), device) for name, side in sides.items()}
     margin = options.margin if options.loss_type == "mems" else None
     record: dict[str, Any] = {
         "definition": DEFINITION,
@@ -54,8 +54,8 @@ def measure(
         if margin is not None:
             found["centers"] = implied(model.centers, margin)
             record["centers"] |= as_record(found["centers"], categories)
-            for name, side in (("photos", photos), ("sketches", sketches), ("all", both)):
-                record[name]["inside"] = share_inside(side.values[..., 0], side.labels, model.centers, margin)
+            for name, side in sides.items():
+                record[name]["inside"] = share_inside(*side, model.centers, margin)
     for line in summary(record):
         log.info("%s", line)
     save_separation(
@@ -94,7 +94,7 @@ def summary(record: dict[str, Any]) -> list[str]:
         word = "reaches" if margin >= MARGIN_NEEDED else "is below"
         lines.append(f"margin condition: m = {margin:g} {word} 2 + sqrt(3) = {MARGIN_NEEDED:.3f}")
     else:
-        lines.append("margin condition (the loss is not MEMS: features alone)")
+        lines.append("margin condition, over the features alone: there is no margin of MEMS")
     for name in ("photos", "sketches", "all"):
         inside = record[name].get("inside")
         lines.append(

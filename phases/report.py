@@ -13,27 +13,14 @@ from statistics import fmean, stdev
 from typing import Any
 
 from experiments import TABLES, load_table
-from experiments.table import Column, Published, Table
+from experiments.table import Table
 from phases import settings
-from phases.results import read_records
 from phases.runs import Run, planned
 from utils.errors import UserError
 from utils.figures import save_dots
 from utils.files import write_json, write_text
 
 log = logging.getLogger(__name__)
-
-# the paper's recipe (SPEC section 3): a table made otherwise says so
-PAPER_RECIPE = {
-    "image_size": 224,
-    "batch_size": 22,
-    "f_dim": 512,
-    "network": "resnext101",
-    "backbone_weights": "imagenet",
-    "num_steps": 200_000,
-    "annealing_step": 100_000,
-    "lr": 1e-4,
-}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,7 +29,14 @@ def run(options: argparse.Namespace) -> None:
     written = 0
     for name in options.table or sorted(TABLES):
         table = load_table(name)
-        runs = planned(name, table, options)
+        try:
+            runs = planned(name, table, options)
+        except UserError as error:  # options that make no sense for a table nobody asked for
+            if options.table:
+                raise
+            log.info("no table %s: %s", name, error)
+            continue
+        check_lists(table, runs)
         if options.table or any(each.value(column) is not None for each in runs for column in table.columns):
             log.info("table in %s", write(name, table, runs, options))
             written += 1
@@ -67,7 +61,8 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
     diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
     protocol = describe_protocol(table, runs, options)
     path = settings.run_folder(options) / "tables" / f"{name}.md"
-    write_text(path, markdown(table, found, diverged, protocol, options))
+    zero_shot = any(is_zero_shot(record) for record in records(table, runs))
+    write_text(path, markdown(table, found, diverged, protocol, options, zero_shot=zero_shot))
     write_text(path.with_suffix(".csv"), as_csv(table, runs, options))
     write_json(
         path.with_suffix(".json"),
@@ -95,33 +90,45 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
     return path
 
 
+def records(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
+    """The records of result.json that the table's figures come from."""
+    found = (each.record(column) for each in runs for column in table.columns)
+    return [record for record in found if record is not None]
+
+
+def is_zero_shot(record: dict[str, Any]) -> bool:
+    return record["counts"]["trained_categories"] < record["counts"]["categories"]
+
+
+def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None:
+    """Raise UserError if finished runs are of several splits of the data, or of others than `lists`."""
+    digests = {record["lists"] for record in records(table, runs)} | ({lists} if lists else set())
+    if len(digests) > 1:
+        raise UserError(
+            f"runs of the table {table.title!r} were made with several annotation lists (--anno_path); each "
+            "needs a --save_path of its own"
+        )
+
+
 def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace) -> list[str]:
     """What was run, and where that differs from the paper's recipe, as sentences."""
-    counts: dict[str, Any] = next(
-        (record["counts"] for each in runs for record in read_records(each.folder / "log" / "result.json")),
-        {},
-    )
-    size = (
-        f" ({counts['categories']} categories, {counts['queries']} test sketches against {counts['gallery']} "
-        "photos)"
-        if counts
-        else ""
-    )
+    counts = next((record["counts"] for record in records(table, runs)), None)
+    size = ""
+    if counts is not None:
+        unseen = counts["categories"] - counts["trained_categories"]
+        size = f" ({counts['categories']} categories{f', {unseen} of them unseen' if unseen else ''}, "
+        size += f"{counts['queries']} test sketches against {counts['gallery']} photos)"
     set_by_rows = {name for row in table.rows for name in row.options}
-    other = {
-        name: {getattr(each.options, name) for each in runs}
-        for name in PAPER_RECIPE
-        if name not in set_by_rows
-    }
-    differing = [
-        f"{name} {' or '.join(map(str, sorted(values)))} (paper {PAPER_RECIPE[name]})"
-        for name, values in other.items()
-        if values != {PAPER_RECIPE[name]}
-    ]
+    differing = {
+        f"{name} {getattr(each.options, name)} (paper {usual})": None
+        for each in runs
+        for name, usual in settings.paper_recipe(each.options).items()
+        if name not in set_by_rows and getattr(each.options, name) != usual
+    }  # a dict keeps their order
     recipe = (
         f"A reduced protocol, not the paper's: {', '.join(differing)}."
         if differing
-        else "The paper's recipe."
+        else "The paper's recipe, but for what the rows vary."
     )
     return [f"Data: {options.dataset}{size}.", recipe]
 
@@ -132,26 +139,31 @@ def markdown(
     diverged: dict[str, int],
     protocol: list[str],
     options: argparse.Namespace,
+    *,
+    zero_shot: bool,
 ) -> str:
-    """The table as Markdown, published figures below its own rows."""
+    """The table as Markdown, published figures (of seen categories) below its own rows."""
     lines = [f"## {table.title}", "", table.question, "", " ".join(protocol), ""]
     first, last = options.seed, options.seed + options.seeds - 1
     several = f"Mean and sample standard deviation over seeds {first} to {last}"
     lines += [f"{several if last > first else f'Seed {first}'}, in percent.", ""]
-    header = ["", *(column.label for column in table.columns), "seeds"]
+    header = ["", *(column.label for column in table.columns), "paper", "seeds"]
     lines += [joined(header), joined(["---"] * len(header))]
-    for label, values in found.items():
+    for row in table.rows:
+        label, values = row.label, found[row.label]
         cells = [mean_and_spread(values[column.label]) for column in table.columns]
+        cells.append(shown(row.paper.get(options.dataset)))
         count = max(map(len, values.values()))
         note = f"{count} of {options.seeds}" if count < options.seeds else str(count)
         lines.append(
             joined([label, *cells, note + (f", {diverged[label]} diverged" * bool(diverged[label]))])
         )
-    shown = [each for each in table.published if options.dataset in each.values]
-    for each in shown:
-        cells = [printed(each, column, options.dataset) for column in table.columns]
-        lines.append(joined([f"*{each.label}*", *cells, ""]))
-    sources = sorted({f"{each.source}" for each in shown})
+    elsewhere = [each for each in table.published if options.dataset in each.values and not zero_shot]
+    for each in elsewhere:
+        cells = [shown(each.values[options.dataset].get(column.label)) for column in table.columns]
+        lines.append(joined([f"*{each.label}*", *cells, "", ""]))
+    sources = sorted({f"{each.source}" for each in elsewhere})
+    lines += ["", "paper: Lu et al., ACM MM 2021, empty as long as its tables are not at hand."]
     if sources:
         lines += ["", f"In italics, printed elsewhere, empty where unknown: {'; '.join(sources)}."]
     return "\n".join(lines) + "\n"
@@ -167,8 +179,7 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{fmean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
-def printed(each: Published, column: Column, dataset: str) -> str:
-    value = each.values[dataset].get(column.label)
+def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
@@ -180,8 +191,8 @@ def as_csv(table: Table, runs: list[Run], options: argparse.Namespace) -> str:
     for each in runs:
         for column in table.columns:
             value = each.value(column)
-            shown = "" if value is None else f"{value:.6f}"
-            writer.writerow([each.row.label, column.label, each.options.seed, shown, str(each.folder)])
+            precise = "" if value is None else f"{value:.6f}"
+            writer.writerow([each.row.label, column.label, each.options.seed, precise, str(each.folder)])
     for published in table.published:
         for label, known in published.values.get(options.dataset, {}).items():
             writer.writerow([published.label, label, "", "" if known is None else known, published.source])

@@ -8,12 +8,12 @@ once: a run that another process is at is left to it.
 import argparse
 import logging
 
+from datasets.annotations import load_annotation
 from experiments import TABLES, load_table
 from experiments.table import Table
 from phases import report, settings, test, train
-from phases.runs import DIVERGED, Run, planned
-from utils.errors import UserError
-from utils.files import write_json
+from phases.runs import Run, planned
+from utils.errors import Diverged, UserError
 from utils.locks import Busy
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.table:
         raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
     plans = {name: planned(name, load_table(name), options) for name in options.table}
+    lists = load_annotation(options.data_path, options.anno_path, options.dataset).digest()
+    for name, runs in plans.items():
+        report.check_lists(load_table(name), runs, lists)
     for name, runs in plans.items():
         exit_code = reproduce(name, runs, options)
         if exit_code:
@@ -59,20 +62,19 @@ def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
 
 def finished(each: Run, table: Table) -> bool:
     """Whether nothing is left to do for this run."""
-    return bool(each.diverged) or all(each.value(column) is not None for column in table.columns)
+    return each.diverged or all(each.record(column) is not None for column in table.columns)
 
 
 def complete(each: Run, table: Table) -> int:
     """Train, and make the tests that the columns of `table` need; a divergence is written down."""
     try:
         exit_code = train.run(each.options)
-    except train.Diverged as error:
+        if exit_code:
+            return exit_code
+        for column in table.columns:
+            if each.record(column) is None:
+                test.run(each.test_options(column))
+    except Diverged as error:
         log.warning("given up: %s", error)
-        write_json(each.folder / "log" / DIVERGED, {"message": str(error)})
-        return 0
-    if exit_code:
-        return exit_code
-    for column in table.columns:
-        if each.value(column) is None:
-            test.run(each.test_options(column))
+        each.give_up(error)
     return 0

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.published import BITS
 from experiments.table import Column, Row, Table
 from losses import ALIASES, loss_class
 from phases import results, settings
 from utils.errors import UserError
+from utils.files import write_json
 
 log = logging.getLogger(__name__)
 
 # What the name of a run's folder says, beside network, attention and loss; the others are common to all
 NAMED = {"f_dim": "f", "annealing_step": "annealed", "lr": "lr"}
 SWITCHES = {"se_activation": "sigmoid", "se_reduction": 16, "normalize": False, "pad_pretrained_se": False}
+# What a run must have been made with to stand in a table
+MADE_WITH = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
 DIVERGED = "diverged.json"  # in a run's log folder
 
 
@@ -40,19 +44,48 @@ class Run:
         options.given = {*options.given, "pretrained_model", "test_distance", *tests}
         return options
 
-    def value(self, column: Column) -> float | None:
-        """The figure of `column`, None if it is not there yet."""
+    def record(self, column: Column) -> dict[str, Any] | None:
+        """The record of result.json that has the figure of `column`, None if it is not there yet.
+
+        Raises UserError if the folder holds a run of other options.
+        """
         options = self.test_options(column)
         for record in results.read_records(self.folder / "log" / "result.json"):
             if results.key(record) == (options.num_steps, options.test_distance, options.mirror):
-                return figure(record, column.metric)
+                self.check(record["training_options"])
+                # a test by hand may have left out what a column needs
+                tested = record["options"]
+                whole = tested.get("margin_condition") == "on" and set(BITS) <= set(tested["hash_bits"])
+                return record if whole else None
         return None
 
+    def value(self, column: Column) -> float | None:
+        """The figure of `column`, None if it is not there yet, or not defined for this run."""
+        record = self.record(column)
+        return None if record is None else figure(record, column.metric)
+
+    def check(self, made_with: dict[str, Any]) -> None:
+        """Raise UserError unless the run in this folder was made with these options."""
+        for name in MADE_WITH:
+            if made_with.get(name) != getattr(self.options, name):
+                raise UserError(
+                    f"{self.folder} was made with --{name}={made_with.get(name)}, not "
+                    f"{getattr(self.options, name)}; choose another --save_path"
+                )
+
     @property
-    def diverged(self) -> str | None:
-        """Why the training could not be finished, if it was given up."""
+    def diverged(self) -> bool:
+        """Whether the training was given up. Raises UserError as `record` does."""
         path = self.folder / "log" / DIVERGED
-        return json.loads(path.read_text(encoding="utf-8"))["message"] if path.is_file() else None
+        if not path.is_file():
+            return False
+        self.check(json.loads(path.read_text(encoding="utf-8"))["options"])
+        return True
+
+    def give_up(self, error: UserError) -> None:
+        """Write down that this training diverges, so that it is not made again."""
+        content = {"message": str(error), "options": settings.stored_options(self.options)}
+        write_json(self.folder / "log" / DIVERGED, content)
 
 
 def figure(record: dict[str, Any], metric: str) -> float | None:
@@ -68,19 +101,30 @@ def figure(record: dict[str, Any], metric: str) -> float | None:
 def planned(name: str, table: Table, options: argparse.Namespace) -> list[Run]:
     """All runs of `table`, seed by seed, so that a table stopped early has some of every row.
 
-    Logs which of the options of the command line the rows set for themselves.
+    Logs which of the options of the command line the rows set for themselves. Raises UserError if they leave
+    no difference between two rows.
     """
     set_by_rows = {each for row in table.rows for each in (*row.options, *row.test)}
     set_by_rows |= {each for column in table.columns for each in column.test}
+    if "loss_type" in set_by_rows:
+        set_by_rows |= {"margin", "scale"}
+    if "lr" in set_by_rows:
+        set_by_rows.add("lr_of")
     for each in sorted(options.given & set_by_rows):
         log.info("--%s: rows of the table %s that set their own do not take it", each, name)
     rows = [(row, row_options(row, options)) for row in table.rows]
+    settled = {(run_name(each), str(row.test)): row.label for row, each in rows}
+    if len(settled) < len(rows):
+        raise UserError(f"with these options, rows of the table {name} do not differ; leave some out")
     seeds = range(options.seed, options.seed + options.seeds)
-    return [Run(row, of_seed(settled, seed)) for seed in seeds for row, settled in rows]
+    return [Run(row, of_seed(each, seed)) for seed in seeds for row, each in rows]
 
 
 def row_options(row: Row, common: argparse.Namespace) -> argparse.Namespace:
-    """The options of a row's trainings: its own before those of the command line."""
+    """The options of a row's trainings: its own before those of the command line.
+
+    Tests find whatever any table has a column for: runs are shared between tables.
+    """
     options = copy.copy(common)
     if "loss_type" in row.options:
         options.margin = options.scale = None
@@ -88,7 +132,9 @@ def row_options(row: Row, common: argparse.Namespace) -> argparse.Namespace:
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
     if "lr" not in row.options:
         options.lr = rates(common.lr_of or []).get(options.loss_type, common.lr)
-    options.given = {*settings.NETWORK_OPTIONS, *settings.TRAINING_OPTIONS, *settings.RUN_OPTIONS}
+    options.hash_bits = sorted({*common.hash_bits, *BITS})
+    options.margin_condition = "on"
+    options.given = set(MADE_WITH)
     if loss_class(options.loss_type).default_margin is None:
         options.given -= {"margin", "scale", "annealing_step"}
     settings.resolve_training(options)

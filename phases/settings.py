@@ -21,6 +21,8 @@ from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
+PROJECT = Path(__file__).resolve().parents[1]
+
 # The paper's margins where they differ from the loss's own: alexnet separates less (SPEC section 2)
 PAPER_MARGINS = {("mems", "alexnet"): 2.0}
 
@@ -130,6 +132,30 @@ def resolve_training(options: argparse.Namespace) -> None:
             options.num_steps,
             options.num_steps / options.annealing_step,
         )
+
+
+def paper_recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """The paper's settings (SPEC sections 2, 3 and 5) for the network, loss and data set of `options`."""
+    alexnet = options.network == "alexnet"  # the one that starts at random
+    default_margin = loss_class(options.loss_type).default_margin
+    return {
+        "image_size": 224,
+        "batch_size": 400 if alexnet else 22,
+        "photo_channels": published_channels(options.dataset),
+        "normalize": False,
+        "network": "alexnet" if alexnet else "resnext101",
+        "attention": "dase",
+        "se_activation": "sigmoid",
+        "se_reduction": 16,
+        "f_dim": 512,
+        "backbone_weights": "none" if alexnet else "imagenet",
+        "pad_pretrained_se": False,
+        "margin": PAPER_MARGINS.get((options.loss_type, options.network), default_margin),
+        "scale": loss_class(options.loss_type).default_scale,
+        "num_steps": 200_000,
+        "annealing_step": 100_000,
+        "lr": 1e-4,
+    }
 
 
 def resolve_input(options: argparse.Namespace) -> None:

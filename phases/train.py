@@ -21,7 +21,7 @@ from models.weights import initialise
 from phases import settings, test
 from phases.trainer import Trainer
 from utils import checkpoints
-from utils.errors import UserError
+from utils.errors import Diverged, UserError
 from utils.figures import save_curves
 from utils.locks import exclusive
 from utils.signals import stop_requests
@@ -34,10 +34,6 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # fi
 SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 
-class Diverged(UserError):
-    """The loss is not finite any more."""
-
-
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
     settings.check_options(options)
@@ -46,6 +42,9 @@ def run(options: argparse.Namespace) -> int:
     trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
     log.info("%s", trainer)
     with exclusive(settings.run_folder(options)):  # up to here, nothing is written
+        since = checkpoints.saved_steps(models)
+        if since != steps:  # another process was at it meanwhile
+            trainer = resume(options, checkpoints.path_for(models, since[-1]))
         if trainer.step < options.num_steps:
             exit_code = train(trainer, options)
             if exit_code:

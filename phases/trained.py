@@ -87,7 +87,7 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Traine
     said = {
         "network": found.network,
         "attention": found.attention,
-        "se_reduction": found.reduction,
+        "se_reduction": found.closest_reduction(options.se_reduction),
         "f_dim": found.f_dim,
     }
     settings.adopt(options, said, tuple(said), path)
@@ -95,10 +95,17 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Traine
     checkpoints.load_strictly(network, state, path)
     log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *said.values())
     centers = read_centers(options, path, step)
-    if centers is not None and "dataset" not in options.given:
-        guess_dataset(options, len(centers))
+    if centers is not None:
+        settings.resolve_loss(options)
+    if "dataset" not in options.given:
+        guess_dataset(options, None if centers is None else len(centers))
     settings.resolve_input(options)
     data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    log.warning(
+        "warning: the checkpoint does not say its lists; if they are not those in %s, it is tested on "
+        "sketches that it has seen",
+        options.anno_path,
+    )
     if centers is not None and len(centers) != data.trained:
         raise UserError(
             f"the centres beside {path} are of {len(centers)} classes, the lists of {options.dataset} of "
@@ -139,9 +146,14 @@ def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarr
     return centers.float().numpy()
 
 
-def guess_dataset(options: argparse.Namespace, classes: int) -> None:
-    """Take the data set of the paper that has so many classes, if none was given."""
+def guess_dataset(options: argparse.Namespace, classes: int | None) -> None:
+    """Take the data set of the paper that has so many classes; else the default stays, and that is said."""
     fitting = [name for name, facts in DATASETS.items() if facts.categories == classes]
-    if len(fitting) == 1 and fitting[0] != options.dataset:
+    if classes is not None and len(fitting) == 1:
         options.dataset = fitting[0]
         log.info("data set %s: the one with %d classes", options.dataset, classes)
+    else:
+        log.warning(
+            "warning: data set %s, the default: the checkpoint does not say which; give --dataset",
+            options.dataset,
+        )

@@ -7,3 +7,7 @@ class UserError(Exception):
     `main.py` prints the message as one line and exits with status 2; every other exception is a fault of
     the program and keeps its traceback.
     """
+
+
+class Diverged(UserError):
+    """A training whose loss or features are not finite any more."""

@@ -148,7 +148,7 @@ def save_dots(
 def save_separation(panels: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, path: Path) -> None:
     """One panel per entry: a dot per category at (max intra, min inter), and where they are equal, as a PNG.
 
-    Values that are not finite are left out, and said in the panel's title.
+    Values that are not finite are not drawn: nothing bounds a category when the margin is 1.
     """
     from matplotlib.figure import Figure
 

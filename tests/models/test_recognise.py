@@ -6,17 +6,27 @@ import pytest
 import torch
 
 from models import ATTENTION, NETWORKS, build_network
-from models.recognise import Recognised, recognise
+from models.recognise import recognise
 
 
 @pytest.mark.parametrize(
-    ("name", "attention", "reduction"), list(itertools.product(sorted(NETWORKS), ATTENTION, (1, 16)))
+    ("name", "attention", "reduction"),
+    list(itertools.product(sorted(NETWORKS), ATTENTION, (1, 16, 20, 24, 100))),
 )
 def test_what_was_built_is_recognised(name: str, attention: str, reduction: int) -> None:
     with torch.device("meta"):
         network = build_network(name, attention=attention, f_dim=7, reduction=reduction)
-    expected = Recognised(name, attention, 16 if attention == "none" else reduction, 7)
-    assert recognise(network.state_dict()) == expected
+    found = recognise(network.state_dict())
+    assert found is not None and (found.network, found.attention, found.f_dim) == (name, attention, 7)
+    if attention == "none":
+        assert found.reductions == (16,)
+    else:
+        assert reduction in found.reductions and found.closest_reduction(reduction) == reduction
+        other = found.closest_reduction(3)
+        with torch.device("meta"):
+            rebuilt = build_network(name, attention=attention, f_dim=7, reduction=other)
+        shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (network, rebuilt)]
+        assert shapes[0] == shapes[1]
 
 
 def test_anything_else_is_not() -> None:

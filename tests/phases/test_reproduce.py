@@ -6,12 +6,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+import main
 from datasets.shapes import draw_demo
+from experiments import load_table
+from models import build_network
 from phases import train
+from phases.report import describe_protocol
+from phases.runs import planned
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
+from utils.errors import Diverged
 from utils.locks import exclusive
 
 COMMON = (*SMALL_RUN[:-1], "--dataset=demo", "--save_path=table", "--seeds=2")
@@ -115,7 +122,7 @@ def test_a_divergence_is_written_down_and_not_tried_again(demo: None, command, m
     def diverging(options) -> int:
         calls.append(options.attention)
         if options.attention == "se":
-            raise train.Diverged("the loss became nan")
+            raise Diverged("the loss became nan")
         return asked(options)
 
     monkeypatch.setattr(train, "run", diverging)
@@ -140,3 +147,74 @@ def test_bad_input_is_one_line(demo: None, command, arguments: list[str], messag
     common = COMMON[:-1] if phase == "train" else COMMON
     status, _, errors = command(phase, *common, *arguments[1:])
     assert status == 2 and message in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_finished_runs_of_other_options_or_lists_are_refused(demo: None, command) -> None:
+    arguments = ["--table=mirror", *COMMON, "--seeds=1"]
+    assert command("reproduce", *arguments)[0] == 0
+    before = (TABLES / "mirror.md").read_text()
+    for phase in ("reproduce", "report"):
+        status, _, errors = command(phase, *arguments, "--batch_size=3")
+        assert status == 2 and "was made with --batch_size=2, not 3; choose another --save_path" in errors
+    assert command("prepare", "--dataset=demo", "--test_per_category=1", "--force", "--seed=9")[0] == 0
+    status, _, errors = command("reproduce", *arguments)
+    assert status == 2 and "several annotation lists" in errors
+    assert (TABLES / "mirror.md").read_text() == before
+
+
+def test_what_a_table_has_columns_for_is_tested(demo: None, command, monkeypatch) -> None:
+    arguments = [*COMMON, "--seeds=1", "--margin_condition=off"]
+    status, _, errors = command("reproduce", "--table", "hashing", "margins", *arguments)
+    assert status == 0, errors
+    assert all(all(row[:4]) for row in list(cells("hashing").values())[2:7])
+    assert all(row[2] and row[4] for name, row in cells("margins").items() if name.startswith("m ="))
+    monkeypatch.setattr(train, "run", None)  # nothing is left to do
+    assert command("reproduce", "--table", "hashing", "margins", *arguments)[0] == 0
+
+
+def test_rows_that_do_not_differ_are_refused(demo: None, command) -> None:
+    status, _, errors = command("reproduce", "--table=annealing", *COMMON, "--loss_type=softmax")
+    assert (
+        status == 2 and "--annealing_step" in errors
+    ) or "rows of the table annealing do not differ" in errors
+
+
+def test_a_report_passes_over_tables_that_the_options_do_not_suit(demo: None, command) -> None:
+    file = Path("weights.pt")
+    torch.save(build_network("resnet18", attention="se", f_dim=8).state_dict(), file)
+    padded = [f"--backbone_weights={file}", "--pad_pretrained_se"]
+    arguments = [*COMMON, "--seeds=1", *padded]
+    assert command("reproduce", "--table=mirror", *arguments)[0] == 0
+    status, output, errors = command("report", *arguments)
+    assert status == 0, errors
+    assert "no table attention: --pad_pretrained_se needs --attention=dase" in output
+    assert "table in logs/table/tables/mirror.md" in output
+
+
+def test_the_papers_recipe_is_told_from_others(demo: None, command) -> None:
+    options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention"])
+    table = load_table("attention")
+    assert describe_protocol(table, planned("attention", table, options), options)[1].startswith(
+        "The paper's"
+    )
+    for given, said in (
+        ("--normalize", "normalize True (paper False)"),
+        ("--margin=2", "margin 2.0 (paper 4.0)"),
+        ("--network=alexnet", "batch_size 22 (paper 400)"),
+        ("--photo_channels=bgr", "photo_channels bgr (paper rgb)"),
+    ):
+        options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention", given])
+        text = describe_protocol(table, planned("attention", table, options), options)[1]
+        assert text.startswith("A reduced protocol") and said in text
+
+
+def test_zero_shot_tables_have_no_published_figures_of_seen_categories(demo: None, command) -> None:
+    Path("datasets/data/demo").rename("datasets/data/sketchy")
+    zero_shot = ["--dataset=sketchy", "--anno_path=zero", "--class_list=unseen.txt", "--protocol=zero-shot"]
+    Path("unseen.txt").write_text("cup\nkey\n")
+    assert command("prepare", *zero_shot)[0] == 0
+    arguments = ["--dataset=sketchy", "--anno_path=zero", "--table=hashing", *COMMON, "--dataset=sketchy"]
+    status, _, errors = command("reproduce", *arguments, "--seeds=1")
+    assert status == 0, errors
+    text = (TABLES / "hashing.md").read_text()
+    assert "12 categories, 2 of them unseen" in text and "DCMH" not in text

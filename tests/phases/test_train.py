@@ -64,7 +64,13 @@ def test_a_run_trains_tests_and_writes_everything(prepared: Path, command) -> No
     assert lines[0].startswith("step: 4 | test MAP: ")
     assert lines[-1].startswith("step: 4 | code length: 4 | hash MAP: ")
     record = json.loads((log / "result.json").read_text())[0]
-    assert record["counts"] == {"queries": 6, "queries_without_positives": 0, "gallery": 9, "categories": 3}
+    assert record["counts"] == {
+        "queries": 6,
+        "queries_without_positives": 0,
+        "gallery": 9,
+        "categories": 3,
+        "trained_categories": 3,
+    }
     assert record["options"]["num_steps"] == 4 and record["versions"]["torch"] == torch.__version__
     for name in ("contact_sheet.png", "curves.png", "tensorboard"):
         assert (log / name).exists()
@@ -320,3 +326,18 @@ def test_the_test_phase_is_what_training_goes_on_to(prepared: Path, command, mon
     )
     assert command("train", *SMALL_RUN)[0] == 0
     assert seen == [4]
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
+    prepared: Path, command, monkeypatch
+) -> None:
+    assert command("train", *SMALL_RUN)[0] == 0
+    really = checkpoints.saved_steps
+    answers = [[]]  # as if nothing had been there when the second process looked first
+    monkeypatch.setattr(
+        checkpoints, "saved_steps", lambda folder: answers.pop() if answers else really(folder)
+    )
+    monkeypatch.setattr(train_phase, "train", None)
+    status, output, errors = command("train", *SMALL_RUN)
+    assert status == 0, errors
+    assert "continuing after step 4" in output

@@ -171,8 +171,28 @@ def test_what_does_not_fit_says_so(prepared: Path, command, damage, options: lis
     assert not Path("logs/pub/log/result.json").exists()
 
 
-@pytest.mark.parametrize(("classes", "dataset"), [(250, "TUBerlin"), (125, "sketchy"), (3, "TUBerlin")])
-def test_the_number_of_classes_tells_the_data_sets_of_the_paper_apart(classes: int, dataset: str) -> None:
+@pytest.mark.parametrize(
+    ("classes", "dataset", "said"),
+    [
+        (250, "TUBerlin", "with 250 classes"),
+        (125, "sketchy", "with 125 classes"),
+        (3, "TUBerlin", "the default"),
+        (None, "TUBerlin", "the default"),
+    ],
+)
+def test_the_number_of_classes_tells_the_data_sets_of_the_paper_apart(
+    classes: int | None, dataset: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     options = main.parse(["--phase=test"])
-    guess_dataset(options, classes)
-    assert options.dataset == dataset
+    with caplog.at_level("INFO"):
+        guess_dataset(options, classes)
+    assert options.dataset == dataset and f"data set {dataset}" in caplog.text and said in caplog.text
+
+
+def test_the_papers_margin_is_taken_and_others_are_checked(prepared: Path, command) -> None:
+    write_pair(Path("logs/pub"), small_network())
+    status, output, _ = command("test", "--save_path=pub", *SMALL)
+    assert status == 0 and "margin 2: the paper's for mems with alexnet" in output
+    assert "m = 2 is below 2 + sqrt(3)" in output and "does not say its lists" in output
+    status, _, errors = command("test", "--save_path=pub", *SMALL, "--margin=0.5")
+    assert status == 2 and "--margin 0.5 is out of range" in errors

@@ -31,5 +31,20 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
         holder.kill()  # the system lets go
     with exclusive(folder):
         assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_nothing_was_put_in_goes_again(tmp_path: Path) -> None:
+    folder = tmp_path / "logs/run"
     with exclusive(folder):
         pass
+    assert list(tmp_path.iterdir()) == []
+    with exclusive(folder):
+        (folder / "result").touch()
+    assert [path.name for path in folder.iterdir()] == ["result"]
+
+
+def test_what_was_there_stays_and_an_error_passes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), exclusive(tmp_path):
+        raise ValueError
+    assert tmp_path.is_dir() and list(tmp_path.iterdir()) == []
