@@ -22,6 +22,8 @@ from utils.files import write_json, write_text
 
 log = logging.getLogger(__name__)
 
+Found = dict[str, dict[str, dict[int, float]]]  # row -> column -> seed -> value, finished ones alone
+
 
 def run(options: argparse.Namespace) -> None:
     """Write the tables of --table, by default every one that has a finished run."""
@@ -49,15 +51,17 @@ def run(options: argparse.Namespace) -> None:
 
 def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
     """Write the table `name` from what its `runs` have found so far; returns the Markdown's path."""
-    found = {
+    found: Found = {
         row.label: {
-            column.label: [
-                value for each in runs if each.row == row and (value := each.value(column)) is not None
-            ]
+            column.label: {
+                each.options.seed: value
+                for each in runs
+                if each.row == row and (value := each.value(column)) is not None
+            }
             for column in table.columns
         }
         for row in table.rows
-    }  # row -> column -> one value per finished seed
+    }
     diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
     protocol = describe_protocol(table, runs, options)
     path = settings.run_folder(options) / "tables" / f"{name}.md"
@@ -81,7 +85,7 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
     )
     columns = [each.label for each in table.columns if each.metric == "MAP" or each.metric.startswith("hash")]
     save_dots(
-        {label: [values[column] for column in columns] for label, values in found.items()},
+        {label: [list(values[column].values()) for column in columns] for label, values in found.items()},
         columns,
         title=f"{table.title}: {options.dataset}",
         xlabel="MAP, percent: seeds as dots, their mean as a line",
@@ -135,7 +139,7 @@ def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace
 
 def markdown(
     table: Table,
-    found: dict[str, dict[str, list[float]]],
+    found: Found,
     diverged: dict[str, int],
     protocol: list[str],
     options: argparse.Namespace,
@@ -151,7 +155,7 @@ def markdown(
     lines += [joined(header), joined(["---"] * len(header))]
     for row in table.rows:
         label, values = row.label, found[row.label]
-        cells = [mean_and_spread(values[column.label]) for column in table.columns]
+        cells = [mean_and_spread(list(values[column.label].values())) for column in table.columns]
         cells.append(shown(row.paper.get(options.dataset)))
         count = max(map(len, values.values()))
         note = f"{count} of {options.seeds}" if count < options.seeds else str(count)
@@ -166,17 +170,35 @@ def markdown(
     lines += ["", "paper: Lu et al., ACM MM 2021, empty as long as its tables are not at hand."]
     if sources:
         lines += ["", f"In italics, printed elsewhere, empty where unknown: {'; '.join(sources)}."]
+    if options.seeds > 1:
+        lines += ["", *differences(table, found)]
     return "\n".join(lines) + "\n"
+
+
+def differences(table: Table, found: Found) -> list[str]:
+    """How far the rows are from the first one, seed by seed: a seed fixes the batches of all rows."""
+    first, *others = table.rows
+    lines = [f"Difference to {first.label}, seed by seed, mean and sample standard deviation:", ""]
+    header = ["", *(column.label for column in table.columns)]
+    lines += [joined(header), joined(["---"] * len(header))]
+    for row in others:
+        cells = []
+        for column in table.columns:
+            own, base = found[row.label][column.label], found[first.label][column.label]
+            cells.append(mean_and_spread([own[seed] - base[seed] for seed in own if seed in base], sign="+"))
+        lines.append(joined([row.label, *cells]))
+    return lines
 
 
 def joined(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def mean_and_spread(values: list[float]) -> str:
+def mean_and_spread(values: list[float], sign: str = "") -> str:
     if not values:
         return ""
-    return f"{fmean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+    mean = f"{fmean(values):{sign}.1f}"
+    return f"{mean} ± {stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def shown(value: float | None) -> str:
