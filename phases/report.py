@@ -169,7 +169,11 @@ def markdown(
     sources = sorted({f"{each.source}" for each in elsewhere})
     lines += ["", "paper: Lu et al., ACM MM 2021, empty as long as its tables are not at hand."]
     if sources:
-        lines += ["", f"In italics, printed elsewhere, empty where unknown: {'; '.join(sources)}."]
+        lines += [
+            "",
+            "In italics, printed elsewhere, of the full data set, empty where unknown: "
+            f"{'; '.join(sources)}.",
+        ]
     if options.seeds > 1:
         lines += ["", *differences(table, found)]
     return "\n".join(lines) + "\n"
@@ -178,7 +182,7 @@ def markdown(
 def differences(table: Table, found: Found) -> list[str]:
     """How far the rows are from the first one, seed by seed: a seed fixes the batches of all rows."""
     first, *others = table.rows
-    lines = [f"Difference to {first.label}, seed by seed, mean and sample standard deviation:", ""]
+    lines = [f"Difference to the row “{first.label}”, seed by seed, mean and sample standard deviation:", ""]
     header = ["", *(column.label for column in table.columns)]
     lines += [joined(header), joined(["---"] * len(header))]
     for row in others:

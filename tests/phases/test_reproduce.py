@@ -75,7 +75,7 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
     assert found["SE"][0] == f"{mean:.1f} ± {spread:.1f}"
     gaps = [by_seed["SE"][seed] - by_seed["DASE"][seed] for seed in ("0", "1")]
     paired = f"| SE | {sum(gaps) / 2:+.1f} ± {abs(gaps[0] - gaps[1]) / 2**0.5:.1f} |"
-    assert paired in text.partition("Difference to DASE, seed by seed")[2]
+    assert paired in text.partition("Difference to the row “DASE”, seed by seed")[2]
     with (TABLES / "attention.csv").open() as file:
         lines = [
             row for row in csv.DictReader(file) if row["row"] == "SE" and row["column"] == "MAP, Euclidean"
