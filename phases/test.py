@@ -6,15 +6,16 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import torch
 from PIL import Image
 
 from datasets.annotations import Annotation
 from datasets.images import read_image
 from phases import margin, results, settings, trained
 from phases.features import Features, test_features
-from retrieval.distances import distance_rows, hamming_rows
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
+from retrieval.search import code_rankings, feature_rankings, nearest
 from utils.figures import SheetRow, contact_sheet, save_png
 from utils.locks import exclusive
 
@@ -53,14 +54,16 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
         sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
 
     memory = options.eval_memory * 2**20
-    rows = distance_rows(sketches.values, photos.values, options.test_distance, memory=memory, device=device)
-    found = evaluate(
-        rows,
+    rankings = feature_rankings(
+        sketches.values,
+        photos.values,
         sketches.labels,
         photos.labels,
-        top=SHEET_RESULTS,
-        all_definitions=bool(options.all_definitions),
+        options.test_distance,
+        memory=memory,
+        device=device,
     )
+    found = evaluate(rankings, sketches.labels, all_definitions=bool(options.all_definitions))
     hashed: dict[int, tuple[Evaluation, float]] = {}
     if model.centers is not None and len(model.centers) < 2 and options.hash_bits:
         log.warning("warning: one category has no other to tell apart: no hash codes")
@@ -69,7 +72,7 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
             bits: evaluate_codes(model.centers, sketches, photos, options, bits) for bits in options.hash_bits
         }
     results.write(folder / "log", options, model, found, hashed, condition)
-    sheet = draw_sheet(data, found, options)
+    sheet = draw_sheet(data, found, sketches, photos, options, device)
     save_png(sheet, folder / "log" / "contact_sheet.png")
     log.info(
         "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
@@ -82,28 +85,43 @@ def evaluate_codes(
     """Hash codes of `bits` bits: their evaluation, and the loss their map was fitted to."""
     angular = options.test_distance == "angular"
     code_map, loss = fit_code_map(centers, bits, angular=angular, seed=options.seed)
-    pair = [binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos)]
-    rows = hamming_rows(*pair, memory=options.eval_memory * 2**20)
-    return evaluate(rows, sketches.labels, photos.labels), loss
+    query, gallery = (binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos))
+    rankings = code_rankings(query, gallery, sketches.labels, photos.labels)
+    return evaluate(rankings, sketches.labels), loss
 
 
-def draw_sheet(data: Annotation, found: Evaluation, options: argparse.Namespace) -> Image.Image:
+def draw_sheet(
+    data: Annotation,
+    found: Evaluation,
+    sketches: Features,
+    photos: Features,
+    options: argparse.Namespace,
+    device: torch.device,
+) -> Image.Image:
     """Test sketches drawn by seed, one of each of up to twelve categories, with their nearest photos."""
     draw = random.Random(options.seed)
     by_label: dict[int, list[int]] = {}
     for index, (_, label) in enumerate(data.test_sketches):
         by_label.setdefault(label, []).append(index)
     labels = sorted(draw.sample(sorted(by_label), min(SHEET_QUERIES, len(by_label))))
+    queries = [draw.choice(by_label[label]) for label in labels]
+    positions, _ = nearest(
+        sketches.values[queries],
+        photos.values,
+        options.test_distance,
+        SHEET_RESULTS,
+        memory=options.eval_memory * 2**20,
+        device=device,
+    )
     rows = []
-    for label in labels:
-        index = draw.choice(by_label[label])
-        nearest = [data.gallery[position] for position in found.nearest[index]]
+    for query, label, found_photos in zip(queries, labels, positions, strict=True):
+        images = [data.gallery[position] for position in found_photos]
         rows.append(
             SheetRow(
-                query=read_image(data.root / data.test_sketches[index][0], "L"),
+                query=read_image(data.root / data.test_sketches[query][0], "L"),
                 title=data.categories[label],
-                results=[read_image(data.root / name, "RGB") for name, _ in nearest],
-                result_titles=[data.categories[each] for _, each in nearest],
+                results=[read_image(data.root / name, "RGB") for name, _ in images],
+                result_titles=[data.categories[each] for _, each in images],
             )
         )
     score = f"MAP {found.metrics['MAP']:.2f} over {found.queries} test sketches"

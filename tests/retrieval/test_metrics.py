@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from retrieval.distances import distance_rows, hamming_rows
 from retrieval.metrics import (
     average_precision,
     average_precisions_at,
@@ -17,6 +16,7 @@ from retrieval.metrics import (
     precision_sum,
     rank_positives,
 )
+from retrieval.search import code_rankings, feature_rankings
 
 
 def naive_sum(hits: np.ndarray, k: int) -> float:
@@ -38,8 +38,8 @@ def over_all_orders(distances: np.ndarray, positive: np.ndarray, figure) -> floa
 def test_equals_the_published_program(golden, kind: str) -> None:
     figures = golden("evaluation")
     labels = figures["query_label"], figures["gallery_label"]
-    rows = distance_rows(figures["query"], figures["gallery"], kind, memory=1 << 20)
-    found = evaluate(rows, *labels)
+    rankings = feature_rankings(figures["query"], figures["gallery"], *labels, kind, memory=1 << 20)
+    found = evaluate(rankings, labels[0])
     error = np.abs(found.ap - figures[f"{kind}_ap"])
     if kind == "euclidean":
         # In float32, as the published program computes them, a positive and a negative of this query are
@@ -102,7 +102,10 @@ def test_hash_map_does_not_depend_on_the_gallerys_order(golden) -> None:
     figures = golden("evaluation")
     order = np.random.default_rng(0).permutation(len(figures["code_gallery"]))
     found = [
-        evaluate(hamming_rows(figures["code_query"], gallery, memory=1 << 20), figures["query_label"], labels)
+        evaluate(
+            code_rankings(figures["code_query"], gallery, figures["query_label"], labels),
+            figures["query_label"],
+        )
         for gallery, labels in (
             (figures["code_gallery"], figures["gallery_label"]),
             (figures["code_gallery"][order], figures["gallery_label"][order]),
@@ -120,35 +123,23 @@ def test_equal_distances_give_the_share_of_positives_almost() -> None:
 
 def test_a_small_ranking_by_hand() -> None:
     """hit, miss, hit: AP = (1/1 + 2/3) / 2."""
-    rows = [(0, np.array([[0.1, 0.2, 0.3]]))]
-    found = evaluate(rows, np.array([7]), np.array([7, 1, 7]), top=2)
+    found = evaluate([rank_positives(np.array([0.1, 0.2, 0.3]), np.array([1, 0, 1]) == 1)], np.array([7]))
     assert found.metrics["MAP"] == pytest.approx(100 * 5 / 6)
     assert found.metrics["mAP@200"] == pytest.approx(100 * 5 / 6)
     assert found.metrics["P@10"] == pytest.approx(20)
-    assert found.nearest.tolist() == [[0, 1]]
     assert found.per_category == {7: pytest.approx(100 * 5 / 6)}
     assert (found.queries, found.without_positives, found.gallery) == (1, 0, 3)
 
 
 def test_queries_without_positives_are_left_out_and_counted() -> None:
-    rows = [(0, np.array([[0.1, 0.2], [0.1, 0.2]]))]
-    found = evaluate(rows, np.array([1, 9]), np.array([1, 2]))
+    distances, none = np.array([0.1, 0.2]), np.zeros(2, dtype=bool)
+    rankings = [rank_positives(distances, np.array([True, False])), rank_positives(distances, none)]
+    found = evaluate(rankings, np.array([1, 9]))
     assert found.metrics["MAP"] == 100
     assert (found.queries, found.without_positives) == (1, 1)
     assert np.isnan(found.ap[1])
     with pytest.raises(ValueError, match="no query"):
-        evaluate(rows, np.array([8, 9]), np.array([1, 2]))
-
-
-def test_a_distance_that_is_not_a_number_is_an_error() -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        evaluate([(0, np.array([[np.nan, 1.0]]))], np.array([1]), np.array([1, 1]))
-
-
-def test_nearest_are_sorted_and_stable() -> None:
-    distances = np.array([[3.0, 1.0, 2.0, 1.0, 1.0]])
-    found = evaluate([(0, distances)], np.array([0]), np.zeros(5, dtype=int), top=4)
-    assert found.nearest.tolist() == [[1, 3, 4, 2]]
+        evaluate([rankings[1]] * 2, np.array([8, 9]))
 
 
 def test_the_four_average_precisions_at_k_are_those_of_the_documentation() -> None:
@@ -172,8 +163,11 @@ def test_no_hit_among_the_first_k() -> None:
 def test_all_definitions_are_added_to_the_others() -> None:
     rng = np.random.default_rng(0)
     distances, labels = rng.random((3, 500)), rng.integers(0, 2, 500)
-    plain = evaluate([(0, distances)], np.array([0, 1, 0]), labels)
-    every = evaluate([(0, distances)], np.array([0, 1, 0]), labels, all_definitions=True)
+    queries = np.array([0, 1, 0])
+    rankings = [
+        rank_positives(row, labels == label) for row, label in zip(distances, queries.tolist(), strict=True)
+    ]
+    plain, every = (evaluate(rankings, queries, all_definitions=each) for each in (False, True))
     assert every.metrics.items() > plain.metrics.items()
     by = {name: every.metrics[f"mAP@200 / {name}"] for name in ("hits", "positives", "200")}
     assert by["hits"] > by["200"] == pytest.approx(every.metrics["mAP@200"])  # 250 positives: min is 200

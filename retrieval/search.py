@@ -1,0 +1,94 @@
+"""Every query against the whole gallery: rankings for the metrics, and the nearest photos to look at."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import torch
+
+from retrieval.distances import Chunk, distance_chunks
+from retrieval.ranking import Ranking, nearest_photos, rank_close_calls, rank_counts
+
+
+def feature_rankings(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    kind: str,
+    *,
+    memory: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[Ranking]:
+    """The ranking of each query, in order, by features (N, D, M) float32 of M mirrors.
+
+    `kind`, `memory` and `device` as in `distance_chunks`. Raises ValueError if a distance is not a number.
+    """
+
+    def rank(chunk: Chunk, row: int) -> Ranking:
+        positive = gallery_labels == query_labels[chunk.first + row]
+        return rank_close_calls(chunk.near[row], positive, chunk.tolerance, partial(chunk.exact, row))
+
+    with ThreadPoolExecutor(cores()) as pool:  # sorting and counting release the interpreter's lock
+        for chunk in distance_chunks(query, gallery, kind, memory=memory, device=device):
+            yield from pool.map(rank, [chunk] * len(chunk.near), range(len(chunk.near)))
+
+
+def nearest(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    kind: str,
+    top: int,
+    *,
+    memory: int,
+    device: torch.device | str = "cpu",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `top` nearest photos of each query: positions (Q, top) and distances (Q, top) float64.
+
+    Nearest first; where distances are equal, the earlier photo first. Distances as in `distance_chunks`.
+    """
+    top = min(top, len(gallery))
+    positions = np.empty((len(query), top), dtype=np.int64)
+    distances = np.empty((len(query), top))
+    for chunk in distance_chunks(query, gallery, kind, memory=memory, device=device):
+        for row, near in enumerate(chunk.near):
+            found = nearest_photos(near, top, chunk.tolerance, partial(chunk.exact, row))
+            positions[chunk.first + row], distances[chunk.first + row] = found
+    return positions, distances
+
+
+def code_rankings(
+    query: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray
+) -> Iterator[Ranking]:
+    """The ranking of each query, in order, by Hamming distance between codes (N, L) of bits, 0 or 1.
+
+    There are only L + 1 distances: photos and positives at each are counted, nothing is sorted.
+    """
+    length = query.shape[1]
+    left, right = packed(query), packed(gallery)
+    members = {label: np.flatnonzero(gallery_labels == label) for label in set(query_labels.tolist())}
+
+    def rank(row: int) -> Ranking:
+        distances = np.zeros(len(right[0]), dtype=np.uint16)
+        for mine, theirs in zip(left, right, strict=True):
+            distances += np.bitwise_count(theirs ^ mine[row])
+        photos = np.bincount(distances, minlength=length + 1)
+        positives = distances[members[int(query_labels[row])]]
+        return rank_counts(photos, np.bincount(positives, minlength=length + 1))
+
+    with ThreadPoolExecutor(cores()) as pool:
+        yield from pool.map(rank, range(len(query)))
+
+
+def packed(bits: np.ndarray) -> list[np.ndarray]:
+    """Codes (N, L) of bits as arrays (N,) uint64 of 64 bits each, the last one filled up with zeros."""
+    padded = np.zeros((len(bits), -(-bits.shape[1] // 64) * 64), dtype=np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    words = np.packbits(padded, axis=1).view(np.uint64)
+    return [np.ascontiguousarray(words[:, index]) for index in range(words.shape[1])]
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
