@@ -91,4 +91,5 @@ def packed(bits: np.ndarray) -> list[np.ndarray]:
 
 
 def cores() -> int:
-    return len(os.sched_getaffinity(0))
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
