@@ -130,7 +130,7 @@ def photos_from_folder(root: Path, sketches: Lists) -> Lists:
     if lone:
         raise UserError(f"no folder in {root / 'photos'} for {len(lone)} categories: {', '.join(lone[:5])}")
     photos = [(f"photos/{pairs[c]}/{name}", label_of[c]) for c in sorted(pairs) for name in tree[pairs[c]]]
-    train, test = ({label for _, label in sketches[part]} for part in ("train", "test"))
+    train, test = (labels_of(sketches[part]) for part in ("train", "test"))
     if train & test:
         return {"train": photos, "test": photos}
     return {

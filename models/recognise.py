@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from models import NETWORKS, network_module
-
-DEFAULT_REDUCTION = 16
+from models.dase import REDUCTION
 
 
 @dataclass(frozen=True)
@@ -50,4 +49,4 @@ def reductions(state: dict[str, Tensor]) -> tuple[int, ...]:
     }
     largest = max((channels for channels, _ in shapes), default=0)
     fitting = [r for r in range(1, largest + 1) if all(max(1, c // r) == squeezed for c, squeezed in shapes)]
-    return tuple(fitting) or (DEFAULT_REDUCTION,)
+    return tuple(fitting) or (REDUCTION,)

@@ -122,8 +122,9 @@ def save_dots(
 
     figure = Figure(figsize=(8, 1.4 + 0.45 * max(2, len(rows))), layout="constrained")
     axis = figure.subplots()
-    styles = zip(PALETTE, "osD^v", strict=True)
-    for number, (column, (colour, marker)) in enumerate(zip(columns, styles, strict=False)):
+    styles = list(zip(PALETTE, "osD^v", strict=True))
+    for number, column in enumerate(columns):
+        colour, marker = styles[number % len(styles)]
         offset = 0.7 * ((number + 0.5) / len(columns) - 0.5)
         points = [
             (value, place + offset) for place, values in enumerate(rows.values()) for value in values[number]
