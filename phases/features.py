@@ -1,4 +1,8 @@
-"""Features of the test sketches and of the gallery, kept below logs/<save_path>/vec for the next test."""
+"""Features of the test sketches and of the gallery, kept below logs/<save_path>/vec for the next test.
+
+They go batch by batch into files (2, N, f_dim) float32, as is and mirrored, which are then mapped into
+memory: a gallery need not fit into it.
+"""
 
 import argparse
 import hashlib
@@ -26,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Features:
-    """`values` (N, f_dim, 2) float32, as is and mirrored; `labels` (N,) int64."""
+    """`values` (N, f_dim, 2) float32, as is and mirrored, mapped from a file; `labels` (N,) int64."""
 
     values: np.ndarray
     labels: np.ndarray
@@ -57,6 +61,7 @@ def test_features(
         "se_activation": options.se_activation,
         "device": device.type,
         "versions": settings.versions(),
+        "layout": "mirror, image, feature",
     }
     folder = settings.run_folder(options) / "vec"
     paths = {name: folder / f"{name}-{step}.npy" for name in images}
@@ -64,10 +69,10 @@ def test_features(
     values = read_kept(paths, key, fingerprint)
     if values is None:
         key.unlink(missing_ok=True)
-        values = {name: extract(network, images[name], name, options, device) for name in images}
         for name, path in paths.items():
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, values[name])
+            with replacing(path) as temporary:
+                extract(network, images[name], temporary, options, device)
+        values = {name: mapped(path) for name, path in paths.items()}
         write_json(key, fingerprint)
     labels = {name: np.array([label for _, label in each.entries]) for name, each in images.items()}
     return Features(values["sketch"], labels["sketch"]), Features(values["photo"], labels["photo"])
@@ -83,7 +88,7 @@ def read_kept(paths: dict[str, Path], key: Path, fingerprint: dict[str, Any]) ->
             changed = sorted(name for name in fingerprint if kept.get(name) != fingerprint[name])
             log.info("features in %s are of other %s: computed anew", key.parent, ", ".join(changed))
             return None
-        values = {name: np.load(path, allow_pickle=False) for name, path in paths.items()}
+        values = {name: mapped(path) for name, path in paths.items()}
     except (OSError, ValueError, EOFError, AttributeError) as error:
         log.info("features in %s cannot be read (%s): computed anew", key.parent, error)
         return None
@@ -91,19 +96,32 @@ def read_kept(paths: dict[str, Path], key: Path, fingerprint: dict[str, Any]) ->
     return values
 
 
+def mapped(path: Path) -> np.ndarray:
+    """The features (N, f_dim, 2) in the file at `path`, read when they are looked at."""
+    # copy-on-write: PyTorch takes no read-only memory, and nothing is ever written
+    return np.load(path, mmap_mode="c", allow_pickle=False).transpose(1, 2, 0)
+
+
 def extract(
-    network: nn.Module, images: ImageSet, name: str, options: argparse.Namespace, device: torch.device
-) -> np.ndarray:
-    """Features of all `images`, with a progress bar."""
+    network: nn.Module, images: ImageSet, path: Path, options: argparse.Namespace, device: torch.device
+) -> None:
+    """Write features of all `images` to a new file at `path`, with a progress bar."""
     batches = ordered_batches(images, options.batch_size, workers=options.num_workers)
-    total = -(-len(images) // options.batch_size)
-    bar = tqdm(batches, total=total, unit="batch", desc=f"embed {name}", dynamic_ncols=True)
-    features = embed(network, bar, domain=images.domain, device=device)
-    if not np.isfinite(features).all():
-        raise Diverged(
-            f"features of the {name} images are not finite: the training diverged, test an earlier step"
-        )
-    return features
+    name = {SKETCH: "sketch", PHOTO: "photo"}[images.domain]
+    bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True)
+    file = np.lib.format.open_memmap(path, "w+", np.float32, (2, len(images), options.f_dim))
+    first = 0
+    with bar:
+        for features in embed(network, batches, domain=images.domain, device=device):  # (2, B, f_dim)
+            if not features.isfinite().all():
+                raise Diverged(
+                    f"features of the {name} images are not finite: the training diverged, test an "
+                    "earlier step"
+                )
+            file[:, first : first + features.shape[1]] = features.cpu().numpy()
+            first += features.shape[1]
+            bar.update(features.shape[1])
+    file.flush()
 
 
 def files_digest(data: Annotation) -> str:

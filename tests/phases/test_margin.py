@@ -30,7 +30,7 @@ def test_features_and_centres_are_measured(prepared: Path, command) -> None:
         assert found["centers"]["max_intra"][name] == pytest.approx(2 * 3 / (9 - 1) * distance)
         assert found["centers"]["min_inter"][name] == pytest.approx(2 / 4 * distance)
     assert found["centers"]["share"] == 0
-    photos = np.load("logs/run/vec/photo-4.npy")[..., 0].astype(float)
+    photos = np.load("logs/run/vec/photo-4.npy")[0].astype(float)
     entries = json.loads(Path("anno/tiny_photo.json").read_text())["test"]
     own = [index for index, (path, _) in enumerate(entries) if "/cat/" in path]
     farthest = max(np.linalg.norm(photos[a] - photos[b]) for a in own for b in own)

@@ -178,8 +178,8 @@ def test_all_definitions_of_map_at_200(trained: Path, command) -> None:
 def test_without_mirror_images(trained: Path, command) -> None:
     assert command("test", "--save_path=run", "--hash_bits", "--mirror=off")[0] == 0
     off, on = sorted(records(trained), key=lambda each: each["mirror"])
-    features = {domain: np.load(trained / f"vec/{domain}-4.npy") for domain in ("sketch", "photo")}
-    nearest = ((features["sketch"][:, None, :, 0] - features["photo"][None, :, :, 0]) ** 2).sum(-1).argsort(1)
+    features = {domain: np.load(trained / f"vec/{domain}-4.npy")[0] for domain in ("sketch", "photo")}
+    nearest = ((features["sketch"][:, None] - features["photo"]) ** 2).sum(-1).argsort(1)
     lists = {domain: json.loads(Path(f"anno/tiny_{domain}.json").read_text())["test"] for domain in features}
     hits = [
         [lists["photo"][index][1] == label for index in row]

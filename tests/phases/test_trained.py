@@ -75,7 +75,10 @@ def test_a_pair_gives_its_features_and_their_map(
     with torch.inference_mode():
         bits = torch.full((len(images),), float(SKETCH))
         expected = torch.stack([network(view, bits) for view in (images, images.flip(-1))], dim=-1)
-    found = {domain: np.load(f"logs/pub/vec/{domain}-{STEP}.npy") for domain in ("sketch", "photo")}
+    found = {
+        domain: np.load(f"logs/pub/vec/{domain}-{STEP}.npy").transpose(1, 2, 0)
+        for domain in ("sketch", "photo")
+    }
     assert np.allclose(found["sketch"], expected.numpy(), rtol=1e-4, atol=1e-5)
     gallery = json.loads(Path("anno/tiny_photo.json").read_text())["test"]
     names = [[Path(path).parts[1] for path, _ in part] for part in (entries, gallery)]
