@@ -16,6 +16,7 @@ from pathlib import Path
 from experiments import TABLES
 from losses import ALIASES, LOSSES
 from models import ATTENTION, NETWORKS, SE_ACTIVATIONS
+from phases.options import check_options
 from utils.errors import UserError
 
 PHASES = {
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
+        check_options(options)
         return import_module(PHASES[options.phase]).run(options) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -99,6 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch_size", type=at_least(1), default=22, help="sketches per training step, and as many photos"
     )
     data.add_argument("--num_workers", type=at_least(0), default=4, help="loading processes of each domain")
+    data.add_argument(
+        "--cache_images",
+        action="store_true",
+        default=None,
+        help="decode photos once and keep them below datasets/cache: 3 x image_size^2 bytes each",
+    )
 
     network = parser.add_argument_group("network")
     network.add_argument("--network", choices=sorted(NETWORKS), default="resnext101", help="which backbone")
@@ -153,6 +161,35 @@ def build_parser() -> argparse.ArgumentParser:
         "--model_save_step", type=at_least(1), default=20_000, help="steps between checkpoints"
     )
     train.add_argument("--log_step", type=at_least(1), default=50, help="steps between rows of the log")
+
+    speed = parser.add_argument_group("speed and memory of training")
+    speed.add_argument(
+        "--amp",
+        choices=("off", "bf16", "fp16"),
+        default="off",
+        help="precision of the network where that is safe; the loss is always float32",
+    )
+    speed.add_argument(
+        "--compile", action="store_true", default=None, help="compile the network first: needs a C++ compiler"
+    )
+    speed.add_argument(
+        "--accumulate",
+        type=at_least(1),
+        default=1,
+        help="take each batch in so many parts, one after the other, where memory is small",
+    )
+    speed.add_argument(
+        "--gradient_checkpointing",
+        action="store_true",
+        default=None,
+        help="compute activations again in the backward pass rather than keep them: slower, less memory",
+    )
+    speed.add_argument(
+        "--sync_bn",
+        action="store_true",
+        default=None,
+        help="under torchrun: BatchNorm over the batches of all processes; needs CUDA",
+    )
 
     test = parser.add_argument_group("test")
     test.add_argument(

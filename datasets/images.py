@@ -29,7 +29,9 @@ def read_image(path: Path, mode: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return flatten(ImageOps.exif_transpose(image)).convert(mode)
+            ImageOps.exif_transpose(image, in_place=True)  # in place and only if needed: copies take time
+            flat = flatten(image)
+            return flat if flat.mode == mode else flat.convert(mode)
     except DECODE_ERRORS as error:
         raise UserError(
             f"cannot read image {path}: {error}; repair or remove it, then make the lists anew with "

@@ -23,8 +23,14 @@ SE_ACTIVATIONS = ("sigmoid", "relu")
 
 
 def network_module(name: str) -> ModuleType:
-    """The module of the network `name`, imported on demand: the command line needs only the names."""
-    return import_module(NETWORKS[name])
+    """The module of the network `name`, imported on demand: the command line needs only the names.
+
+    pretrainedmodels draws random numbers while it is imported; a seed set before is as it was.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return import_module(NETWORKS[name])
 
 
 def build_network(

@@ -28,7 +28,6 @@ USUAL = {
 
 def run(options: argparse.Namespace) -> None:
     """Write the checkpoint of --pretrained_model below logs/<save_path>/published/model."""
-    settings.check_options(options)
     folder = settings.run_folder(options)
     path = checkpoints.find(folder / "model", options.pretrained_model)
     state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)

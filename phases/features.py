@@ -8,7 +8,8 @@ import argparse
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
+from phases.kept import kept_photos
 from retrieval.embed import embed
+from utils import distributed
 from utils.errors import Diverged
 from utils.files import replacing, write_json
 
@@ -38,8 +41,10 @@ class Features:
 
 def test_features(
     network: nn.Module, data: Annotation, options: argparse.Namespace, *, step: int, device: torch.device
-) -> tuple[Features, Features]:
+) -> tuple[Features, Features] | None:
     """Features of the test sketches and of the gallery, from `vec` if they are of the same making.
+
+    Several processes embed together, and process 0 has the features: the others get None.
 
     The published cache is keyed by the step alone and goes stale. Here it carries a fingerprint of weights,
     lists, input and versions, and is computed anew when that differs.
@@ -66,14 +71,20 @@ def test_features(
     folder = settings.run_folder(options) / "vec"
     paths = {name: folder / f"{name}-{step}.npy" for name in images}
     key = folder / f"features-{step}.json"
-    values = read_kept(paths, key, fingerprint)
-    if values is None:
-        key.unlink(missing_ok=True)
+    first = distributed.rank() == 0
+    values = read_kept(paths, key, fingerprint) if first else None
+    if distributed.said_by_the_first(values is None):
+        images["photo"] = replace(images["photo"], kept=kept_photos(options, data))
+        if first:
+            key.unlink(missing_ok=True)
         for name, path in paths.items():
-            with replacing(path) as temporary:
+            with replacing(path) if first else nullcontext() as temporary:
                 extract(network, images[name], temporary, options, device)
-        values = {name: mapped(path) for name, path in paths.items()}
-        write_json(key, fingerprint)
+        if first:
+            values = {name: mapped(path) for name, path in paths.items()}
+            write_json(key, fingerprint)
+    if values is None:
+        return None
     labels = {name: np.array([label for _, label in each.entries]) for name, each in images.items()}
     return Features(values["sketch"], labels["sketch"]), Features(values["photo"], labels["photo"])
 
@@ -103,25 +114,43 @@ def mapped(path: Path) -> np.ndarray:
 
 
 def extract(
-    network: nn.Module, images: ImageSet, path: Path, options: argparse.Namespace, device: torch.device
+    network: nn.Module,
+    images: ImageSet,
+    path: Path | None,
+    options: argparse.Namespace,
+    device: torch.device,
 ) -> None:
-    """Write features of all `images` to a new file at `path`, with a progress bar."""
-    batches = ordered_batches(images, options.batch_size, workers=options.num_workers)
+    """Write features of all `images` to a new file at `path`, with a progress bar.
+
+    Each of several processes embeds its share of the batches, and process 0, which has a `path`, writes them.
+    """
+    share = rank, processes = distributed.rank(), distributed.size()
+    batches = ordered_batches(
+        images, options.batch_size, workers=options.num_workers, device=device, share=share
+    )
+    parts = embed(network, batches, domain=images.domain, device=device)
     name = {SKETCH: "sketch", PHOTO: "photo"}[images.domain]
-    bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True)
-    file = np.lib.format.open_memmap(path, "w+", np.float32, (2, len(images), options.f_dim))
-    first = 0
+    bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True, disable=rank > 0)
+    file = (
+        np.lib.format.open_memmap(path, "w+", np.float32, (2, len(images), options.f_dim)) if path else None
+    )
+    padded = torch.zeros((2, options.batch_size, options.f_dim))  # all processes send the same shape
     with bar:
-        for features in embed(network, batches, domain=images.domain, device=device):  # (2, B, f_dim)
-            if not features.isfinite().all():
+        for start in range(0, len(images), options.batch_size * processes):
+            part = next(parts, padded)  # in the last round some have none
+            padded[:, : part.shape[1]] = part
+            everyones = torch.cat(distributed.gathered(padded) or [padded[:, :0]], dim=1)
+            batch = everyones[:, : len(images) - start]  # (2, B, f_dim)
+            if not batch.isfinite().all():
                 raise Diverged(
                     f"features of the {name} images are not finite: the training diverged, test an "
                     "earlier step"
                 )
-            file[:, first : first + features.shape[1]] = features.cpu().numpy()
-            first += features.shape[1]
-            bar.update(features.shape[1])
-    file.flush()
+            if file is not None:
+                file[:, start : start + batch.shape[1]] = batch.numpy()
+            bar.update(batch.shape[1])
+    if file is not None:
+        file.flush()
 
 
 def files_digest(data: Annotation) -> str:

@@ -13,7 +13,6 @@ from datasets.annotations import list_path
 from datasets.folders import list_images, pair_categories, read_class_list, split
 from datasets.images import read_image
 from datasets.shapes import draw_demo
-from phases.settings import check_options
 from utils.errors import UserError
 from utils.files import write_json
 
@@ -24,7 +23,6 @@ Tree = dict[str, list[str]]  # category -> file names
 
 def run(options: argparse.Namespace) -> None:
     """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
-    check_options(options)
     root: Path = options.data_path / options.dataset
     lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
     existing = [str(path) for path in lists.values() if path.exists()]

@@ -27,7 +27,6 @@ Found = dict[str, dict[str, dict[int, float]]]  # row -> column -> seed -> value
 
 def run(options: argparse.Namespace) -> None:
     """Write the tables of --table, by default every one that has a finished run."""
-    settings.check_options(options)
     written = 0
     for name in options.table or sorted(TABLES):
         table = load_table(name)

@@ -11,7 +11,7 @@ import logging
 from datasets.annotations import load_annotation
 from experiments import TABLES, load_table
 from experiments.table import Table
-from phases import report, settings, test, train
+from phases import report, test, train
 from phases.runs import Run, planned
 from utils.errors import Diverged, UserError
 from utils.locks import Busy
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> int:
     """Run what the tables of --table lack. Returns an exit status as a training does."""
-    settings.check_options(options)
     if not options.table:
         raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
     plans = {name: planned(name, load_table(name), options) for name in options.table}

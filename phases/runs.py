@@ -67,7 +67,7 @@ class Run:
     def check(self, made_with: dict[str, Any]) -> None:
         """Raise UserError unless the run in this folder was made with these options."""
         for name in MADE_WITH:
-            if made_with.get(name) != getattr(self.options, name):
+            if {**settings.ADDED, **made_with}.get(name) != getattr(self.options, name):
                 raise UserError(
                     f"{self.folder} was made with --{name}={made_with.get(name)}, not "
                     f"{getattr(self.options, name)}; choose another --save_path"

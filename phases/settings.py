@@ -4,7 +4,7 @@ import argparse
 import logging
 import math
 import platform
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import nn
 
 from datasets import dataset_facts
 from datasets.annotations import Annotation
-from losses import ALIASES, loss_class
+from losses import loss_class
 from models import build_network, network_module
+from utils import distributed
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -25,19 +26,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 # The paper's margins where they differ from the loss's own: alexnet separates less (SPEC section 2)
 PAPER_MARGINS = {("mems", "alexnet"): 2.0}
-
-PHASES_OF = {
-    "pretrained_model": ("test", "export"),
-    "format": ("export",),
-    "test_per_category": ("prepare",),
-    "protocol": ("prepare",),
-    "class_list": ("prepare",),
-    "force": ("prepare",),
-    "skip_unreadable": ("prepare",),
-    "table": ("reproduce", "report"),
-    "seeds": ("reproduce", "report"),
-    "lr_of": ("reproduce", "report"),
-}
 
 # What a checkpoint belongs to. Given again, these options must agree with it; not given, they are its.
 NETWORK_OPTIONS = (
@@ -62,24 +50,12 @@ TRAINING_OPTIONS = (
     "pad_pretrained_se",
 )
 # A continued training must agree in these too; a test may have its own, and takes the run's if none is given.
-RUN_OPTIONS = ("seed", "batch_size")
+RUN_OPTIONS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
+
+# Options that came later, as they were before: runs of then can be continued and told from others.
+ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False}
 
 CHECKPOINT_ENTRIES = ("step", "network", "loss", "options", "lists", "categories")
-
-
-def check_options(options: argparse.Namespace) -> None:
-    """Raise UserError for names that lead out of their folders and for options the phase has no use for."""
-    for name, phases in PHASES_OF.items():
-        if name in options.given and options.phase not in phases:
-            raise UserError(
-                f"--{name} has no meaning for --phase={options.phase}, only for {' and '.join(phases)}"
-            )
-    options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
-    if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
-        raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
-    parts = PurePosixPath(options.save_path).parts
-    if not parts or parts[0] == "/" or ".." in parts:
-        raise UserError(f"--save_path {options.save_path!r} is not a folder below logs/")
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -124,6 +100,7 @@ def resolve_training(options: argparse.Namespace) -> None:
         raise UserError("--pad_pretrained_se needs --attention=dase and --backbone_weights other than none")
     options.pad_pretrained_se = bool(options.pad_pretrained_se)
     resolve_input(options)
+    resolve_speed(options)
     if options.margin is not None and options.annealing_step > options.num_steps:
         log.warning(
             "warning: the margin is annealed over %d steps, but training ends after %d: only %.2g of it will "
@@ -132,6 +109,18 @@ def resolve_training(options: argparse.Namespace) -> None:
             options.num_steps,
             options.num_steps / options.annealing_step,
         )
+
+
+def resolve_speed(options: argparse.Namespace) -> None:
+    """Check the options that make a training fast or small, against one another and the machine."""
+    for name in ("compile", "gradient_checkpointing", "sync_bn"):
+        setattr(options, name, bool(getattr(options, name)))
+    if options.accumulate > options.batch_size:
+        raise UserError(f"--accumulate {options.accumulate} is more than --batch_size {options.batch_size}")
+    if options.compile and options.gradient_checkpointing:
+        raise UserError("--compile and --gradient_checkpointing do not go together; leave one out")
+    if options.sync_bn and pick_device(options.device).type != "cuda":
+        raise UserError("--sync_bn needs CUDA: PyTorch has no synchronised BatchNorm for the CPU")
 
 
 def paper_recipe(options: argparse.Namespace) -> dict[str, Any]:
@@ -181,10 +170,27 @@ def network_of(options: argparse.Namespace) -> nn.Module:
     )
 
 
+def blocks_of(network: nn.Module, name: str) -> list[nn.Module]:
+    """The residual blocks of a network. Raises UserError if it has none."""
+    block = getattr(network_module(name), "Block", None)
+    if block is None:
+        raise UserError(f"--gradient_checkpointing has no meaning for --network={name}: it has no blocks")
+    return [module for module in network.modules() if isinstance(module, block)]
+
+
 def pick_device(name: str) -> torch.device:
-    """The device that --device names. Raises UserError if it is not there."""
+    """The device that --device names; of several processes each takes the GPU of its number on the machine.
+
+    Raises UserError if it is not there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if distributed.launched() and name.startswith("cuda"):
+        if name != "cuda":
+            raise UserError(f"--device {name} names one GPU, but torchrun gives every process its own")
+        name = f"cuda:{distributed.local_rank()}"
+        if torch.cuda.device_count() > distributed.local_rank():
+            torch.cuda.set_device(distributed.local_rank())
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
@@ -201,6 +207,7 @@ def adopt(options: argparse.Namespace, stored: dict[str, Any], names: tuple[str,
 
     Raises UserError if one was given on the command line with another value.
     """
+    stored = {**ADDED, **stored}
     for name in names:
         if name not in stored:
             raise UserError(

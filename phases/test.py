@@ -16,6 +16,7 @@ from phases.features import Features, test_features
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.search import code_rankings, feature_rankings, nearest
+from utils import distributed
 from utils.figures import SheetRow, contact_sheet, save_png
 from utils.locks import exclusive
 
@@ -26,14 +27,14 @@ SHEET_QUERIES, SHEET_RESULTS = 12, 10
 
 def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
-    settings.check_options(options)
-    trained.find(options)  # before the folder is made
-    with exclusive(settings.run_folder(options)):
-        evaluate_checkpoint(options)
+    with distributed.joined():
+        trained.find(options)  # before the folder is made
+        with distributed.first_only(exclusive(settings.run_folder(options))):
+            evaluate_checkpoint(options)
 
 
 def evaluate_checkpoint(options: argparse.Namespace) -> None:
-    """What `run` does, in a folder that is this process's own."""
+    """What `run` does, in a folder that is this process's own; others help with the features and leave."""
     folder = settings.run_folder(options)
     model = trained.load(options)
     device = settings.pick_device(options.device)
@@ -46,7 +47,10 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
         len(data.test_sketches),
         len(data.gallery),
     )
-    sketches, photos = test_features(model.network.to(device), data, options, step=model.step, device=device)
+    features = test_features(model.network.to(device), data, options, step=model.step, device=device)
+    if features is None:
+        return
+    sketches, photos = features
     condition = None
     if options.margin_condition == "on":
         condition = margin.measure(model, sketches, photos, options, device)

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from datasets.annotations import load_annotation
 from models.weights import initialise
 from phases import settings, test
 from phases.trainer import Trainer
-from utils import checkpoints
+from utils import checkpoints, distributed
 from utils.errors import Diverged, UserError
 from utils.figures import save_curves
 from utils.locks import exclusive
@@ -36,14 +36,19 @@ SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
-    settings.check_options(options)
+    with distributed.joined():
+        return train_and_test(options)
+
+
+def train_and_test(options: argparse.Namespace) -> int:
+    """What `run` does, in each of the processes that torchrun started, or in the one."""
     models = settings.run_folder(options) / "model"
-    steps = checkpoints.saved_steps(models)
+    steps = distributed.said_by_the_first(checkpoints.saved_steps(models))
     trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
     log.info("%s", trainer)
-    with exclusive(settings.run_folder(options)):  # up to here, nothing is written
-        since = checkpoints.saved_steps(models)
-        if since != steps:  # another process was at it meanwhile
+    with distributed.first_only(exclusive(settings.run_folder(options))):  # up to here, nothing is written
+        since = distributed.said_by_the_first(checkpoints.saved_steps(models))
+        if since != steps:  # another run was at it meanwhile
             trainer = resume(options, checkpoints.path_for(models, since[-1]))
         if trainer.step < options.num_steps:
             exit_code = train(trainer, options)
@@ -58,7 +63,7 @@ def begin(options: argparse.Namespace) -> Trainer:
     """A new run, from the weights of --backbone_weights."""
     settings.resolve_training(options)
     trainer = Trainer(options, load_annotation(options.data_path, options.anno_path, options.dataset))
-    if options.backbone_weights != "none":
+    if options.backbone_weights != "none" and distributed.rank() == 0:  # the others get its weights
         report = initialise(
             trainer.network, options.network, options.backbone_weights, pad_se=options.pad_pretrained_se
         )
@@ -83,13 +88,21 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
     folder = settings.run_folder(options)
     batches = trainer.batches()
     progress = tqdm(
-        total=options.num_steps, initial=trainer.step, desc="train", dynamic_ncols=True, bar_format=BAR
+        total=options.num_steps,
+        initial=trainer.step,
+        desc="train",
+        dynamic_ncols=True,
+        bar_format=BAR,
+        disable=distributed.rank() > 0,
     )
+    images_a_step = 2 * options.batch_size * distributed.size()
     losses: list[Tensor] = []  # since the last row of the log
     with (
         logging_redirect_tqdm(),
         stop_requests() as stop,
-        Scalars(folder / "log", SCALARS, start_step=trainer.step) as scalars,
+        (
+            nullcontext() if distributed.rank() else Scalars(folder / "log", SCALARS, start_step=trainer.step)
+        ) as scalars,
         saving_on_error(trainer, folder, losses),
         progress,
     ):
@@ -97,13 +110,15 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
         for sketches, photos in batches:
             losses.append(trainer.training_step(sketches, photos))
             progress.update()
+            stop.exit_code = distributed.largest(stop.exit_code)  # one is stopped, all stop
             ending = bool(stop) or trainer.step == options.num_steps
             saving = ending or trainer.step % options.model_save_step == 0
             if saving or trainer.step % options.log_step == 0:
                 now = time.monotonic()
-                images_per_second = 2 * options.batch_size * len(losses) / (now - since)
+                images_per_second = images_a_step * len(losses) / (now - since)
                 row = [finite_mean(losses, trainer.step), trainer.last_lr, trainer.alpha, images_per_second]
-                scalars.write(trainer.step, dict(zip(SCALARS, row, strict=True)))
+                if scalars:
+                    scalars.write(trainer.step, dict(zip(SCALARS, row, strict=True)))
                 progress.set_postfix_str("loss {0:.3f}, lr {1:.1e}, {3:.0f} images/s".format(*row))
                 losses.clear()
                 since = now
@@ -111,14 +126,18 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
                 save(trainer, folder)
             if ending:
                 break
-    save_curves(folder / "log" / "scalars.csv", folder / "log" / "curves.png")
+    if scalars:
+        save_curves(folder / "log" / "scalars.csv", folder / "log" / "curves.png")
     if stop:
         log.info("stopped after step %d and saved; the same command continues", trainer.step)
     return stop.exit_code
 
 
 def save(trainer: Trainer, folder: Path) -> None:
-    checkpoints.save(checkpoints.path_for(folder / "model", trainer.step), trainer.state_dict())
+    state = trainer.state_dict()  # of all processes
+    with distributed.first_alone():
+        if distributed.rank() == 0:
+            checkpoints.save(checkpoints.path_for(folder / "model", trainer.step), state)
 
 
 @contextmanager
@@ -128,7 +147,8 @@ def saving_on_error(trainer: Trainer, folder: Path, losses: list[Tensor]) -> Ite
     try:
         yield
     except UserError:
-        if trainer.step > start and (not losses or torch.stack(losses).isfinite().all()):
+        alone = distributed.size() == 1  # others may be in the middle of the next step
+        if alone and trainer.step > start and (not losses or torch.stack(losses).isfinite().all()):
             save(trainer, folder)
             log.info("saved after step %d", trainer.step)
         raise
@@ -136,7 +156,7 @@ def saving_on_error(trainer: Trainer, folder: Path, losses: list[Tensor]) -> Ite
 
 def finite_mean(losses: list[Tensor], step: int) -> float:
     """Mean of the losses since the last row. Raises Diverged if it is not finite: nothing is saved then."""
-    mean = float(torch.stack(losses).mean())
+    mean = distributed.mean(float(torch.stack(losses).mean()))
     if not math.isfinite(mean):
         raise Diverged(
             f"the loss became {mean} within the {len(losses)} steps up to {step}; checkpoints stay. "

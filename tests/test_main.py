@@ -96,6 +96,16 @@ def test_help_shows_groups_and_defaults_and_fits_80_columns() -> None:
     assert max(map(len, options.splitlines())) <= 80
 
 
+def test_a_refused_option_is_refused_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import main\n"
+        "assert main.main(['--phase=test', '--amp=bf16']) == 2\n"
+        "assert main.main(['--phase=train', '--dataset=../x']) == 2\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
 def test_import_and_parsing_load_no_torch_and_touch_no_file(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import main; main.parse(['--phase=train'])\n"

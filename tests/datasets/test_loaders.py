@@ -1,5 +1,9 @@
 """Batches: endless, seeded, resumable, and the same with any number of workers."""
 
+import os
+import signal
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -7,6 +11,7 @@ import pytest
 import torch
 
 from datasets import PHOTO, SKETCH, transforms
+from datasets.images import read_image
 from datasets.loaders import ImageSet, ShuffledBatches, ordered_batches, training_batches
 from tests.conftest import draw_tree
 from utils.errors import UserError
@@ -73,6 +78,47 @@ def test_ordered_batches_hold_all_in_order(sketches: ImageSet) -> None:
     assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_hold_what_the_transform_makes_of_each_image(sketches: ImageSet, workers: int) -> None:
+    make = (transforms.sketch_test(16, normalize=True), transforms.photo_test(16, "bgr", normalize=True))
+    for domain, transform in enumerate(make):
+        images = ImageSet(sketches.root, sketches.entries, domain, transform)
+        assert images[0, 0][0].dtype == torch.uint8  # between processes
+        found = torch.cat([pixels for pixels, _ in ordered_batches(images, 2, workers=workers)])
+        assert found.dtype == torch.float32 and found.shape == (5, 3, 16, 16)
+        for image, (path, _) in zip(found, sketches.entries, strict=True):
+            assert torch.equal(image, transform(read_image(sketches.root / path, ("L", "RGB")[domain])))
+
+
+HOLDING_WORKERS = """
+import sys, time
+from pathlib import Path
+from datasets import SKETCH, transforms
+from datasets.images import read_image
+from datasets.loaders import ImageSet, training_batches
+images = ImageSet(Path(sys.argv[1]), [("0.png", 0)] * 4, SKETCH, transforms.sketch_train(32))
+batches = training_batches(images, 2, workers=2)
+next(batches)
+print("working", flush=True)
+time.sleep(300)
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(sketches: ImageSet) -> None:
+    folder = sketches.root / "sketches/cat"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING_WORKERS, str(folder)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"working\n"
+        os.kill(parent.pid, signal.SIGKILL)
+        # the workers hold the other end of this pipe: it ends with the last of them (they look every 5 s)
+        parent.communicate(timeout=60)
+    assert parent.returncode == -signal.SIGKILL
+
+
 def test_too_few_images_for_a_batch() -> None:
     with pytest.raises(UserError, match="--batch_size 6 is more than the 5"):
         ShuffledBatches(5, 6, seed=0)
@@ -90,3 +136,13 @@ def test_an_unreadable_image_is_named_and_raised_in_the_main_process(
     ):
         with pytest.raises(UserError, match=r"torn\.png"):
             next(batches)
+
+
+def test_processes_share_every_batch_without_repeats() -> None:
+    """Two processes of batch 2 see, batch by batch, what one of batch 4 sees."""
+    joint = ShuffledBatches(10, 4, seed=3)
+    shares = [ShuffledBatches(10, 2, seed=3, share=(number, 2)) for number in (0, 1)]
+    for whole, left, right in zip(islice(joint, 7), *shares, strict=False):
+        assert left + right == whole
+    with pytest.raises(UserError, match="in each of 3 processes is more than the 10"):
+        ShuffledBatches(10, 4, seed=3, share=(0, 3))

@@ -1,5 +1,8 @@
 """All networks: the published figures, every attention, image size and feature count."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +93,17 @@ def test_cuda_equals_cpu(name: str) -> None:
         cpu = network(images, domain)
         cuda = network.cuda()(images.cuda(), domain.cuda()).cpu()
     assert torch.allclose(cpu, cuda, rtol=1e-2, atol=1e-3)
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    """Not on whether the network was built before: importing its packages may draw random numbers."""
+    code = (
+        "import torch; from models import build_network\n"
+        "for _ in range(2):\n"
+        "    torch.manual_seed(0)\n"
+        "    network = build_network('resnext101', attention='dase', f_dim=2)\n"
+        "    print(float(network.layer0.conv1.weight.sum()))\n"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    first, second = output.split()
+    assert first == second

@@ -43,5 +43,6 @@ def test_red_photos(tree: Path, command, dataset: str, given: list[str], expecte
     sketches, photos = next(Trainer(options, data).batches())
     assert photos[0].mean(dim=(2, 3)).tolist() == [expected] * 2
     assert torch.equal(sketches[0][:, 0], sketches[0][:, 2])
+    options.f_dim = 3
     _, gallery = features_of(Means(), data, options, step=0, device=torch.device("cpu"))
     assert gallery.values[..., 0].tolist() == [expected] * 9

@@ -1,0 +1,1 @@
+"""What is fast, and how fast: one script per claim, run by `make bench` (docs/performance.md)."""

@@ -1,0 +1,48 @@
+"""What can be said about options before anything heavy is imported."""
+
+import argparse
+import os
+from pathlib import PurePosixPath
+
+from losses import ALIASES
+from utils.errors import UserError
+
+DISTRIBUTED = ("train", "test")  # the phases that can share their work among several processes
+
+PHASES_OF = {
+    "amp": ("train", "reproduce", "report"),
+    "accumulate": ("train", "reproduce", "report"),
+    "sync_bn": ("train",),
+    "compile": ("train", "reproduce", "report"),
+    "gradient_checkpointing": ("train", "reproduce", "report"),
+    "cache_images": ("train", "test", "reproduce", "report"),
+    "pretrained_model": ("test", "export"),
+    "format": ("export",),
+    "test_per_category": ("prepare",),
+    "protocol": ("prepare",),
+    "class_list": ("prepare",),
+    "force": ("prepare",),
+    "skip_unreadable": ("prepare",),
+    "table": ("reproduce", "report"),
+    "seeds": ("reproduce", "report"),
+    "lr_of": ("reproduce", "report"),
+}
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise UserError for names that lead out of their folders and for options the phase has no use for."""
+    for name, phases in PHASES_OF.items():
+        if name in options.given and options.phase not in phases:
+            raise UserError(
+                f"--{name} has no meaning for --phase={options.phase}, only for {' and '.join(phases)}"
+            )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.phase not in DISTRIBUTED:
+        raise UserError(
+            f"--phase={options.phase} runs in one process; torchrun is for {' and '.join(DISTRIBUTED)}"
+        )
+    options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
+    if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
+        raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
+    parts = PurePosixPath(options.save_path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise UserError(f"--save_path {options.save_path!r} is not a folder below logs/")

@@ -1,0 +1,193 @@
+"""Kept photos are those of the files, made once, whole or not at all."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets import PHOTO, cache, transforms
+from datasets.cache import keep_photos
+from datasets.images import read_image
+from datasets.loaders import ImageSet, training_batches
+from tests.conftest import draw_tree
+from utils.errors import UserError
+from utils.locks import exclusive
+
+NAMES = [f"photos/{category}/{index}.png" for category in ("cat", "hot-dog") for index in range(3)]
+SIZE = 24
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return draw_tree(tmp_path / "tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "datasets/cache"
+
+
+def keep(root: Path, folder: Path, names: list[str] = NAMES, *, size: int = SIZE, workers: int = 0):
+    return keep_photos(root, names, size, folder, workers=workers)
+
+
+def contents(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kept_pixels_are_those_of_the_files(root: Path, folder: Path, workers: int) -> None:
+    kept = keep(root, folder, [*reversed(NAMES), *NAMES], workers=workers)
+    for name in NAMES:
+        expected = transforms.resized_photo(read_image(root / name, "RGB"), SIZE)
+        assert torch.equal(kept.pixels(name), expected)
+    assert np.load(kept.file).shape == (len(NAMES), 3, SIZE, SIZE)
+    assert contents(folder) == {kept.file.name, kept.file.with_suffix(".json").name}
+
+
+def test_mirror_channels_and_normalisation_come_after(root: Path, folder: Path) -> None:
+    entries = [(name, 0) for name in NAMES]
+    transform = transforms.photo_train(SIZE, "bgr", normalize=True)
+    plain = ImageSet(root, entries, PHOTO, transform, seed=3)
+    kept = ImageSet(root, entries, PHOTO, transform, seed=3, kept=keep(root, folder).pixels)
+    for workers in (0, 1):
+        batches = [training_batches(images, 3, workers=workers) for images in (plain, kept)]
+        for _ in range(4):
+            expected, found = (next(each)[0] for each in batches)
+            assert torch.equal(expected, found)
+
+
+def test_a_second_run_reads_what_the_first_one_wrote(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = keep(root, folder)
+    before = first.file.stat().st_mtime_ns
+    monkeypatch.setattr(cache, "build", lambda *_: pytest.fail("built again"))
+    assert keep(root, folder) == first
+    assert first.file.stat().st_mtime_ns == before
+
+
+def test_other_lists_sizes_and_photos_are_other_files(root: Path, folder: Path) -> None:
+    files = {keep(root, folder).file, keep(root, folder, NAMES[1:]).file, keep(root, folder, size=25).file}
+    changed = root / NAMES[0]
+    Image.new("RGB", (40, 40), (9, 8, 7)).save(changed)
+    kept = keep(root, folder)
+    assert len({*files, kept.file}) == 4
+    assert kept.pixels(NAMES[0])[:, 0, 0].tolist() == [9, 8, 7]
+    os.utime(changed, ns=(1, 1))
+    assert keep(root, folder).file not in {*files, kept.file}
+
+
+@pytest.mark.parametrize("damage", ["torn", "no key", "bad key", "other shape"])
+def test_a_damaged_file_is_made_anew(root: Path, folder: Path, damage: str) -> None:
+    kept = keep(root, folder)
+    whole, key = kept.file.read_bytes(), kept.file.with_suffix(".json")
+    cache.mapped.cache_clear()
+    if damage == "torn":
+        kept.file.write_bytes(whole[:-100])
+    elif damage == "no key":
+        key.unlink()
+    elif damage == "bad key":
+        key.write_text("[]")
+    else:
+        np.save(kept.file, np.zeros((2, 3, SIZE, SIZE), np.uint8))
+    assert keep(root, folder) == kept
+    assert kept.file.read_bytes() == whole
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need = len(NAMES) * 3 * SIZE**2
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40 - need, need))
+    with pytest.raises(
+        UserError, match=r"needs 0\.1 GB in .*/datasets/cache for 6 photos of 24 px, and 0\.0 GB"
+    ):
+        keep(root, folder)
+    assert not folder.parent.exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_photo_leaves_nothing(root: Path, folder: Path, workers: int) -> None:
+    (root / NAMES[-1]).write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"cannot read image .*hot-dog/2\.png"):
+        keep(root, folder, workers=workers)
+    assert not folder.parent.exists()
+
+
+def test_what_a_killed_build_left_is_removed(root: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / ".tiny-photos-24-0123456789ab.npy.77.tmp").write_bytes(b"half")
+    kept = keep(root, folder)
+    assert contents(folder) == {kept.file.name, kept.file.with_suffix(".json").name}
+
+
+PROGRAM = """
+import logging, sys, time
+from pathlib import Path
+from datasets import cache
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+root, folder, names, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:], float(sys.argv[3])
+plain, number = cache.photo_test, [0]
+def slowed(size):
+    from dataclasses import replace
+    transform = plain(size)
+    def resized(image):
+        time.sleep(slow)
+        return transform.resized(image)
+    return replace(transform, resized=resized)
+cache.photo_test, cache.BATCH = slowed, 1
+print(cache.keep_photos(root, names, 24, folder, workers=2).file, flush=True)
+"""
+
+
+def start(root: Path, folder: Path, *, slow: float) -> subprocess.Popen:
+    command = [sys.executable, "-c", PROGRAM, str(root), str(folder), str(slow), *NAMES]
+    return subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_build_leaves_nothing(root: Path, folder: Path, number: signal.Signals) -> None:
+    with start(root, folder, slow=0.5) as process:
+        wait_for(lambda: list(folder.glob(".*.tmp")))
+        process.send_signal(number)
+        process.communicate(timeout=60)  # returns when the last worker has let go of the pipe
+        assert process.returncode == 128 + number
+    assert not folder.exists()
+
+
+def test_a_second_process_waits_and_uses_what_the_first_one_made(
+    root: Path, folder: Path, tmp_path: Path
+) -> None:
+    made = keep(root, tmp_path / "elsewhere").file
+    with ExitStack() as stack:
+        with exclusive(folder):
+            second = stack.enter_context(start(root, folder, slow=0))
+            assert second.stdout is not None
+            assert f"{folder} is in use by process {os.getpid()}" in second.stdout.readline()
+            for each in made.parent.iterdir():
+                shutil.copy2(each, folder)
+        output, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert output.splitlines()[-1] == str(folder / made.name)
+    assert (folder / made.name).stat().st_mtime_ns == made.stat().st_mtime_ns  # not made again

@@ -1,0 +1,153 @@
+"""Several processes at one training, as `torchrun` starts them; a single process is a group of one.
+
+Process 0 alone writes files and speaks. The processes keep in step by a flag that they exchange over the
+CPU after every step, so that nobody waits long for one that is gone.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from utils.errors import UserError
+
+STEP_TIMEOUT = timedelta(seconds=50)  # of the exchange after every step
+START_TIMEOUT = timedelta(minutes=30)  # while process 0 fetches weights, saves, or compiles
+
+steps_group: Any = None
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def rank() -> int:
+    """The number of this process, from 0 on."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
+def local_rank() -> int:
+    """The number of this process on its machine: the GPU that it takes."""
+    return int(os.environ["LOCAL_RANK"]) if launched() else 0
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the other processes; inside, only process 0 logs more than warnings.
+
+    Losing another process inside raises UserError.
+    """
+    global steps_group
+    if not launched():
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=START_TIMEOUT)
+    steps_group = dist.new_group(backend="gloo", timeout=STEP_TIMEOUT)
+    if rank():
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        yield
+    except RuntimeError as error:
+        if not of_the_group(error):
+            raise
+        raise UserError(
+            f"lost another of the {size()} processes, whose own message says why: "
+            f"{str(error).splitlines()[0]}; the last checkpoint counts, the same command continues"
+        ) from error
+    finally:
+        steps_group = None
+        dist.destroy_process_group()
+
+
+def of_the_group(error: RuntimeError) -> bool:
+    """Whether `error` comes from the exchange with other processes."""
+    return isinstance(error, dist.DistError) or any(
+        word in str(error).lower() for word in ("gloo", "nccl", "connection", "timed out")
+    )
+
+
+def joint(module: nn.Module, device: torch.device) -> nn.Module:
+    """`module` with gradients averaged over all processes and weights as process 0 has them."""
+    if not launched():
+        return module
+    return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def gradients_kept_here(module: nn.Module) -> AbstractContextManager:
+    """Inside, backward passes through a `joint` module add to the gradients of this process alone."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+
+def largest(value: int) -> int:
+    """The largest `value` among all processes. Waits for the others, at most STEP_TIMEOUT."""
+    if not launched():
+        return value
+    shared = torch.tensor(value)
+    dist.all_reduce(shared, dist.ReduceOp.MAX, group=steps_group)
+    return int(shared)
+
+
+def mean(value: float) -> float:
+    """The mean of `value` over all processes."""
+    if not launched():
+        return value
+    shared = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(shared, group=steps_group)
+    return float(shared) / size()
+
+
+def everyones(value: Any) -> list[Any]:
+    """The `value` of every process, in their order; on process 0 alone, elsewhere empty."""
+    if not launched():
+        return [value]
+    found: list[Any] | None = [None] * size() if rank() == 0 else None
+    dist.gather_object(value, found)
+    return found or []
+
+
+def said_by_the_first(value: Any) -> Any:
+    """What process 0 passed, on all processes. Waits for it as long as it takes."""
+    if not launched():
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Process 0 goes through the block first; the others find done what it did."""
+    if rank():
+        said_by_the_first(None)
+    yield
+    if rank() == 0:
+        said_by_the_first(None)
+
+
+def first_only(context: AbstractContextManager) -> AbstractContextManager:
+    """`context` for process 0, and none for the others."""
+    return nullcontext() if rank() else context
+
+
+def gathered(part: Tensor) -> list[Tensor]:
+    """The `part` of every process, of one shape, in their order; on process 0 alone, elsewhere empty."""
+    if not launched():
+        return [part]
+    mine = part.cpu().contiguous()
+    found = [torch.empty_like(mine) for _ in range(size())] if rank() == 0 else None
+    dist.gather(mine, found)
+    return found or []
