@@ -10,7 +10,7 @@ DEMO := --dataset=demo --save_path=demo
 DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
 	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1100 --annealing_step=1100 --log_step=10
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -29,6 +29,19 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto
+
+# what is claimed about speed, measured here: half an hour on two cores; results in benchmarks/results
+bench: setup .venv/bench
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks
+
+# the same on a CUDA device, and the tests that need one: at most eight minutes
+bench-gpu: setup .venv/bench
+	$(BIN)/python -m pytest -m cuda
+	timeout 420 $(BIN)/python -m benchmarks --device=cuda
+
+.venv/bench: requirements-bench.txt constraints.txt .venv/ready
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements-bench.txt
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -105,7 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--cache_images",
         action="store_true",
         default=None,
-        help="decode photos once and keep them below datasets/cache: 3 x image_size^2 bytes each",
+        help="decode images once and keep their pixels below datasets/cache: 3 x image_size^2 bytes a photo, "
+        "and height x width of its file a sketch",
     )
 
     network = parser.add_argument_group("network")

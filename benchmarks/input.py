@@ -1,7 +1,8 @@
 """Images a second on one core: from a file to a batch that the network takes, 224 px.
 
 The baseline is the published way word for word: Pillow decodes, torchvision's transforms work on PIL images.
-The limit is decoding alone, which both have to do; photos that are kept (--cache_images) need not even that.
+The limit is decoding alone, which both have to do; images that are kept (--cache_images) need not even that:
+photos are kept resized, sketches as decoded.
 TU-Berlin has sketches of 1111 x 1111 pixels in grey, Sketchy of 256 x 256 in RGB; photos of both are JPEGs of
 256 x 256. The files are drawn here.
 
@@ -13,9 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +24,17 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmarks.measure import Variant, compare, record
 from datasets import PHOTO, SKETCH, transforms
-from datasets.cache import keep_photos
-from datasets.loaders import MODES, ImageSet, training_batches
-from datasets.transforms import Transform
+from datasets.cache import keep
+from datasets.kept_photos import kept_photos
+from datasets.kept_sketches import kept_sketches
+from datasets.loaders import MODES, ImageSet, pixel_batches, training_batches
 from tests.datasets import literal
 from utils.seeding import seeded
 
 FILES, BATCH, SIZE = 44, 22, 224
 LOADED = 20  # batches that a loading process hands over in a run
+INPUT = {"input": f"{FILES} files drawn here, batches of {BATCH} images of {SIZE} px, one core"}
+KEPT = {SKETCH: "kept sketches", PHOTO: "kept photos"}
 
 
 def photo(side: int, seed: int) -> Image.Image:
@@ -80,57 +83,46 @@ def plain_batches(images: Literal) -> None:
             torch.stack([images[index][0] for index in range(first, first + BATCH)])
 
 
-def pixel_batches(images: ImageSet) -> list[torch.Tensor]:
-    """What a loading process hands over: uint8."""
-    return [
-        torch.stack([images[index, 0][0] for index in range(first, first + BATCH)])
-        for first in range(0, FILES, BATCH)
-    ]
+def worked_through(images: ImageSet) -> None:
+    """What a loading process does: uint8."""
+    for _ in pixel_batches(images, BATCH, workers=0):
+        pass
 
 
 def own_batches(images: ImageSet) -> None:
-    for pixels in pixel_batches(images):
+    for pixels, _ in pixel_batches(images, BATCH, workers=0):
         images.transform.network_input(pixels).contiguous()
 
 
-def compared(root: Path, names: list[str], domain: int, own: Transform, plain: Callable, kept: Any) -> dict:
+def compared(images: ImageSet, kept_images: ImageSet, plain: Callable) -> dict:
     """One path through one kind of files, in this process."""
-    entries = [(name, 0) for name in names]
-    images = ImageSet(root, entries, domain, own)
+    root, names, domain = images.root, [name for name, _ in images.entries], images.domain
+    kept = KEPT[domain]
     before = Literal(root, names, domain, plain)
     variants = [
-        Variant("this program", partial(pixel_batches, images), FILES),
+        Variant("this program", partial(worked_through, images), FILES),
         Variant("this program, and float32 on the CPU", partial(own_batches, images), FILES),
+        Variant(kept, partial(worked_through, kept_images), FILES),
+        Variant(f"{kept}, and float32 on the CPU", partial(own_batches, kept_images), FILES),
         Variant("Pillow and torchvision", partial(plain_batches, before), FILES, "baseline"),
         Variant("decoding alone", partial(decode, [root / name for name in names]), FILES, "limit"),
     ]
-    if kept:
-        kept_images = replace(images, kept=kept)
-        variants.insert(2, Variant("kept photos", partial(pixel_batches, kept_images), FILES))
-        variants.insert(
-            3, Variant("kept photos, and float32 on the CPU", partial(own_batches, kept_images), FILES)
-        )
     return compare(variants, unit="image", repeats=9)
 
 
-def handed_over(
-    root: Path, names: list[str], domain: int, own: Transform, plain: Callable, kept: Any
-) -> dict:
+def handed_over(images: ImageSet, kept_images: ImageSet, plain: Callable) -> dict:
     """The same by a loading process for each variant, while this one waits and makes float32 of it."""
-    images = ImageSet(root, [(name, 0) for name in names], domain, own)
-    before = Literal(root, names, domain, plain)
+    before = Literal(images.root, [name for name, _ in images.entries], images.domain, plain)
     endless = RandomSampler(before, replacement=True, num_samples=10**9)
     count = LOADED * BATCH
     baseline = iter(DataLoader(before, BATCH, sampler=endless, num_workers=1))
-    batches = training_batches(images, BATCH, workers=1)
+    batches, kept_batches = (training_batches(each, BATCH, workers=1) for each in (images, kept_images))
     variants = [
         Variant("this program", partial(take, batches), count),
+        Variant(KEPT[images.domain], partial(take, kept_batches), count),
         Variant("Pillow and torchvision", partial(take, baseline), count, "baseline"),
     ]
-    if kept:
-        kept_batches = training_batches(replace(images, kept=kept), BATCH, workers=1)
-        variants.insert(1, Variant("kept photos", partial(take, kept_batches), count))
-    return compare(variants, unit="image", repeats=3, warm_up=True)
+    return compare(variants, unit="image", repeats=3)
 
 
 def take(batches: Iterator) -> None:
@@ -138,29 +130,32 @@ def take(batches: Iterator) -> None:
         images.contiguous()
 
 
+def paths(root: Path) -> Iterator[tuple[str, ImageSet, ImageSet, Callable]]:
+    """Each path through each kind of files: its name, the images from files and kept, the baseline."""
+    names, folder = draw(root), root / "cache"
+    photos = kept_photos(root, names["photo"], SIZE, folder)
+    sketches = kept_sketches(root, [*names["TU-Berlin sketch"], *names["Sketchy sketch"]], folder)
+    keep([photos, sketches], workers=0)
+    for kind, part in product(names, ("train", "test")):
+        entries = [(name, 0) for name in names[kind]]
+        what = f"{'photo' if kind == 'photo' else 'sketch'}_{part}"
+        own, plain = (getattr(module, what)(SIZE) for module in (transforms, literal))
+        if kind == "photo":
+            images = ImageSet(root, entries, PHOTO, own)
+            yield f"{kind} {part}", images, replace(images, kept=photos.pixels), plain
+        else:
+            images = ImageSet(root, entries, SKETCH, own)
+            yield f"{kind} {part}", images, replace(images, decoded=sketches.pixels), plain
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    sketch_train, sketch_test = transforms.sketch_train(SIZE), transforms.sketch_test(SIZE)
-    photo_train, photo_test = transforms.photo_train(SIZE), transforms.photo_test(SIZE)
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        names = draw(root)
-        kept = keep_photos(root, names["photo"], SIZE, root / "cache", workers=0).pixels
-        rows = [
-            (f"{kind} {part}", names[kind], SKETCH, own, plain, None)
-            for kind in ("TU-Berlin sketch", "Sketchy sketch")
-            for part, own, plain in (
-                ("train", sketch_train, literal.sketch_train(SIZE)),
-                ("test", sketch_test, literal.sketch_test(SIZE)),
-            )
-        ]
-        rows.append(("photo train", names["photo"], PHOTO, photo_train, literal.photo_train(SIZE), kept))
-        rows.append(("photo test", names["photo"], PHOTO, photo_test, literal.photo_test(SIZE), kept))
-        for what, *arguments in rows:
+        for what, images, kept_images, plain in paths(Path(folder)):
             print(what)
-            record(f"input: {what}", compared(root, *arguments))
+            record(f"input: {what}", INPUT | compared(images, kept_images, plain))
             print(f"{what}, by a loading process")
-            record(f"input: {what}, by a loading process", handed_over(root, *arguments))
+            record(f"input: {what}, by a loading process", INPUT | handed_over(images, kept_images, plain))
 
 
 if __name__ == "__main__":

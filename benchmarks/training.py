@@ -1,12 +1,13 @@
 """One training step: this program beside a plain one, on batches that are there already.
 
-The plain step is eager PyTorch in float32, tensors in PyTorch's own layout, Adam as it comes, and the loss read
-after every step, as the published program does. Its loss over 200 steps on the demo set, with several
+The plain step is eager PyTorch in float32, tensors in PyTorch's own layout, Adam as it comes, and the loss
+read after every step, as the published program does. Its loss over 200 steps on the demo set, with several
 seeds, shows whether the fast ways learn the same.
 """
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor
 
 import main as program
+from benchmarks.figures import save_lines
 from benchmarks.measure import CPU, Variant, compare, record, seconds
 from datasets import SKETCH
 from datasets.annotations import Annotation, load_annotation
 from phases.settings import resolve_training
 from phases.trainer import WEIGHT_DECAY, Trainer
-from utils.figures import save_lines
 
 BATCHES = 4  # per timed run
 CURVE_STEPS, CURVE_SEEDS = 200, 3
@@ -42,7 +43,7 @@ class Plain:
     def __init__(self, trainer: Trainer) -> None:
         self.device, self.criterion = trainer.device, trainer.criterion
         self.network = trainer.network.to(memory_format=torch.contiguous_format)
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": self.network.parameters(), "weight_decay": WEIGHT_DECAY},
             {"params": self.criterion.parameters()},
         ]
@@ -82,8 +83,8 @@ def compared(
         for _ in range(BATCHES):
             each.training_step(*batch)
 
-    variants = [Variant(name, lambda each=each: steps(each), BATCHES) for name, each in trainers.items()]
-    variants.append(Variant("plain", lambda: steps(plain), BATCHES, "baseline"))
+    variants = [Variant(name, partial(steps, each), BATCHES) for name, each in trainers.items()]
+    variants.append(Variant("plain", partial(steps, plain), BATCHES, "baseline"))
     result = compare(variants, unit="step", repeats=repeats, device=device)
     size, batch_size = options.image_size, options.batch_size
     what = f"{options.network}, {size} px, {batch_size} + {batch_size} images a step, {device.type}"
@@ -103,20 +104,23 @@ def curves(data: Annotation, device: torch.device, fast: list[str]) -> dict[str,
         for name, each in (("plain", plain), ("fast", trainer)):
             found[name].append([float(each.training_step(*batch)) for batch in taken])
     means = {name: torch.tensor(values).unflatten(1, (-1, 20)).mean(2) for name, values in found.items()}
+    places = list(range(20, CURVE_STEPS + 1, 20))
     save_lines(
         {
-            f"{name}, seed {seed}": (list(range(20, CURVE_STEPS + 1, 20)), values)
-            for name, rows in means.items()
-            for seed, values in enumerate(rows.tolist())
+            "loss, mean over 20 steps": {
+                f"{name}, seed {seed}": (places, values)
+                for seed in range(CURVE_SEEDS)
+                for name, values in ((name, rows[seed].tolist()) for name, rows in means.items())
+            }
         },
         x="training step",
-        y="loss, mean over 20 steps",
         title=f"The same batches, plain and with {' '.join(fast) or 'the defaults'}",
         path=DOCS / f"performance_loss_{device.type}.png",
     )
     difference = (means["fast"].mean(0) - means["plain"].mean(0)).abs()
     return {
-        "input": f"demo set, resnet18, 64 px, 12 + 12 images, {CURVE_STEPS} steps, {CURVE_SEEDS} seeds, {fast}",
+        "input": f"demo set, resnet18, 64 px, 12 + 12 images, {CURVE_STEPS} steps, {CURVE_SEEDS} seeds",
+        "options of the fast way": fast,
         "loss of the last 20 steps, plain, by seed": means["plain"][:, -1].tolist(),
         "loss of the last 20 steps, fast, by seed": means["fast"][:, -1].tolist(),
         "largest difference of the mean curves": float(difference.max()),
@@ -139,18 +143,16 @@ def growth(
                 trainer = trainer_of(data, device, *given)
                 batch = random_batch(batch_size, size, data.trained, device)
                 trainer.training_step(*batch)
-                times = sorted(seconds(lambda t=trainer, b=batch: t.training_step(*b)) for _ in range(3))
+                times = sorted(seconds(partial(trainer.training_step, *batch)) for _ in range(3))
                 row.append(2 * batch_size / times[1])
             except torch.OutOfMemoryError:
                 row.append(None)
         found[str(size)] = row
     save_lines(
-        {f"{size} px": (batches, row) for size, row in found.items()},
+        {"images a second": {f"{size} px": (batches, row) for size, row in found.items()}},
         x="sketches (and as many photos) a step",
-        y="images a second",
         title=f"Training {network} on {'a GPU, bf16' if device.type == 'cuda' else 'the CPU'}",
         path=DOCS / f"performance_training_{device.type}.png",
-        log_x=True,
     )
     return {"input": f"{network}, {device.type}", "batch sizes": batches, "images per second by size": found}
 

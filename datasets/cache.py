@@ -1,9 +1,8 @@
-"""Decoded and resized photos, kept in one file for as many runs as use them.
+"""Pixels of images, kept in one file for as many runs as use them (--cache_images).
 
-The way of a photo up to the mirror is always the same, so it is gone once: the file holds (N, 3, S, S) uint8
-RGB and is mapped into memory, read as far as it is asked for. Channel order, mirror and normalisation come
-after it, so one file serves every run of a size. Its name carries a hash of all that its pixels depend on:
-another list, a changed photo or another version of the resizing is another file.
+A file is mapped into memory and read as far as it is asked for. Its name carries a hash of all that its
+pixels depend on: another list, a changed image or another version of the decoder is another file. Here stands
+how a file comes to be, once, whole or not at all; what is in it, in kept_photos.py and kept_sketches.py.
 """
 
 import hashlib
@@ -11,22 +10,20 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from datasets import PHOTO
-from datasets.loaders import ImageSet, pixel_batches
-from datasets.transforms import photo_test
+from datasets.loaders import ImageSet
 from utils.errors import UserError
 from utils.files import replacing, write_json
 from utils.locks import Busy, exclusive
@@ -34,73 +31,100 @@ from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the file and of what is done to the pixels: to be raised with any change of either
-BATCH = 32  # photos that a process hands over at once
-SPARE = 2**26  # bytes that building leaves free at least, and a twentieth of the file
+VERSION = 1  # of the files and of what is done to the pixels: to be raised with any change of either
+SPARE = 2**26  # bytes that building leaves free at least, and a twentieth of the files
 
 
 @dataclass(frozen=True)
-class KeptPhotos:
-    """The photos in `file`; `row_of` says where each path is."""
+class Contents:
+    """What a file is to hold: an array of `shape`, uint8, that `chunks()` gives piece by piece, in order."""
 
+    shape: tuple[int, ...]
+    described: str  # "6 photos of 24 px"
+    chunks: Callable[[], Iterable[np.ndarray]]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Kept(ABC):
+    """The pixels of `images` in `file`, once `keep` has been there; `row_of` says which is that of a path."""
+
+    kind: str  # "photos" or "sketches"
     file: Path
+    key: str
+    made_by: dict[str, str | int]
     row_of: dict[str, int]
+    images: ImageSet = field(compare=False, repr=False)  # in the order of the file
 
-    def pixels(self, name: str) -> Tensor:
-        """The photo at the path `name`, uint8 (3, S, S), memory of its own."""
-        return torch.from_numpy(np.array(mapped(self.file)[self.row_of[name]]))
+    @abstractmethod
+    def contents(self, workers: int) -> Contents:
+        """What the file is to hold, loaded by so many processes. Raises UserError at an unreadable image."""
+
+    @abstractmethod
+    def pixels(self, name: str) -> Any:
+        """What is kept of the image at the path `name`."""
+
+    def mapped(self) -> np.ndarray:
+        return mapped(self.file)
 
 
 @lru_cache(maxsize=8)
 def mapped(file: Path) -> np.ndarray:
     """Opened once by each process: a map sent to another one would travel with all it holds."""
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 
-def keep_photos(root: Path, names: Iterable[str], size: int, folder: Path, *, workers: int) -> KeptPhotos:
-    """The photos `names` below `root` at `size`, from their file in `folder`, made with `workers` processes.
+def place(
+    images: ImageSet, folder: Path, kind: str, suffix: str = "", **made_by: str | int
+) -> dict[str, Any]:
+    """The fields of a `Kept`: where in `folder` the pixels of `images` are, and by what key.
 
-    Waits while another process is building there. Raises UserError if a photo cannot be read or the disk
-    has no room; nothing is left behind then, nor when a signal stops it.
+    `made_by`: what these pixels depend on, beside the files and Pillow.
     """
-    names = sorted(set(names))
-    shape = (len(names), 3, size, size)
-    key = photos_key(root, names, size)
-    file = folder.resolve() / f"{root.name}-photos-{size}-{key[:12]}.npy"
-    if not is_whole(file, shape, key):
-        check_room(file, shape)  # before the folder is made
-        with in_turn(file.parent):
-            if not is_whole(file, shape, key):  # the process waited for may have made it
-                remove_leftovers(file.parent)
-                check_room(file, shape)
-                build(
-                    file,
-                    shape,
-                    ImageSet(root, [(name, 0) for name in names], PHOTO, photo_test(size)),
-                    workers,
-                )
-                write_json(key_path(file), {"key": key, "shape": shape, "made_by": made_by()})
-    log.info("photos taken from %s", file)
-    return KeptPhotos(file, {name: row for row, name in enumerate(names)})
-
-
-def photos_key(root: Path, names: list[str], size: int) -> str:
-    """SHA-256 over all that the pixels depend on: paths, sizes and times of the files, and what resizes."""
-    digest = hashlib.sha256(json.dumps([made_by(), size]).encode())
+    made_by = {"version": VERSION, "pillow": PIL.__version__, **made_by}
+    names = [name for name, _ in images.entries]
+    digest = hashlib.sha256(json.dumps(made_by).encode())
     for name in names:
-        status = (root / name).stat()
+        status = (images.root / name).stat()
         digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def made_by() -> dict[str, str | int]:
-    """What decodes and resizes. The processor too: its instructions may round differently by 1."""
+    key = digest.hexdigest()
     return {
-        "version": VERSION,
-        "pillow": PIL.__version__,
-        "torch": str(torch.__version__),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "kind": kind,
+        "file": folder.resolve() / f"{images.root.name}-{kind}{suffix}-{key[:12]}.npy",
+        "key": key,
+        "made_by": made_by,
+        "row_of": {name: row for row, name in enumerate(names)},
+        "images": images,
     }
+
+
+def keep(wanted: Sequence[Kept], *, workers: int) -> None:
+    """Make the files of all that is `wanted`, in one folder, as far as they are not there.
+
+    Waits while another process is building there. Raises UserError if an image cannot be read or the disk has
+    no room for all of them. What is not whole then, or when a signal stops it, is not left behind.
+    """
+    missing = [(each, each.contents(workers)) for each in wanted if not is_whole(each)]
+    if missing:
+        folder = missing[0][0].file.parent
+        check_room(folder, [contents for _, contents in missing])  # before the folder is made
+        with in_turn(folder):
+            # the process waited for may have made some
+            missing = [(each, contents) for each, contents in missing if not is_whole(each)]
+            remove_leftovers(folder)
+            check_room(folder, [contents for _, contents in missing])
+            for each, contents in missing:
+                build(each, contents)
+                write_json(
+                    key_path(each.file),
+                    {"key": each.key, "shape": contents.shape, "made_by": each.made_by},
+                )
+    for each in wanted:
+        log.info("%s taken from %s", each.kind, each.file)
 
 
 def key_path(file: Path) -> Path:
@@ -108,53 +132,57 @@ def key_path(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def is_whole(file: Path, shape: tuple[int, ...], key: str) -> bool:
-    """Whether `file` holds what `key` stands for."""
+def is_whole(kept: Kept) -> bool:
+    """Whether the file holds what its key stands for."""
     try:
-        if json.loads(key_path(file).read_text(encoding="utf-8"))["key"] != key:
+        known = json.loads(key_path(kept.file).read_text(encoding="utf-8"))
+        if known["key"] != kept.key:
             return False
-        photos = np.load(file, mmap_mode="r", allow_pickle=False)
-        return photos.shape == shape and photos.dtype == np.uint8
+        pixels = np.load(kept.file, mmap_mode="r", allow_pickle=False)
+        return pixels.shape == tuple(known["shape"]) and pixels.dtype == np.uint8
     except FileNotFoundError:
         return False
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        log.info("photos in %s cannot be read (%s): made anew", file, error)
+        log.info("%s in %s cannot be read (%s): made anew", kept.kind, kept.file, error)
         return False
 
 
-def check_room(file: Path, shape: tuple[int, ...]) -> None:
-    """Raise UserError unless the disk has room for `file` and some more."""
-    need = int(np.prod(shape, dtype=np.int64))
+def check_room(folder: Path, contents: list[Contents]) -> None:
+    """Raise UserError unless the disk of `folder` has room for all `contents` and some more."""
+    need = sum(each.size for each in contents)
     need += need // 20 + SPARE
-    place = next(each for each in file.parents if each.is_dir())
-    free = shutil.disk_usage(place).free
-    if free < need:
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    free = shutil.disk_usage(there).free
+    if contents and free < need:
         raise UserError(
-            f"--cache_images needs {need / 1e9:.1f} GB in {file.parent} for {shape[0]} photos of {shape[-1]} "
-            f"px, and {free / 1e9:.1f} GB are free; make room, put a link to another disk there, or leave "
-            "the option out"
+            f"--cache_images needs {need / 1e9:.1f} GB in {folder} for "
+            f"{' and '.join(each.described for each in contents)}, and {free / 1e9:.1f} GB are free; make "
+            "room, put a link to another disk there, or leave the option out"
         )
 
 
-def build(file: Path, shape: tuple[int, ...], images: ImageSet, workers: int) -> None:
-    """Write all of `images`, in order; on the name `file` once it is whole."""
-    bar = tqdm(total=shape[0], unit="photo", desc="keep photos", dynamic_ncols=True)
+def build(kept: Kept, contents: Contents) -> None:
+    """Write `contents`; on the name of the file once it is whole."""
+    file, written = kept.file, 0
+    bar = tqdm(total=contents.size, unit="B", unit_scale=True, desc=f"keep {kept.kind}", dynamic_ncols=True)
     try:
         with bar, stop_requests() as stop, replacing(file) as temporary, temporary.open("wb") as out:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            header = {"descr": "|u1", "fortran_order": False, "shape": contents.shape}
             np.lib.format.write_array_header_1_0(out, header)
-            for photos, _ in pixel_batches(images, BATCH, workers=workers):  # (B, 3, S, S)
-                out.write(photos.numpy().data)
-                bar.update(len(photos))
+            for chunk in contents.chunks():
+                written += out.write(chunk.data)
+                bar.update(chunk.nbytes)
                 if stop:
-                    log.info("stopped: the photos are not kept")
+                    log.info("stopped: the %s are not kept", kept.kind)
                     raise SystemExit(stop.exit_code)
+            if written != contents.size:
+                raise UserError(f"images below {kept.images.root} changed while they were read; start again")
     except OSError as error:
         raise UserError(f"cannot write {file}: {error}; make room or leave --cache_images out") from error
-    others = sorted(each.name for each in file.parent.glob(f"{escape(images.root.name)}-photos-*.npy"))
-    others.remove(file.name)
+    prefix = f"{kept.images.root.name}-{kept.kind}-"
+    others = sorted(each.name for each in file.parent.glob(f"{escape(prefix)}*.npy") if each != file)
     if others:
-        log.info("also in %s, for other lists, sizes or photos: %s", file.parent, ", ".join(others))
+        log.info("also in %s, for other lists, sizes or images: %s", file.parent, ", ".join(others))
 
 
 def remove_leftovers(folder: Path) -> None:

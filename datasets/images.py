@@ -1,6 +1,8 @@
 """One image file -> one picture in grey or RGB, whatever the file holds."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +28,24 @@ def read_image(path: Path, mode: str) -> Image.Image:
     Turned upright by its EXIF tag; transparency is laid on white paper; 16-bit grey is scaled down; of an
     animation the first frame is taken. Raises UserError with the file's name if it does not decode.
     """
+    with named(path), Image.open(path) as image:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # in place and only if needed: copies take time
+        flat = flatten(image)
+        return flat if flat.mode == mode else flat.convert(mode)
+
+
+def pixel_count(path: Path) -> int:
+    """How many pixels `path` has, by its header alone. Raises UserError as `read_image` does."""
+    with named(path), Image.open(path) as image:
+        return image.width * image.height
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Raise UserError with the name of the file for what its decoder raises inside."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # in place and only if needed: copies take time
-            flat = flatten(image)
-            return flat if flat.mode == mode else flat.convert(mode)
+        yield
     except DECODE_ERRORS as error:
         raise UserError(
             f"cannot read image {path}: {error}; repair or remove it, then make the lists anew with "

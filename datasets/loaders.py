@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
@@ -40,7 +41,8 @@ class ImageSet(Dataset):
 
     Indexed by (position, epoch), it gives pixels, uint8 (C, S, S), and a label: random transforms draw from a
     stream of their own for each pair. An unreadable image comes back as a UserError rather than raising it,
-    to cross process borders unharmed. `kept` gives the resized pixels of a path where they are kept.
+    to cross process borders unharmed. Where the pixels of a path are kept, `kept` gives them resized, or
+    `decoded` as they are in the file.
     """
 
     root: Path
@@ -49,6 +51,7 @@ class ImageSet(Dataset):
     transform: Transform
     seed: int = 0
     kept: Callable[[str], Tensor] | None = None
+    decoded: Callable[[str], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -65,6 +68,8 @@ class ImageSet(Dataset):
     def resized(self, path: str) -> Tensor:
         if self.kept is not None:
             return self.kept(path)
+        if self.decoded is not None:
+            return self.transform.resized(self.decoded(path))
         return self.transform.resized(read_image(self.root / path, MODES[self.domain]))
 
 

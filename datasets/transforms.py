@@ -25,6 +25,8 @@ from datasets.rotation import rotated
 # what networks pretrained on ImageNet were fed, by position: torchvision's and pretrainedmodels' figures
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+Picture = Image.Image | np.ndarray  # uint8, (H, W) if grey, (H, W, 3) if RGB
+
 
 def unchanged(pixels: Tensor) -> Tensor:
     return pixels
@@ -34,16 +36,16 @@ def unchanged(pixels: Tensor) -> Tensor:
 class Transform:
     """From an image to what the network takes, in the parts that are done in different places.
 
-    `resized`: a PIL image to uint8 (C, S, S), C = 1 for grey; for photos always the same, so it can be kept.
+    `resized`: an image to uint8 (C, S, S), C = 1 for grey; for photos always the same, so it can be kept.
     `varied`: what is drawn anew each time. `network_input`: the rest, for whole batches, on the device.
     """
 
-    resized: Callable[[Image.Image], Tensor]
+    resized: Callable[[Picture], Tensor]
     varied: Callable[[Tensor], Tensor] = unchanged
     channels: str = "rgb"
     normalize: bool = False
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: Picture) -> Tensor:
         return self.network_input(self.varied(self.resized(image)))
 
     def network_input(self, pixels: Tensor) -> Tensor:
@@ -84,11 +86,13 @@ def photo_test(size: int, channels: str = "rgb", *, normalize: bool = False) -> 
     return Transform(partial(resized_photo, size=size), channels=channels, normalize=normalize)
 
 
-def random_view(image: Image.Image, size: int) -> Tensor:
+def random_view(image: Picture, size: int) -> Tensor:
     """A sketch as `sketch_train` has it, uint8 (1, S, S)."""
     torch.rand(1)  # torchvision's RandomInvert(p=1) draws too: the samples of a seed stay what they were
-    top, left, height, width = RandomResizedCrop.get_params(image, [0.6, 1.0], [3 / 4, 4 / 3])
-    crop = np.asarray(image)[top : top + height, left : left + width]
+    pixels = np.asarray(image)  # (H, W)
+    of_this_shape = torch.empty(()).expand(pixels.shape)
+    top, left, height, width = RandomResizedCrop.get_params(of_this_shape, [0.6, 1.0], [3 / 4, 4 / 3])
+    crop = pixels[top : top + height, left : left + width]
     ink = mirrored_by_chance(255 - resized_grey(crop, size))  # (S, S), 0 is paper
     ink = torch.from_numpy(rotated(ink.numpy(), RandomRotation.get_params([-90.0, 90.0])))[None]
     if torch.rand(1) < 0.6:
@@ -101,7 +105,7 @@ def mirrored_by_chance(pixels: Tensor) -> Tensor:
     return pixels.flip(-1) if torch.rand(1) < 0.5 else pixels
 
 
-def middle(image: Image.Image, size: int) -> Tensor:
+def middle(image: Picture, size: int) -> Tensor:
     """A sketch as `sketch_test` has it, uint8 (1, S, S)."""
     enlarged = int(1.1 * size)
     first = round((enlarged - size) / 2)
@@ -109,7 +113,7 @@ def middle(image: Image.Image, size: int) -> Tensor:
     return resized_grey(np.asarray(image), enlarged)[None, window, window]
 
 
-def resized_photo(image: Image.Image, size: int) -> Tensor:
+def resized_photo(image: Picture, size: int) -> Tensor:
     """RGB at any size -> uint8 (3, S, S), within 1 of Pillow's bilinear resize."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W), channels last in memory
     return interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]

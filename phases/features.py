@@ -22,7 +22,7 @@ from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
-from phases.kept import kept_photos
+from phases.kept import kept_images
 from retrieval.embed import embed
 from utils import distributed
 from utils.errors import Diverged
@@ -74,7 +74,9 @@ def test_features(
     first = distributed.rank() == 0
     values = read_kept(paths, key, fingerprint) if first else None
     if distributed.said_by_the_first(values is None):
-        images["photo"] = replace(images["photo"], kept=kept_photos(options, data))
+        kept = kept_images(options, data)
+        images["sketch"] = replace(images["sketch"], decoded=kept.sketches)
+        images["photo"] = replace(images["photo"], kept=kept.photos)
         if first:
             key.unlink(missing_ok=True)
         for name, path in paths.items():

@@ -20,7 +20,7 @@ from datasets.loaders import ImageSet, training_batches
 from losses import loss_class
 from models.recompute import recompute
 from phases import settings
-from phases.kept import kept_photos
+from phases.kept import kept_images
 from utils import distributed
 from utils.checkpoints import load_strictly
 from utils.seeding import random_state, restore_random_state, stream_seed
@@ -142,12 +142,14 @@ class Trainer:
     def batches(self) -> Iterator[tuple]:
         """Pairs of a sketch batch and a photo batch, from this run's step on."""
         size, normalize = self.options.image_size, self.options.normalize
+        kept = kept_images(self.options, self.data)
         sketches = ImageSet(
             self.data.root,
             self.data.train_sketches,
             SKETCH,
             transforms.sketch_train(size, normalize=normalize),
             self.options.seed,
+            decoded=kept.sketches,
         )
         photos = ImageSet(
             self.data.root,
@@ -155,7 +157,7 @@ class Trainer:
             PHOTO,
             transforms.photo_train(size, self.options.photo_channels, normalize=normalize),
             self.options.seed,
-            kept_photos(self.options, self.data),
+            kept=kept.photos,
         )
         load = partial(
             training_batches,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from datasets.rotation import rotated
+from datasets.rotation import rotated, rotated_ink
 
 
 def strokes(size: int, seed: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def test_rotation_equals_pillow(draw, size: int) -> None:
     for seed, angle in enumerate(angles):
         ink = draw(size, seed)
         expected = np.asarray(Image.fromarray(ink).rotate(angle, Image.Resampling.BICUBIC)).astype(int)
-        found = rotated(ink, angle)
+        found = rotated_ink(ink, angle)
         assert found.dtype == np.uint8 and found.shape == ink.shape
         error = np.abs(found - expected)
         assert error.max() <= 1
@@ -44,5 +44,14 @@ def test_rotation_equals_pillow(draw, size: int) -> None:
         assert few or min(abs(angle), 90 - abs(angle)) < 0.001
 
 
+@pytest.mark.parametrize("size", [64, 225])
+def test_small_and_large_ones_can_be_written_to_and_equal_pillow(size: int) -> None:
+    ink = strokes(size, 0)
+    found = rotated(ink, 33.0)
+    expected = np.asarray(Image.fromarray(ink).rotate(33.0, Image.Resampling.BICUBIC)).astype(int)
+    assert found.flags.writeable and np.abs(found - expected).max() <= 1
+
+
 def test_no_ink_stays_none() -> None:
-    assert not rotated(np.zeros((40, 40), np.uint8), 33.0).any()
+    for turn in (rotated, rotated_ink):
+        assert not turn(np.zeros((40, 40), np.uint8), 33.0).any()

@@ -1,0 +1,44 @@
+"""Run the scripts, each in a process of its own, and write the tables of docs/performance.md.
+
+python -m benchmarks                                    all, on the CPU
+python -m benchmarks hashing input                      some
+python -m benchmarks --device=cuda                      what needs a GPU
+"""
+
+import argparse
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.measure import results_path
+from benchmarks.tables import write_tables
+
+ON_CPU = ("evaluation", "hashing", "training", "input", "recall", "growth")
+ON_GPU = ("evaluation", "training")  # what `make bench-gpu` can do in eight minutes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(ON_CPU)}; all by default")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no CUDA device")
+    failed = []
+    for name in options.names or (ON_CPU if options.device == "cpu" else ON_GPU):
+        print(name, flush=True)
+        device = [f"--device={options.device}"] if name in ON_GPU else []
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *device], check=False).returncode:
+            failed.append(name)
+        write_tables()
+    print(f"results in {results_path()}, tables in docs/performance.md")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
