@@ -36,7 +36,8 @@ def test_an_untrained_network_stays_below_25(demo: Path, seed: int) -> None:
         ]
         transform = (transforms.sketch_test, transforms.photo_test)[domain](64)
         batches = ordered_batches(ImageSet(demo, entries, domain, transform), 32, workers=0)
-        features.append(embed(network, batches, domain=domain, device=torch.device("cpu")))
+        parts = list(embed(network, batches, domain=domain, device=torch.device("cpu")))  # (2, B, 64) each
+        features.append(torch.cat(parts, dim=1).numpy().transpose(1, 2, 0))
         labels.append(np.array([label for _, label in entries]))
     for kind in DISTANCES:
         rankings = feature_rankings(*features, *labels, kind, memory=1 << 20)
