@@ -34,7 +34,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *device], check=False).returncode:
             failed.append(name)
         write_tables()
-    print(f"results in {results_path()}, tables in docs/performance.md")
+    print(f"results in {results_path(torch.device(options.device))}, tables in docs/performance.md")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return len(failed)

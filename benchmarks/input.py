@@ -7,32 +7,31 @@ TU-Berlin has sketches of 1111 x 1111 pixels in grey, Sketchy of 256 x 256 in RG
 256 x 256. The files are drawn here.
 
 A loading process of this program ends with uint8, and the network's device makes float32 of it; what that
-takes where the device is the CPU is timed too. Then one loading process does the work and hands it over.
+takes where the device is the CPU is timed too.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import Dataset
 
 from benchmarks.measure import Variant, compare, record
 from datasets import PHOTO, SKETCH, transforms
 from datasets.cache import keep
 from datasets.kept_photos import kept_photos
 from datasets.kept_sketches import kept_sketches
-from datasets.loaders import MODES, ImageSet, pixel_batches, training_batches
+from datasets.loaders import MODES, ImageSet, pixel_batches
 from tests.datasets import literal
 from utils.seeding import seeded
 
 FILES, BATCH, SIZE = 44, 22, 224
-LOADED = 20  # batches that a loading process hands over in a run
 INPUT = {"input": f"{FILES} files drawn here, batches of {BATCH} images of {SIZE} px, one core"}
 KEPT = {SKETCH: "kept sketches", PHOTO: "kept photos"}
 
@@ -110,26 +109,6 @@ def compared(images: ImageSet, kept_images: ImageSet, plain: Callable) -> dict:
     return compare(variants, unit="image", repeats=9)
 
 
-def handed_over(images: ImageSet, kept_images: ImageSet, plain: Callable) -> dict:
-    """The same by a loading process for each variant, while this one waits and makes float32 of it."""
-    before = Literal(images.root, [name for name, _ in images.entries], images.domain, plain)
-    endless = RandomSampler(before, replacement=True, num_samples=10**9)
-    count = LOADED * BATCH
-    baseline = iter(DataLoader(before, BATCH, sampler=endless, num_workers=1))
-    batches, kept_batches = (training_batches(each, BATCH, workers=1) for each in (images, kept_images))
-    variants = [
-        Variant("this program", partial(take, batches), count),
-        Variant(KEPT[images.domain], partial(take, kept_batches), count),
-        Variant("Pillow and torchvision", partial(take, baseline), count, "baseline"),
-    ]
-    return compare(variants, unit="image", repeats=3)
-
-
-def take(batches: Iterator) -> None:
-    for images, _ in islice(batches, LOADED):
-        images.contiguous()
-
-
 def paths(root: Path) -> Iterator[tuple[str, ImageSet, ImageSet, Callable]]:
     """Each path through each kind of files: its name, the images from files and kept, the baseline."""
     names, folder = draw(root), root / "cache"
@@ -154,8 +133,6 @@ def main() -> None:
         for what, images, kept_images, plain in paths(Path(folder)):
             print(what)
             record(f"input: {what}", INPUT | compared(images, kept_images, plain))
-            print(f"{what}, by a loading process")
-            record(f"input: {what}, by a loading process", INPUT | handed_over(images, kept_images, plain))
 
 
 if __name__ == "__main__":

@@ -45,9 +45,11 @@ def compare(
 ) -> dict[str, Any]:
     """Run all variants `repeats` times in turns; a record of medians, ratios to the baseline and peak memory.
 
-    Peak memory is that of the process, or of the GPU, above what it held before, over a first run that is not
-    timed.
+    Peak memory is that of the process, or of the GPU, above what it held before a run that is not timed. All
+    have run once before that: what is loaded or chosen once does not count.
     """
+    for each in variants:
+        each.run()
     peaks = {each.name: peak_memory(each.run, device) for each in variants}
     runs: dict[str, list[float]] = {each.name: [] for each in variants}
     for _ in range(repeats):
@@ -118,8 +120,8 @@ def memory_gib() -> float:
     return int(re.findall(r"MemAvailable:\s+(\d+)", text)[0]) / 2**20
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine(device: torch.device = CPU) -> dict[str, Any]:
+    """What the figures of `device` were measured on."""
     found = {
         "cpu": cpu_name(),
         "cores": cores(),
@@ -129,8 +131,8 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "date": date.today().isoformat(),
     }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
     return found
 
 
@@ -140,18 +142,20 @@ def cpu_name() -> str:
     return names[0].strip() if names else platform.processor() or platform.machine()
 
 
-def results_path() -> Path:
-    """One file per kind of machine: its GPU, or its CPU and number of cores."""
-    found = machine()
+def results_path(device: torch.device = CPU) -> Path:
+    """One file per kind of device: a GPU, or a CPU and its number of cores."""
+    found = machine(device)
     name = found.get("gpu") or f"{found['cpu']} {found['cores']} cores"
     return RESULTS / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".json")
 
 
-def record(section: str, found: dict[str, Any]) -> None:
-    """Put what a script found under its name into this machine's file, and leave the others' there."""
-    path = results_path()
+def record(section: str, found: dict[str, Any], device: torch.device = CPU) -> None:
+    """Put what a script found under its name into this device's file, and leave the others' there."""
+    path = results_path(device)
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_json(path, {**kept, "machine": machine(), section: {**found, "date": date.today().isoformat()}})
+    write_json(
+        path, {**kept, "machine": machine(device), section: {**found, "date": date.today().isoformat()}}
+    )
     for row in found.get("variants", []):
         per = row[f"seconds_per_{found['unit']}"]
         times = f"{row['times_the_baseline']:8.1f} x" if row["times_the_baseline"] else " " * 10

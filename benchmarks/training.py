@@ -159,8 +159,13 @@ def growth(
 
 def on_cpu(data: Annotation) -> None:
     small = ["--network=resnet18", "--image_size=64", "--batch_size=22"]
-    ways = {"this program": [], "--amp=bf16": ["--amp=bf16"], "--accumulate=2": ["--accumulate=2"]}
-    record("training, resnet18", compared(data, CPU, ways, small))
+    ways = {
+        "this program": [],
+        "--compile": ["--compile"],
+        "--amp=bf16": ["--amp=bf16"],
+        "--accumulate=2": ["--accumulate=2"],
+    }
+    record("training, resnet18", compared(data, CPU, ways, small, repeats=7))
     large = ["--network=resnext101", "--image_size=64", "--batch_size=8"]
     ways = {
         "this program": [],
@@ -184,11 +189,12 @@ def on_gpu(data: Annotation, device: torch.device) -> None:
     }
     for batch_size in (22, 128):
         found = compared(data, device, ways, [*paper, f"--batch_size={batch_size}"], repeats=5)
-        record(f"training, resnext101, batch {batch_size}", found)
+        record(f"training, resnext101, batch {batch_size}", found, device)
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-    record("loss curves", curves(data, device, ["--amp=bf16", "--compile"]))
-    record("training growth", growth(data, device, "resnext101", [128, 224], [22, 44, 88, 176, 352]))
+    record("loss curves", curves(data, device, ["--amp=bf16", "--compile"]), device)
+    sizes, batches = [128, 224], [22, 44, 88, 176, 352]
+    record("training growth", growth(data, device, "resnext101", sizes, batches), device)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ asks for that of ImageNet: then the range is about [-2.2, 2.7].
 
 The steps are those of torchvision on PIL images, and so are the random draws: for one seed a sample is that
 of torchvision's transforms, but for roundings (the tests compare them, benchmarks/input.py times them). They
-are done in uint8, and what is sent between processes is `pixels`, a twelfth or a quarter of the bytes.
+are done in uint8, and what is sent between processes is that, a twelfth or a quarter of the bytes.
 """
 
 from collections.abc import Callable

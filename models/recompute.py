@@ -34,11 +34,13 @@ def contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextM
 def frozen_statistics(block: nn.Module) -> Iterator[None]:
     """Running means and variances have seen this batch already, in the first pass."""
     norms = [each for each in block.modules() if isinstance(each, _BatchNorm)]
-    usual = [(each.momentum, each.num_batches_tracked) for each in norms]
+    counts = [norm.get_buffer("num_batches_tracked") for norm in norms]
+    usual = [(norm.momentum, count.clone()) for norm, count in zip(norms, counts, strict=True)]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, batches) in zip(norms, usual, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, batches
+        for norm, count, (momentum, batches) in zip(norms, counts, usual, strict=True):
+            norm.momentum = momentum
+            count.copy_(batches)

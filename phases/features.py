@@ -25,8 +25,8 @@ from phases import settings
 from phases.kept import kept_images
 from retrieval.embed import embed
 from utils import distributed
-from utils.errors import Diverged
-from utils.files import replacing, write_json
+from utils.errors import Diverged, UserError
+from utils.files import remove_leftovers, replacing, reserve, write_json
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def test_features(
         images["photo"] = replace(images["photo"], kept=kept.photos)
         if first:
             key.unlink(missing_ok=True)
+            remove_leftovers(folder)
         for name, path in paths.items():
             with replacing(path) if first else nullcontext() as temporary:
                 extract(network, images[name], temporary, options, device)
@@ -115,6 +116,18 @@ def mapped(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="c", allow_pickle=False).transpose(1, 2, 0)
 
 
+def new_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new file of float32 numbers, mapped into memory. Raises UserError if the disk has no room for it."""
+    file = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    try:
+        reserve(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {file.nbytes >> 20} MiB of features to {path.parent}: {error}"
+        ) from None
+    return file
+
+
 def extract(
     network: nn.Module,
     images: ImageSet,
@@ -133,9 +146,7 @@ def extract(
     parts = embed(network, batches, domain=images.domain, device=device)
     name = {SKETCH: "sketch", PHOTO: "photo"}[images.domain]
     bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True, disable=rank > 0)
-    file = (
-        np.lib.format.open_memmap(path, "w+", np.float32, (2, len(images), options.f_dim)) if path else None
-    )
+    file = new_map(path, (2, len(images), options.f_dim)) if path else None
     padded = torch.zeros((2, options.batch_size, options.f_dim))  # all processes send the same shape
     with bar:
         for start in range(0, len(images), options.batch_size * processes):

@@ -3,7 +3,10 @@
 import argparse
 import logging
 import math
+import os
 import platform
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +122,10 @@ def resolve_speed(options: argparse.Namespace) -> None:
         raise UserError(f"--accumulate {options.accumulate} is more than --batch_size {options.batch_size}")
     if options.compile and options.gradient_checkpointing:
         raise UserError("--compile and --gradient_checkpointing do not go together; leave one out")
+    if options.compile and not any(
+        map(shutil.which, (shlex.split(os.environ.get("CXX", "g++"))[0], "clang++", "c++"))
+    ):
+        raise UserError("--compile needs a C++ compiler: install g++ or clang++, or leave the option out")
     if options.sync_bn and pick_device(options.device).type != "cuda":
         raise UserError("--sync_bn needs CUDA: PyTorch has no synchronised BatchNorm for the CPU")
 

@@ -75,6 +75,7 @@ def resume(options: argparse.Namespace, path: Path) -> Trainer:
     """The run whose newest checkpoint is at `path`, as it was then."""
     state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
     settings.adopt(options, state["options"], CONTINUED, path)
+    settings.resolve_speed(options)
     data = load_annotation(options.data_path, options.anno_path, options.dataset)
     settings.check_lists(data, state, path)
     trainer = Trainer(options, data)
@@ -97,6 +98,7 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
     )
     images_a_step = 2 * options.batch_size * distributed.size()
     losses: list[Tensor] = []  # since the last row of the log
+    exit_code, begun = 0, False
     with (
         logging_redirect_tqdm(),
         stop_requests() as stop,
@@ -110,8 +112,10 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
         for sketches, photos in batches:
             losses.append(trainer.training_step(sketches, photos))
             progress.update()
-            stop.exit_code = distributed.largest(stop.exit_code)  # one is stopped, all stop
-            ending = bool(stop) or trainer.step == options.num_steps
+            # one is stopped, all stop; the first step may compile, on some longer than on others
+            exit_code = distributed.largest(stop.exit_code, patient=not begun)
+            begun = True
+            ending = bool(exit_code) or trainer.step == options.num_steps
             saving = ending or trainer.step % options.model_save_step == 0
             if saving or trainer.step % options.log_step == 0:
                 now = time.monotonic()
@@ -128,9 +132,9 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
                 break
     if scalars:
         save_curves(folder / "log" / "scalars.csv", folder / "log" / "curves.png")
-    if stop:
+    if exit_code:
         log.info("stopped after step %d and saved; the same command continues", trainer.step)
-    return stop.exit_code
+    return exit_code
 
 
 def save(trainer: Trainer, folder: Path) -> None:

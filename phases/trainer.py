@@ -117,10 +117,8 @@ class Trainer:
         self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Images (2b, 3, S, S), labels and domains (2b,) of --accumulate parts, each with both domains."""
-        split = [[each.chunk(self.options.accumulate) for each in batch] for batch in (sketches, photos)]
-        for sketch_images, sketch_labels, photo_images, photo_labels in zip(
-            *split[0], *split[1], strict=True
-        ):
+        parts = (each.tensor_split(self.options.accumulate) for each in (*sketches, *photos))
+        for sketch_images, sketch_labels, photo_images, photo_labels in zip(*parts, strict=True):
             images, labels = (
                 torch.cat([each.to(self.device, non_blocking=True) for each in pair])
                 for pair in ((sketch_images, photo_images), (sketch_labels, photo_labels))
@@ -194,12 +192,15 @@ class Trainer:
         for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):
                 # in the parameter's memory layout: the fused step walks both side by side, and a checkpoint
-                # of another kind of device has another layout
+                # of an earlier version or another device may have another layout
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-        if len(state["random"]) == distributed.size():
-            restore_random_state(state["random"][distributed.rank()])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
+        # checkpoints from before there could be several processes hold the one state itself
+        streams = state["random"] if isinstance(state["random"], list) else [state["random"]]
+        if len(streams) == distributed.size():
+            restore_random_state(streams[distributed.rank()])
         else:  # another number of processes has other streams
             torch.manual_seed(stream_seed(self.options.seed, distributed.rank(), self.step))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 DISTANCES = ("euclidean", "angular")
-COLUMNS = 2048  # photos per product: what comes out of it stays in the cache
+COLUMNS = 1024  # photos per product: what comes out of it stays in the cache
 SAMPLED = (64, 4096)  # queries and photos whose error is measured
 SAFETY = 2.0  # times the largest error of these 260,000 pairs, the longest features among them
 BYTES = 5  # per distance of a chunk: itself, and a quarter for what comes and goes
@@ -159,8 +159,10 @@ def fill(query: Side, gallery: Side, rows: slice, near: np.ndarray) -> None:
         products = pairs[..., : columns.stop - first]
         for right, into in zip(gallery.single(columns), products, strict=True):
             torch.mm(left, right.T, out=into)
-        best = products.unflatten(1, (mirrors, count)).amin(dim=(0, 1))
-        found[:, columns] = best.clamp_(min=0)
+        best, *others = products.unflatten(1, (mirrors, count)).flatten(0, 1)  # in place: memory is the rest
+        for other in others:
+            torch.minimum(best, other, out=best)
+        torch.clamp(best, min=0, out=found[:, columns])
     if found is not wanted:
         wanted.copy_(found)
 
@@ -168,19 +170,26 @@ def fill(query: Side, gallery: Side, rows: slice, near: np.ndarray) -> None:
 def tolerance_of(query: Side, gallery: Side, rows: slice, near: np.ndarray) -> float:
     """How far `near` may be from the exact distances: some times the largest error of a sample.
 
-    Rounding grows with the features, so the longest of the gallery are in the sample; and it is no less than
+    Rounding grows with the features, so the longest of both sides are in the sample; and it is no less than
     float32 resolves.
     """
     draw = np.random.default_rng(rows.start)
-    chosen = draw.choice(len(near), min(SAMPLED[0], len(near)), replace=False)
-    photos = draw.choice(near.shape[1], min(SAMPLED[1], near.shape[1]), replace=False)
-    longest = np.argsort(gallery.square.max(axis=1))[-len(photos) // 8 :]
-    photos[: len(longest)] = longest
+    chosen = sample(query.square[rows], SAMPLED[0], draw)
+    photos = sample(gallery.square, SAMPLED[1], draw)
     exact = np.full((len(chosen), len(photos)), np.inf)
     for mine in range(query.values.shape[2]):
         for theirs in range(gallery.values.shape[2]):
             products = query.exact(rows.start + chosen, mine) @ gallery.exact(photos, theirs).T
             squares = query.square[rows.start + chosen, mine, None] + gallery.square[photos, theirs]
             np.minimum(exact, squares - 2 * products, out=exact)
-    sample = near[np.ix_(chosen, photos)]
-    return SAFETY * float(max(np.abs(exact - sample).max(), np.spacing(sample.max())))
+    found = near[np.ix_(chosen, photos)]
+    return SAFETY * float(max(np.abs(exact - found).max(), np.spacing(found.max())))
+
+
+def sample(square: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
+    """At most `count` positions among those of `square` (N, M): an eighth the largest, the others drawn."""
+    count = min(count, len(square))
+    chosen = draw.choice(len(square), count, replace=False)
+    largest = np.argsort(-square.max(axis=1))[: 1 + count // 8]
+    chosen[: len(largest)] = largest
+    return chosen

@@ -17,6 +17,7 @@ FIT_STEPS = 10_000
 FIT_LR = 1e-3
 LR_STEP = 100  # the learning rate falls linearly to 0, once every so many steps
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's defaults
+BLOCK = 4096  # images whose codes are taken at a time
 WARM_UP = 15  # power iterations before the first step, spectral_norm's default
 
 
@@ -144,9 +145,15 @@ def mean_agreement(codes: np.ndarray) -> float:
 
 
 def binary_codes(features: np.ndarray, code_map: CodeMap, *, angular: bool) -> np.ndarray:
-    """Features (N, D, 2) -> bits (N, L) uint8: mirrors averaged, mapped, thresholded at 0."""
-    x = features.mean(-1)
-    return (code_map(normalised(x) if angular else x) > 0).astype(np.uint8)
+    """Features (N, D, 2) -> bits (N, L) uint8: mirrors averaged, mapped, thresholded at 0.
+
+    Block by block: features may be mapped from a file that does not fit into memory.
+    """
+    codes = np.empty((len(features), len(code_map.bias)), dtype=np.uint8)
+    for first in range(0, len(features), BLOCK):
+        x = features[first : first + BLOCK].mean(-1)
+        codes[first : first + BLOCK] = code_map(normalised(x) if angular else x) > 0
+    return codes
 
 
 def normalised(x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Several processes at one training, as `torchrun` starts them; a single process is a group of one.
 
-Process 0 alone writes files and speaks. The processes keep in step by a flag that they exchange over the
-CPU after every step, so that nobody waits long for one that is gone.
+Process 0 alone speaks, and alone writes files, but for a cache of images that another machine lacks. The
+processes keep in step by a flag that they exchange over the CPU after every step, so that nobody waits long
+for one that is gone.
 """
 
 import logging
@@ -19,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from utils.errors import UserError
 
 STEP_TIMEOUT = timedelta(seconds=50)  # of the exchange after every step
-START_TIMEOUT = timedelta(minutes=30)  # while process 0 fetches weights, saves, or compiles
+PATIENCE = timedelta(days=1)  # while process 0 fetches weights, keeps images, saves or evaluates
 
 steps_group: Any = None
 
@@ -48,6 +49,7 @@ def local_rank() -> int:
 def joined() -> Iterator[None]:
     """Meet the other processes; inside, only process 0 logs more than warnings.
 
+    At the end all wait for process 0: torchrun on its own machine may depend on the others' being there.
     Losing another process inside raises UserError.
     """
     global steps_group
@@ -55,18 +57,19 @@ def joined() -> Iterator[None]:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=START_TIMEOUT)
+    dist.init_process_group(backend, timeout=PATIENCE)
     steps_group = dist.new_group(backend="gloo", timeout=STEP_TIMEOUT)
     if rank():
         logging.getLogger().setLevel(logging.WARNING)
     try:
         yield
+        said_by_the_first(None)
     except RuntimeError as error:
         if not of_the_group(error):
             raise
         raise UserError(
-            f"lost another of the {size()} processes, whose own message says why: "
-            f"{str(error).splitlines()[0]}; the last checkpoint counts, the same command continues"
+            f"lost another of the {size()} processes, whose own message says why; the last checkpoint "
+            f"counts, the same command continues ({' '.join(str(error).split())})"
         ) from error
     finally:
         steps_group = None
@@ -75,9 +78,8 @@ def joined() -> Iterator[None]:
 
 def of_the_group(error: RuntimeError) -> bool:
     """Whether `error` comes from the exchange with other processes."""
-    return isinstance(error, dist.DistError) or any(
-        word in str(error).lower() for word in ("gloo", "nccl", "connection", "timed out")
-    )
+    texts = ("gloo", "Connection closed by peer", "Connection reset by peer", "Timed out waiting")
+    return isinstance(error, dist.DistError) or any(text in str(error) for text in texts)
 
 
 def joint(module: nn.Module, device: torch.device) -> nn.Module:
@@ -92,12 +94,12 @@ def gradients_kept_here(module: nn.Module) -> AbstractContextManager:
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-def largest(value: int) -> int:
-    """The largest `value` among all processes. Waits for the others, at most STEP_TIMEOUT."""
+def largest(value: int, *, patient: bool = False) -> int:
+    """The largest `value` among all processes. Waits for the others STEP_TIMEOUT at most, or PATIENCE."""
     if not launched():
         return value
     shared = torch.tensor(value)
-    dist.all_reduce(shared, dist.ReduceOp.MAX, group=steps_group)
+    dist.all_reduce(shared, dist.ReduceOp.MAX, group=None if patient else steps_group)
     return int(shared)
 
 
@@ -120,7 +122,7 @@ def everyones(value: Any) -> list[Any]:
 
 
 def said_by_the_first(value: Any) -> Any:
-    """What process 0 passed, on all processes. Waits for it as long as it takes."""
+    """What process 0 passed, on all processes. Waits for it as long as PATIENCE."""
     if not launched():
         return value
     holder = [value]

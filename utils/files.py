@@ -26,6 +26,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `replacing` left in `folder` when its process was killed; nobody may be at work there."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Take the room on the disk that the file at `path` says it has. Raises OSError if it is not there.
+
+    A new file that is mapped into memory has holes; where the disk is full, filling one kills the process.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
     with replacing(path) as temporary:

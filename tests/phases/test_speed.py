@@ -1,6 +1,7 @@
 """What makes training fast or small changes no figure beyond rounding."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_run_in_lower_precision_continues_bit_for_bit(prepared: Path, command,
 
 def test_a_compiled_step_is_the_plain_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the C++ compiler, which a machine need not have: traced, and run as traced."""
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     compile_module, compiled = nn.Module.compile, []
     monkeypatch.setattr(
         nn.Module, "compile", lambda self: compiled.append(self) or compile_module(self, backend="eager")
@@ -110,6 +112,13 @@ def test_what_cannot_be_is_said_before_training(
     status, _, errors = command("train", *SMALL_RUN, *given)
     assert status == 2 and message in errors
     assert not Path("logs").exists()
+
+
+def test_compilation_needs_a_compiler(prepared: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    status, _, errors = command("train", *SMALL_RUN, "--compile")
+    assert status == 2 and "--compile needs a C++ compiler" in errors
 
 
 def test_they_are_of_training_alone(prepared: Path, command) -> None:

@@ -68,7 +68,7 @@ def test_both_ways_are_within_the_tolerance_of_a_brute_force(
     for chunk in distance_chunks(query, gallery, kind, memory=3000):
         rows = slice(chunk.first, chunk.first + len(chunk.near))
         assert np.abs(chunk.near - expected[rows]).max() <= chunk.tolerance
-        assert chunk.tolerance < 1e-3 * expected.max()
+        assert chunk.tolerance < (1 if shift else 1e-4) * np.median(expected)
 
 
 def test_chunks_name_their_first_query_and_cover_all() -> None:
