@@ -61,8 +61,12 @@ class Side:
 def prepared(values: np.ndarray, planes: Tensor, origin: np.ndarray, kind: str) -> Side:
     """Measure features (N, D, M) in chunks, so that no second copy of them is made."""
     shift = torch.from_numpy(origin).to(planes.device).double()
-    squares = [(part - shift).square_().sum(dim=2) for part in planes.split(GATHERED, dim=1)]
-    square = torch.cat(squares, dim=1).T.cpu().numpy()  # (N, M)
+    squares = torch.empty(planes.shape[:2], dtype=torch.float64, device=planes.device)
+    for first in range(0, planes.shape[1], GATHERED):
+        part = slice(first, first + GATHERED)
+        # straight into place: small results between large temporaries would keep their memory from reuse
+        torch.sum((planes[:, part] - shift).square_(), dim=2, out=squares[:, part])
+    square = squares.T.cpu().numpy()  # (N, M)
     if not np.isfinite(square).all():
         raise ValueError("a distance would be NaN: the features are not finite")
     if kind == "euclidean":

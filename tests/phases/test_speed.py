@@ -74,6 +74,25 @@ def test_a_run_in_lower_precision_continues_bit_for_bit(prepared: Path, command,
     assert whole["scaler"] == again["scaler"] and bool(whole["scaler"]) == (amp == "fp16")
 
 
+def test_a_checkpoint_from_before_these_options_continues_bit_for_bit(prepared: Path, command) -> None:
+    assert command("train", *SMALL_RUN, "--model_save_step=2")[0] == 0
+    first, last = (Path(f"logs/run/model/checkpoint-{step}.pt") for step in (2, 4))
+    whole = checkpoints.load(last)
+    last.unlink()
+    state = checkpoints.load(first)
+    del state["scaler"]
+    for name in ("amp", "accumulate", "sync_bn", "compile", "gradient_checkpointing", "cache_images"):
+        del state["options"][name]
+    state["random"] = state["random"][0]
+    checkpoints.save(first, state)
+    torch.manual_seed(12345)
+    status, output, errors = command("train", *SMALL_RUN)
+    assert status == 0 and "continuing after step 2" in output, errors
+    again = checkpoints.load(last)
+    for name, value in whole["network"].items():
+        assert torch.equal(value, again["network"][name]), name
+
+
 def test_a_compiled_step_is_the_plain_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the C++ compiler, which a machine need not have: traced, and run as traced."""
     monkeypatch.setattr(shutil, "which", lambda name: name)
@@ -95,6 +114,16 @@ def test_recomputed_blocks_train_the_same(prepared: Path) -> None:
     assert torch.equal(loss, loss_of_lean)
     for name, value in plain.network.state_dict().items():
         assert torch.allclose(value.float(), lean.network.state_dict()[name].float(), atol=1e-6), name
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("switch", ["--amp=bf16", "--amp=fp16", "--gradient_checkpointing", "--compile"])
+def test_a_step_on_cuda_is_that_on_the_cpu(prepared: Path, switch: str) -> None:
+    _, loss = stepped(evaluating=True)
+    trainer, loss_on_cuda = stepped(switch, "--device=cuda", evaluating=True)
+    assert torch.allclose(loss, loss_on_cuda.cpu(), rtol=0.05)
+    assert all(each.isfinite().all() for each in gradients(trainer))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """--phase=test on a tiny set: from one command, with any step, and never with stale features."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -70,6 +72,22 @@ def test_features_of_other_weights_or_lists_are_computed_anew(trained: Path, com
     (trained / "vec/photo-4.npy").write_bytes(b"torn")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
     assert status == 0 and "cannot be read" in output and "computed anew" in output
+
+
+def test_a_disk_without_room_for_features_is_said_and_nothing_stays(
+    trained: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (trained / "vec").iterdir():
+        path.unlink()
+    (trained / "vec/.photo-4.npy.1.tmp").write_bytes(b"of a process that was killed")
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    status, _, errors = command("test", "--save_path=run", "--hash_bits")
+    assert status == 2 and "of features to logs/run/vec: [Errno 28] No space left" in errors
+    assert list((trained / "vec").iterdir()) == []
 
 
 def test_other_lists_than_those_trained_with_are_refused(trained: Path, command) -> None:

@@ -1,5 +1,7 @@
 """Rankings of all queries, against brute force in float64 and the published codes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,30 @@ def test_the_ranking_is_that_of_a_brute_force_in_float64(kind: str, shift: float
         expected = rank_positives(distances[row], labels[1] == labels[0][row])
         assert groups(ranking) == groups(expected)
     assert row == 11
+
+
+def test_a_query_far_longer_than_the_others_is_ranked_exactly_too() -> None:
+    """The error of its distances is larger than that of almost any sample of queries."""
+    rng = np.random.default_rng(0)
+    query, gallery = features(rng, 300, 64), features(rng, 400, 64)
+    query[123] *= 1000
+    labels = rng.integers(0, 4, 300), rng.integers(0, 4, 400)
+    found = list(feature_rankings(query, gallery, *labels, "euclidean", memory=1 << 30))
+    distances = brute_force(query[123:124], gallery, "euclidean")[0]
+    assert groups(found[123]) == groups(rank_positives(distances, labels[1] == labels[0][123]))
+
+
+def test_features_may_be_mapped_from_a_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    planes = rng.standard_normal((2, 90, 16)).astype(np.float32)
+    np.save(tmp_path / "gallery.npy", planes)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="c").transpose(1, 2, 0)
+    query, labels = features(rng, 5), (rng.integers(0, 3, 5), rng.integers(0, 3, 90))
+    one, other = (
+        list(feature_rankings(query, gallery, *labels, "euclidean", memory=3000))
+        for gallery in (mapped, np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    )
+    assert [groups(each) for each in one] == [groups(each) for each in other]
 
 
 @pytest.mark.parametrize("kind", DISTANCES)
