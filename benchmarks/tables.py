@@ -45,7 +45,7 @@ def table(machine: dict[str, Any], section: dict[str, Any]) -> str:
         lines.append("")
     rest = {name: value for name, value in section.items() if name not in HANDLED}
     for name, value in rest.items():
-        if isinstance(value, float | int | str):
+        if isinstance(value, float | int | str | list):
             lines.append(f"- {name}: {shown(value)}")
         elif isinstance(value, dict) and all(isinstance(each, list) for each in value.values()):
             lines += [f"- {name}: {key} {shown(each)}" for key, each in value.items()]
