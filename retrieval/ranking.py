@@ -51,16 +51,17 @@ def rank_counts(photos: np.ndarray, positives: np.ndarray) -> Ranking:
     return from_groups(before[held], photos[held], positives[held], int(photos.sum()))
 
 
-def rank_close_calls(near: np.ndarray, positive: np.ndarray, tolerance: float, exact: Exact) -> Ranking:
+def rank_close_calls(near: np.ndarray, positives: np.ndarray, tolerance: float, exact: Exact) -> Ranking:
     """The ranking by `exact`, most of it read off `near` (G,) float32 >= 0, within `tolerance` of it.
 
+    `positives` (P,) are the positions of the positive photos, ascending.
     A photo can change places with a positive only if the two are within two tolerances in `near`. Around
     each positive there is such a window of ranks. Windows that hold another photo are joined where they
     overlap, and the photos in them are ordered by their exact distances, all at once: a positive is farther
     than every photo of an earlier window, and nearer than every photo of a later one.
     """
     keys = sorted_keys(near)
-    found = np.sort(near[positive]).astype(np.float64)
+    found = np.sort(near[positives]).astype(np.float64)
     low = np.searchsorted(keys, floor_keys(found - 2 * tolerance), "left")
     high = np.searchsorted(keys, ceiling_keys(found + 2 * tolerance), "right")
     alone = high - low == 1
@@ -69,7 +70,7 @@ def rank_close_calls(near: np.ndarray, positive: np.ndarray, tolerance: float, e
     settled = settled[~inside(settled, first, end)]
     ranks = ranges(first, end)
     photos = (keys[ranks] & POSITION).astype(np.int64)
-    close = rank_positives(exact(photos), positive[photos]) if len(photos) else NOTHING
+    close = rank_positives(exact(photos), among(photos, positives)) if len(photos) else NOTHING
     # a rank among the photos of all windows -> the rank in the gallery
     taken = np.cumsum(end - first) - (end - first)
     window = np.searchsorted(taken, close.before, "right") - 1
@@ -128,6 +129,12 @@ def joined(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return low, high
     start = np.r_[True, low[1:] >= high[:-1]]
     return low[start], high[np.r_[start[1:], True]]
+
+
+def among(values: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Which of `values` are in `members`, ascending and not empty, as bool."""
+    place = np.searchsorted(members, values)
+    return members[np.minimum(place, len(members) - 1)] == values
 
 
 def inside(ranks: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -27,9 +27,11 @@ def feature_rankings(
     `kind`, `memory` and `device` as in `distance_chunks`. Raises ValueError if a distance is not a number.
     """
 
+    members = members_of(query_labels, gallery_labels)
+
     def rank(chunk: Chunk, row: int) -> Ranking:
-        positive = gallery_labels == query_labels[chunk.first + row]
-        return rank_close_calls(chunk.near[row], positive, chunk.tolerance, partial(chunk.exact, row))
+        positives = members[int(query_labels[chunk.first + row])]
+        return rank_close_calls(chunk.near[row], positives, chunk.tolerance, partial(chunk.exact, row))
 
     with ThreadPoolExecutor(cores()) as pool:  # sorting and counting release the interpreter's lock
         for chunk in distance_chunks(query, gallery, kind, memory=memory, device=device):
@@ -68,7 +70,7 @@ def code_rankings(
     """
     length = query.shape[1]
     left, right = packed(query), packed(gallery)
-    members = {label: np.flatnonzero(gallery_labels == label) for label in set(query_labels.tolist())}
+    members = members_of(query_labels, gallery_labels)
 
     def rank(row: int) -> Ranking:
         distances = np.zeros(len(right[0]), dtype=np.uint16)
@@ -80,6 +82,11 @@ def code_rankings(
 
     with ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(rank, range(len(query)))
+
+
+def members_of(query_labels: np.ndarray, gallery_labels: np.ndarray) -> dict[int, np.ndarray]:
+    """The positions of the photos of every label that a query has, ascending."""
+    return {label: np.flatnonzero(gallery_labels == label) for label in set(query_labels.tolist())}
 
 
 def packed(bits: np.ndarray) -> list[np.ndarray]:

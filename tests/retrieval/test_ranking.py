@@ -50,26 +50,27 @@ def test_close_calls_are_decided_by_the_exact_distances(
     positive = np.array([p for _, p in gallery])
     near = np.maximum(distances + rng.uniform(-error, error, len(distances)), 0).astype(np.float32)
     tolerance = float(np.abs(near - distances).max())
-    found = rank_close_calls(near, positive, tolerance, lambda photos: distances[photos])
+    found = rank_close_calls(near, np.flatnonzero(positive), tolerance, lambda photos: distances[photos])
     assert groups(found) == by_hand(distances, positive)
 
 
 def test_exact_distances_are_asked_for_where_they_matter_alone() -> None:
     near = np.array([0.0, 1.0, 1.1, 2.0, 3.0, 3.05, 9.0], dtype=np.float32)
-    positive = np.array([True, True, False, False, False, False, True])
+    positives = np.array([0, 1, 6])
     asked = []
 
     def exact(photos: np.ndarray) -> np.ndarray:
         asked.extend(photos.tolist())
         return np.where(photos == 1, 1.2, near[photos])
 
-    found = rank_close_calls(near, positive, 0.1, exact)
+    found = rank_close_calls(near, positives, 0.1, exact)
     assert sorted(asked) == [1, 2], "of the pair 4, 5 none is a positive"
     assert groups(found) == [(0, 1, 0, 1), (2, 1, 1, 1), (6, 1, 2, 1)]
 
 
 def test_without_positives_there_is_nothing() -> None:
-    found = rank_close_calls(np.ones(3, dtype=np.float32), np.zeros(3, dtype=bool), 0.1, lambda p: p * 1.0)
+    none = np.zeros(0, dtype=np.int64)
+    found = rank_close_calls(np.ones(3, dtype=np.float32), none, 0.1, lambda p: p * 1.0)
     assert groups(found) == [] and found.positives == 0 and found.total == 3
 
 
