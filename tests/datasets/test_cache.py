@@ -234,7 +234,8 @@ def test_what_a_killed_build_left_is_removed(root: Path, folder: Path) -> None:
 
 
 PROGRAM = """
-import logging, sys, time
+import logging, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that runs the tests may ignore it
 from pathlib import Path
 from datasets import cache, kept_photos, kept_sketches, loaders
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
