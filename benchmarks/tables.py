@@ -48,7 +48,12 @@ def table(machine: dict[str, Any], section: dict[str, Any]) -> str:
         if isinstance(value, float | int | str | list):
             lines.append(f"- {name}: {shown(value)}")
         elif isinstance(value, dict) and all(isinstance(each, list) for each in value.values()):
-            lines += [f"- {name}: {key} {shown(each)}" for key, each in value.items()]
+            heads = name.split(", ")
+            if len(heads) > 1:  # names its columns
+                lines += [f"| | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+                lines += [f"| {key} | {' | '.join(map(shown, each))} |" for key, each in value.items()]
+            else:
+                lines += [f"- {name}: {key} {shown(each)}" for key, each in value.items()]
     return "\n".join(lines).rstrip() + "\n"
 
 

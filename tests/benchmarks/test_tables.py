@@ -39,6 +39,7 @@ RESULT = {
         ],
         "MAP": 87.65432,
         "loss": {"ours": [-1.28, -2.56]},
+        "bytes, recall": {"exact": [2048, 100.0]},
     },
 }
 
@@ -53,6 +54,7 @@ def test_tables_are_filled_and_filled_again(tmp_path: Path, monkeypatch: pytest.
     assert page.startswith("before\n") and "old" not in page
     assert "| ours | 2 | 500 | 150 | 8 |" in page and "| plain (baseline) | 300 | 3.33 | 1 |  |" in page
     assert "A CPU, 2 cores" in page and "- MAP: 87.65" in page and "- loss: ours -1.28, -2.56" in page
+    assert "| | bytes | recall |\n|---|---|---|\n| exact | 2048 | 100 |" in page
     assert page.endswith("<!-- results: other -->\n*Not measured yet.*\n<!-- end -->\n")
     tables.write_tables()
     assert (tmp_path / "page.md").read_text() == page
