@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from retrieval.search import cores
 from utils.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -108,10 +109,6 @@ def status(name: str) -> int:
     """A line of the process's status, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_gib() -> float:

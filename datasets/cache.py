@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from datasets.loaders import ImageSet
 from utils.errors import UserError
-from utils.files import replacing, write_json
+from utils.files import add_files, remove_leftovers, replacing, write_json
 from utils.locks import Busy, exclusive
 from utils.signals import stop_requests
 
@@ -88,9 +88,7 @@ def place(
     made_by = {"version": VERSION, "pillow": PIL.__version__, **made_by}
     names = [name for name, _ in images.entries]
     digest = hashlib.sha256(json.dumps(made_by).encode())
-    for name in names:
-        status = (images.root / name).stat()
-        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    add_files(digest, images.root, names)
     key = digest.hexdigest()
     return {
         "kind": kind,
@@ -183,13 +181,6 @@ def build(kept: Kept, contents: Contents) -> None:
     others = sorted(each.name for each in file.parent.glob(f"{escape(prefix)}*.npy") if each != file)
     if others:
         log.info("also in %s, for other lists, sizes or images: %s", file.parent, ", ".join(others))
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a build left that was killed: nobody else writes here now."""
-    for each in folder.glob(".*.npy.*.tmp"):
-        log.info("removing %s, the rest of a build that was killed", each)
-        each.unlink()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from phases.kept import kept_images
 from retrieval.embed import embed
 from utils import distributed
 from utils.errors import Diverged, UserError
-from utils.files import remove_leftovers, replacing, reserve, write_json
+from utils.files import add_files, remove_leftovers, replacing, reserve, write_json
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +169,7 @@ def extract(
 def files_digest(data: Annotation) -> str:
     """SHA-256 over size and time of all test images: other images under the same names are not the same."""
     digest = hashlib.sha256()
-    for name, _ in (*data.test_sketches, *data.gallery):
-        status = (data.root / name).stat()
-        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    add_files(digest, data.root, (name for name, _ in (*data.test_sketches, *data.gallery)))
     return digest.hexdigest()
 
 

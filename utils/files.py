@@ -1,11 +1,15 @@
 """Files that are either whole or not there."""
 
+import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -29,7 +33,15 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what `replacing` left in `folder` when its process was killed; nobody may be at work there."""
     for path in folder.glob(".*.tmp"):
+        log.info("removing %s, left by a process that was killed", path)
         path.unlink(missing_ok=True)
+
+
+def add_files(digest: "hashlib._Hash", root: Path, names: Iterable[str]) -> None:
+    """Add to `digest` what tells one state of the files `names` below `root` from another: size and time."""
+    for name in names:
+        status = (root / name).stat()
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
 
 
 def reserve(path: Path) -> None:
