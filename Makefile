@@ -5,16 +5,17 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+REQUIREMENTS := $(filter-out requirements-bench.txt,$(wildcard requirements*.txt))
 DEMO := --dataset=demo --save_path=demo
 # a small network, small images and few steps: what a CPU with two cores trains in minutes
 DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
 	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1100 --annealing_step=1100 --log_step=10
 
-.PHONY: setup demo test lint bench bench-gpu clean
+.PHONY: setup demo test browser lint bench bench-gpu clean
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt requirements-dev.txt constraints.txt
+.venv/ready: $(REQUIREMENTS) constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else \
 		"Python 3.10 to 3.13 is needed, not %d.%d; name one: make setup PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
@@ -29,6 +30,11 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto
+
+# a Chromium for the test of the page: Debian's where that can be had, else Playwright's own
+browser: setup
+	command -v chromium || (test "$$(id -u)" = 0 && command -v apt-get && apt-get update --quiet && \
+		apt-get install --quiet --yes chromium) || $(BIN)/playwright install --with-deps chromium
 
 # what is claimed about speed, measured here: half an hour on two cores; results in benchmarks/results
 bench: setup .venv/bench

@@ -10,6 +10,7 @@ import shlex
 
 from losses import loss_class
 from phases import settings
+from phases.parser import PROJECT
 from utils import checkpoints, published
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ USUAL = {
     "seed": 0,
     "batch_size": 22,
     "data_path": "datasets/data",
-    "anno_path": settings.PROJECT / "anno",
+    "anno_path": PROJECT / "anno",
 }
 
 

@@ -15,9 +15,20 @@ PHASES_OF = {
     "sync_bn": ("train",),
     "compile": ("train", "reproduce", "report"),
     "gradient_checkpointing": ("train", "reproduce", "report"),
-    "cache_images": ("train", "test", "reproduce", "report"),
-    "pretrained_model": ("test", "export"),
+    "cache_images": ("train", "test", "reproduce", "report", "index"),
+    "pretrained_model": ("test", "export", "index", "search", "serve", "report"),
     "format": ("export",),
+    "query": ("search",),
+    "output": ("search",),
+    "gallery": ("search", "index", "serve"),
+    "top": ("search", "serve"),
+    "index": ("search", "index", "serve"),
+    "clean_query": ("search", "serve"),
+    "evaluate": ("index",),
+    "host": ("serve",),
+    "port": ("serve",),
+    "upload_mib": ("serve",),
+    "upload_megapixels": ("serve",),
     "test_per_category": ("prepare",),
     "protocol": ("prepare",),
     "class_list": ("prepare",),
@@ -43,6 +54,13 @@ def check_options(options: argparse.Namespace) -> None:
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
     if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
         raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
-    parts = PurePosixPath(options.save_path).parts
-    if not parts or parts[0] == "/" or ".." in parts:
-        raise UserError(f"--save_path {options.save_path!r} is not a folder below logs/")
+    for path in (options.save_path, *options.compared):
+        parts = PurePosixPath(path).parts
+        if not parts or parts[0] == "/" or ".." in parts:
+            raise UserError(f"--save_path {path!r} is not a folder below logs/")
+    if options.compared and (options.phase != "report" or options.table):
+        raise UserError(
+            f"--save_path takes one folder for --phase={options.phase}; several are compared by report alone"
+        )
+    if options.phase == "search" and not options.query:
+        raise UserError("--phase=search needs --query: image files or folders of drawings")

@@ -25,8 +25,6 @@ from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).resolve().parents[1]
-
 # The paper's margins where they differ from the loss's own: alexnet separates less (SPEC section 2)
 PAPER_MARGINS = {("mems", "alexnet"): 2.0}
 
@@ -249,7 +247,7 @@ def check_lists(data: Annotation, state: dict[str, Any], path: Path) -> None:
 
 def stored_options(options: argparse.Namespace) -> dict[str, Any]:
     """All options as plain values, for checkpoints and result files."""
-    values = {name: value for name, value in vars(options).items() if name != "given"}
+    values = {name: value for name, value in vars(options).items() if name not in ("given", "compared")}
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 

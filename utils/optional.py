@@ -1,0 +1,19 @@
+"""Packages that only some uses of the program need."""
+
+from importlib import import_module
+from types import ModuleType
+
+from utils.errors import UserError
+
+
+def needed(package: str, part: str, purpose: str) -> ModuleType:
+    """Import `package`, which requirements-`part`.txt brings, for `purpose`, an option or phase.
+
+    Raises UserError that says what to install if it is not there.
+    """
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{purpose} needs {error.name}, which is not installed: pip install -r requirements-{part}.txt"
+        ) from None
