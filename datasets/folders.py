@@ -1,5 +1,6 @@
 """Folder trees of sketches and photos: which files, which categories, which split (SPEC section 5)."""
 
+import os
 import random
 from pathlib import Path
 
@@ -51,6 +52,28 @@ def image_names(folder: Path) -> list[str]:
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+
+
+def images_below(root: Path) -> tuple[list[str], list[str]]:
+    """Image files anywhere below `root`, as paths relative to it, sorted by code point.
+
+    The second list: links whose targets lie elsewhere. They are not followed, nor are links to folders, so
+    that what is shown of `root` is in it. Raises UserError if the folder is missing or holds no image.
+    """
+    if not root.is_dir():
+        raise UserError(f"no folder {root}; check --gallery: dataset, or a folder of images")
+    inside: list[str] = []
+    outside: list[str] = []
+    for folder, folders, _ in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in image_names(Path(folder)):
+            path = Path(folder, name)
+            if path.is_file():
+                home = inside if path.resolve().is_relative_to(root.resolve()) else outside
+                home.append(path.relative_to(root).as_posix())
+    if not inside:
+        raise UserError(f"no image in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return sorted(inside), sorted(outside)
 
 
 def read_class_list(path: Path, known: list[str]) -> list[str]:

@@ -49,28 +49,13 @@ def test_features(
     The published cache is keyed by the step alone and goes stale. Here it carries a fingerprint of weights,
     lists, input and versions, and is computed anew when that differs.
     """
-    size, channels, normalize = options.image_size, options.photo_channels, options.normalize
-    sketch_test = transforms.sketch_test(size, normalize=normalize)
-    photo_test = transforms.photo_test(size, channels, normalize=normalize)
     images = {
-        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_test),
-        "photo": ImageSet(data.root, data.gallery, PHOTO, photo_test),
+        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_transform(options)),
+        "photo": ImageSet(data.root, data.gallery, PHOTO, photo_transform(options)),
     }
-    fingerprint = {
-        "weights": weights_digest(network),
-        "lists": data.digest(),
-        "files": files_digest(data),
-        "image_size": size,
-        "photo_channels": channels,
-        "normalize": normalize,
-        "se_activation": options.se_activation,
-        "device": device.type,
-        "versions": settings.versions(),
-        "layout": "mirror, image, feature",
-    }
+    fingerprint = fingerprint_of(network, data, options, device)
     folder = settings.run_folder(options) / "vec"
-    paths = {name: folder / f"{name}-{step}.npy" for name in images}
-    key = folder / f"features-{step}.json"
+    paths, key = paths_for(folder, step)
     first = distributed.rank() == 0
     values = read_kept(paths, key, fingerprint) if first else None
     if distributed.said_by_the_first(values is None):
@@ -90,6 +75,56 @@ def test_features(
         return None
     labels = {name: np.array([label for _, label in each.entries]) for name, each in images.items()}
     return Features(values["sketch"], labels["sketch"]), Features(values["photo"], labels["photo"])
+
+
+def kept_photo_features(
+    network: nn.Module, data: Annotation, options: argparse.Namespace, *, step: int, device: torch.device
+) -> np.ndarray | None:
+    """Features (G, f_dim, 2) of the gallery that a test of this checkpoint left, None if there are none."""
+    paths, key = paths_for(settings.run_folder(options) / "vec", step)
+    if not key.is_file():
+        return None
+    values = read_kept(paths, key, fingerprint_of(network, data, options, device))
+    return None if values is None else values["photo"]
+
+
+def paths_for(folder: Path, step: int) -> tuple[dict[str, Path], Path]:
+    """The files with features of `step` by domain, and the file that says what they are of."""
+    paths = {name: folder / f"{name}-{step}.npy" for name in ("sketch", "photo")}
+    return paths, folder / f"features-{step}.json"
+
+
+def sketch_transform(options: argparse.Namespace) -> transforms.Transform:
+    return transforms.sketch_test(options.image_size, normalize=options.normalize)
+
+
+def photo_transform(options: argparse.Namespace) -> transforms.Transform:
+    return transforms.photo_test(options.image_size, options.photo_channels, normalize=options.normalize)
+
+
+def making_of(network: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
+    """What the features of an image depend on, beside the image."""
+    return {
+        "weights": weights_digest(network),
+        "image_size": options.image_size,
+        "photo_channels": options.photo_channels,
+        "normalize": options.normalize,
+        "se_activation": options.se_activation,
+        "layout": "mirror, image, feature",
+    }
+
+
+def fingerprint_of(
+    network: nn.Module, data: Annotation, options: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
+    """What all features of a test depend on, to the last bit."""
+    return {
+        **making_of(network, options),
+        "lists": data.digest(),
+        "files": files_digest(data),
+        "device": device.type,
+        "versions": settings.versions(),
+    }
 
 
 def read_kept(paths: dict[str, Path], key: Path, fingerprint: dict[str, Any]) -> dict[str, np.ndarray] | None:

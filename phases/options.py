@@ -15,7 +15,7 @@ PHASES_OF = {
     "sync_bn": ("train",),
     "compile": ("train", "reproduce", "report"),
     "gradient_checkpointing": ("train", "reproduce", "report"),
-    "cache_images": ("train", "test", "reproduce", "report", "index"),
+    "cache_images": ("train", "test", "reproduce", "report"),
     "pretrained_model": ("test", "export", "index", "search", "serve", "report"),
     "format": ("export",),
     "query": ("search",),

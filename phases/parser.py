@@ -10,9 +10,9 @@ from experiments import TABLES
 from losses import ALIASES, LOSSES
 from models import ATTENTION, NETWORKS, SE_ACTIVATIONS
 from phases import PHASES
+from retrieval import INDICES
 
 PROJECT = Path(__file__).resolve().parents[1]
-INDICES = ("flat", "hnsw", "ivfpq", "binary")
 FORMATS = ("published", "onnx", "torchscript", "safetensors")
 
 

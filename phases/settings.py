@@ -233,12 +233,12 @@ def inherit(options: argparse.Namespace, stored: dict[str, Any], names: tuple[st
             setattr(options, name, stored.get(name, getattr(options, name)))
 
 
-def check_lists(data: Annotation, state: dict[str, Any], path: Path) -> None:
-    """Raise UserError unless the checkpoint at `path` was trained with the lists of `data`.
+def check_lists(data: Annotation, lists: str, path: Path) -> None:
+    """Raise UserError unless the checkpoint at `path`, whose lists have the digest `lists`, is of `data`.
 
     With another split, sketches that were trained on would be tested with.
     """
-    if state["lists"] != data.digest():
+    if lists != data.digest():
         raise UserError(
             f"{path} was trained with other annotation lists; put those back (--anno_path), or train on "
             "these under another --save_path"
@@ -247,8 +247,14 @@ def check_lists(data: Annotation, state: dict[str, Any], path: Path) -> None:
 
 def stored_options(options: argparse.Namespace) -> dict[str, Any]:
     """All options as plain values, for checkpoints and result files."""
-    values = {name: value for name, value in vars(options).items() if name not in ("given", "compared")}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return {name: plain(value) for name, value in vars(options).items() if name not in ("given", "compared")}
+
+
+def plain(value: Any) -> Any:
+    """Paths, also in lists, as strings."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def versions() -> dict[str, str]:

@@ -77,7 +77,7 @@ def resume(options: argparse.Namespace, path: Path) -> Trainer:
     settings.adopt(options, state["options"], CONTINUED, path)
     settings.resolve_speed(options)
     data = load_annotation(options.data_path, options.anno_path, options.dataset)
-    settings.check_lists(data, state, path)
+    settings.check_lists(data, state["lists"], path)
     trainer = Trainer(options, data)
     trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)

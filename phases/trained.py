@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from datasets import DATASETS
@@ -21,19 +22,26 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a checkpoint brings to a test.
+class Weights:
+    """What a checkpoint holds, without the data it was trained on.
 
     `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
-    given, empty if the checkpoint does not say.
+    given and `lists` the digest of its lists, empty if the checkpoint does not say.
     """
 
     step: int
     path: Path
     network: nn.Module
     centers: np.ndarray | None
-    data: Annotation
     options: dict[str, Any]
+    lists: str
+
+
+@dataclass(frozen=True)
+class Trained(Weights):
+    """What a checkpoint brings to a test: its weights, and the lists that it belongs to."""
+
+    data: Annotation
 
 
 def find(options: argparse.Namespace) -> Path:
@@ -56,29 +64,49 @@ def find(options: argparse.Namespace) -> Path:
 
 
 def load(options: argparse.Namespace) -> Trained:
-    """Read the checkpoint of --pretrained_model and complete `options` by what it says.
+    """Read the checkpoint of --pretrained_model with its lists, and complete `options` by what it says.
 
     Raises UserError if it is missing, damaged or does not fit the options, the lists or itself.
     """
+    weights = load_weights(options)
+    data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    if weights.lists:
+        settings.check_lists(data, weights.lists, weights.path)
+    else:
+        log.warning(
+            "warning: the checkpoint does not say its lists; if they are not those in %s, it is tested on "
+            "sketches that it has seen",
+            options.anno_path,
+        )
+    if weights.centers is not None and len(weights.centers) != data.trained:
+        raise UserError(
+            f"the centres in {weights.path.parent} are of {len(weights.centers)} classes, the lists of "
+            f"{options.dataset} of {data.trained}; check --dataset and --anno_path"
+        )
+    return Trained(**vars(weights), data=data)
+
+
+def load_weights(options: argparse.Namespace) -> Weights:
+    """As `load`, but without the lists: the data set need not be there."""
     path = find(options)
     match = published.NAME.fullmatch(path.name)
     return load_published(options, path, int(match[2])) if match else load_own(options, path)
 
 
-def load_own(options: argparse.Namespace, path: Path) -> Trained:
+def load_own(options: argparse.Namespace, path: Path) -> Weights:
     state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
     settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
-    data = load_annotation(options.data_path, options.anno_path, options.dataset)
-    settings.check_lists(data, state, path)
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state["network"], path)
-    criterion = loss_class(options.loss_type)(data.trained, options.f_dim)
+    centers = state["loss"].get("centers", torch.empty(1, options.f_dim))  # without, what comes next says so
+    criterion = loss_class(options.loss_type)(len(centers), options.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
-    return Trained(state["step"], path, network, criterion.centers.detach().numpy(), data, state["options"])
+    centers = criterion.centers.detach().numpy()
+    return Weights(state["step"], path, network, centers, state["options"], state["lists"])
 
 
-def load_published(options: argparse.Namespace, path: Path, step: int) -> Trained:
+def load_published(options: argparse.Namespace, path: Path, step: int) -> Weights:
     """A pair of the published program: what its two files do not say is as published, unless given."""
     state = published.read_state(path)
     found = recognise(state)
@@ -100,18 +128,7 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Traine
     if "dataset" not in options.given:
         guess_dataset(options, None if centers is None else len(centers))
     settings.resolve_input(options)
-    data = load_annotation(options.data_path, options.anno_path, options.dataset)
-    log.warning(
-        "warning: the checkpoint does not say its lists; if they are not those in %s, it is tested on "
-        "sketches that it has seen",
-        options.anno_path,
-    )
-    if centers is not None and len(centers) != data.trained:
-        raise UserError(
-            f"the centres beside {path} are of {len(centers)} classes, the lists of {options.dataset} of "
-            f"{data.trained}; check --dataset and --anno_path"
-        )
-    return Trained(step, path, network, centers, data, {})
+    return Weights(step, path, network, centers, {}, "")
 
 
 def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarray | None:

@@ -124,24 +124,35 @@ def distance_chunks(
     "angular": 2 - 2 cos of the angle, which orders as the angle does. About `memory` bytes are used beside
     the features, one query at a time at least; on another device than the CPU the features are copied to it.
     """
-    sides = sides_of(query, gallery, kind, torch.device(device))
-    height = max(1, min(len(query), memory // (BYTES * len(gallery))))
-    on_gpu = torch.device(device).type == "cuda"  # pinned memory is what it writes to fastest
-    kept = torch.empty((height, len(gallery)), pin_memory=on_gpu).numpy()
+    yield from chunks_between(query, gallery_side(gallery, kind, device), kind, memory=memory)
+
+
+def chunks_between(query: np.ndarray, gallery: Side, kind: str, *, memory: int) -> Iterator[Chunk]:
+    """As `distance_chunks`, to a gallery that was made ready by `gallery_side`, for one query or many."""
+    device = gallery.planes.device
+    side = prepared(query, planes_of(query, device), gallery.origin, kind)
+    height = max(1, min(len(query), memory // (BYTES * len(gallery.values))))
+    on_gpu = device.type == "cuda"  # pinned memory is what it writes to fastest
+    kept = torch.empty((height, len(gallery.values)), pin_memory=on_gpu).numpy()
     for first in range(0, len(query), height):
         rows = slice(first, min(first + height, len(query)))
         near = kept[: rows.stop - first]
-        fill(*sides, rows, near)
-        yield Chunk(first, near, tolerance_of(*sides, rows, near), *sides)
+        fill(side, gallery, rows, near)
+        yield Chunk(first, near, tolerance_of(side, gallery, rows, near), side, gallery)
 
 
-def sides_of(query: np.ndarray, gallery: np.ndarray, kind: str, device: torch.device) -> tuple[Side, Side]:
-    """Both sides, shifted by the gallery's mean over photos and mirrors unless directions are compared."""
-    planes = [torch.from_numpy(values.transpose(2, 0, 1)).to(device) for values in (query, gallery)]
+def gallery_side(gallery: np.ndarray, kind: str, device: torch.device | str = "cpu") -> Side:
+    """A gallery (G, D, M), shifted by its mean over photos and mirrors unless directions are compared."""
+    planes = planes_of(gallery, torch.device(device))
     origin = np.zeros(gallery.shape[1], dtype=np.float32)
     if kind == "euclidean":  # the middle of some is near enough to the middle of all
-        origin = planes[1][:, :: -(-len(gallery) // COLUMNS)].mean(dim=(0, 1)).cpu().numpy()
-    return prepared(query, planes[0], origin, kind), prepared(gallery, planes[1], origin, kind)
+        origin = planes[:, :: -(-len(gallery) // COLUMNS)].mean(dim=(0, 1)).cpu().numpy()
+    return prepared(gallery, planes, origin, kind)
+
+
+def planes_of(values: np.ndarray, device: torch.device) -> Tensor:
+    """Features (N, D, M) as (M, N, D) on `device`, on the CPU in the same memory."""
+    return torch.from_numpy(values.transpose(2, 0, 1)).to(device)
 
 
 def fill(query: Side, gallery: Side, rows: slice, near: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from retrieval.distances import Chunk, distance_chunks
+from retrieval.distances import Chunk, Side, chunks_between, distance_chunks, gallery_side
 from retrieval.ranking import Ranking, nearest_photos, rank_close_calls, rank_counts
 
 
@@ -51,10 +51,17 @@ def nearest(
 
     Nearest first; where distances are equal, the earlier photo first. Distances as in `distance_chunks`.
     """
-    top = min(top, len(gallery))
+    return nearest_to(gallery_side(gallery, kind, device), query, kind, top, memory=memory)
+
+
+def nearest_to(
+    gallery: Side, query: np.ndarray, kind: str, top: int, *, memory: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `nearest`, in a gallery that is ready: for one query after the other."""
+    top = min(top, len(gallery.values))
     positions = np.empty((len(query), top), dtype=np.int64)
     distances = np.empty((len(query), top))
-    for chunk in distance_chunks(query, gallery, kind, memory=memory, device=device):
+    for chunk in chunks_between(query, gallery, kind, memory=memory):
         for row, near in enumerate(chunk.near):
             found = nearest_photos(near, top, chunk.tolerance, partial(chunk.exact, row))
             positions[chunk.first + row], distances[chunk.first + row] = found
@@ -73,9 +80,7 @@ def code_rankings(
     members = members_of(query_labels, gallery_labels)
 
     def rank(row: int) -> Ranking:
-        distances = np.zeros(len(right[0]), dtype=np.uint16)
-        for mine, theirs in zip(left, right, strict=True):
-            distances += np.bitwise_count(theirs ^ mine[row])
+        distances = hamming_distances(right, [word[row] for word in left])
         photos = np.bincount(distances, minlength=length + 1)
         positives = distances[members[int(query_labels[row])]]
         return rank_counts(photos, np.bincount(positives, minlength=length + 1))
@@ -87,6 +92,14 @@ def code_rankings(
 def members_of(query_labels: np.ndarray, gallery_labels: np.ndarray) -> dict[int, np.ndarray]:
     """The positions of the photos of every label that a query has, ascending."""
     return {label: np.flatnonzero(gallery_labels == label) for label in set(query_labels.tolist())}
+
+
+def hamming_distances(words: list[np.ndarray], code: list[np.uint64]) -> np.ndarray:
+    """Bits (G,) uint16 in which the codes `words`, as `packed` gives them, differ from one code."""
+    distances = np.zeros(len(words[0]), dtype=np.uint16)
+    for theirs, mine in zip(words, code, strict=True):
+        distances += np.bitwise_count(theirs ^ mine)
+    return distances
 
 
 def packed(bits: np.ndarray) -> list[np.ndarray]:

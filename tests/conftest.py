@@ -1,7 +1,9 @@
 """Fixtures: reference figures, tiny data sets made on the fly, and the command line as a user calls it."""
 
 import importlib.util
+import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import main
+from retrieval import hashing
 
 GOLDEN = Path(__file__).parent / "golden"
 CATEGORIES = ("bear (animal)", "cat", "hot-dog")
@@ -113,3 +116,34 @@ SMALL_RUN = (
     "--hash_bits=4",
     "--save_path=run",
 )
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A current directory with the data set `tiny`, its lists, and `logs/run`, trained and tested."""
+    home = tmp_path_factory.mktemp("home")
+    draw_tree(home / "datasets/data/tiny")
+    common = ["--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setattr(hashing, "FIT_STEPS", 100)
+        assert main.main(["--phase=prepare", *common, "--test_per_category=2"]) == 0
+        assert main.main(["--phase=train", *common, *SMALL_RUN, "--model_save_step=2"]) == 0
+    return home
+
+
+def copy(source: str, target: str) -> None:
+    """With times, so that features are found to be of these files; checkpoints are links: they are large."""
+    (os.link if source.endswith(".pt") else shutil.copy2)(source, target)
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory of this test's own, as `trained_once`; returns it."""
+    home = tmp_path / "home"
+    shutil.copytree(trained_once, home, copy_function=copy)
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    # main.py's log goes to what pytest had caught of that test, which is closed by now
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+    return home

@@ -23,6 +23,7 @@ class SheetRow:
     title: str
     results: list[Image.Image]
     result_titles: list[str]
+    judged: bool = True  # whether the category of the query is known
 
 
 def contact_sheet(rows: list[SheetRow], caption: str) -> Image.Image:
@@ -38,11 +39,13 @@ def contact_sheet(rows: list[SheetRow], caption: str) -> Image.Image:
     draw.text((MARGIN, MARGIN), caption, fill=INK, font=font)
     draw.text((MARGIN, MARGIN + TEXT + GAP), "query", fill=FAINT, font=small)
     left = MARGIN + pitch + GAP
-    legend = "nearest photos, from left to right: hit"
-    draw.text((left, MARGIN + TEXT + GAP), legend, fill=HIT, font=small)
-    draw.text(
-        (left + draw.textlength(legend + "   ", small), MARGIN + TEXT + GAP), "miss", fill=MISS, font=small
-    )
+    legend = [("nearest photos, from left to right", FAINT)]
+    if any(row.judged for row in rows):
+        legend += [("hit", HIT), ("miss", MISS)]
+    x: float = left
+    for text, colour in legend:
+        draw.text((x, MARGIN + TEXT + GAP), text, fill=colour, font=small)
+        x += draw.textlength(text + "   ", small)
     for index, row in enumerate(rows):
         y = top + index * (pitch + TEXT)
         paste(sheet, row.query, (MARGIN + FRAME, y + FRAME))
@@ -50,9 +53,16 @@ def contact_sheet(rows: list[SheetRow], caption: str) -> Image.Image:
         for position, (image, title) in enumerate(zip(row.results, row.result_titles, strict=True)):
             x = left + position * pitch
             hit = title == row.title
-            frame(draw, (x, y), HIT if hit else MISS, dashed=not hit)
+            if row.judged:
+                frame(draw, (x, y), HIT if hit else MISS, dashed=not hit)
             paste(sheet, image, (x + FRAME, y + FRAME))
-            label(draw, title, (x + FRAME, y + CELL + 2 * FRAME), small, FAINT if hit else MISS)
+            label(
+                draw,
+                title,
+                (x + FRAME, y + CELL + 2 * FRAME),
+                small,
+                FAINT if hit or not row.judged else MISS,
+            )
     return sheet
 
 

@@ -19,13 +19,20 @@ def replacing(path: Path) -> Iterator[Path]:
     The content is flushed to the disk before it takes the name, so a crash leaves the old file or the new
     one. If the block raises, the temporary file is removed and `path` stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with scratch(path) as temporary:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which need not be there, and remove it in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,8 +47,14 @@ def remove_leftovers(folder: Path) -> None:
 def add_files(digest: "hashlib._Hash", root: Path, names: Iterable[str]) -> None:
     """Add to `digest` what tells one state of the files `names` below `root` from another: size and time."""
     for name in names:
-        status = (root / name).stat()
-        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        size, time = state_of(root / name)
+        digest.update(f"{name} {size} {time}\n".encode())
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """What tells one state of a file from another: size in bytes, and time of the last change in ns."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def reserve(path: Path) -> None:
@@ -60,6 +73,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write `value` to `path` as indented JSON, atomically. NaN and infinity raise ValueError."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")

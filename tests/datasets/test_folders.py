@@ -6,6 +6,7 @@ import pytest
 
 from datasets.folders import (
     TUBERLIN_PHOTO_FOLDERS,
+    images_below,
     list_images,
     pair_categories,
     plain_spelling,
@@ -30,6 +31,25 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     with pytest.raises(UserError, match=r"no image in 1 categories .*: cat"):
         list_images(tmp_path)
+
+
+def test_images_anywhere_below_a_folder(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for name in ("b.JPG", "cats/a b.png", "cats/old/c.webp", ".hidden/d.png", "cats/.e.png", "notes.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/f.png").touch()
+    (root / "link").symlink_to(tmp_path / "other")
+    (root / "g.png").symlink_to(tmp_path / "other/f.png")
+    (root / "h.png").symlink_to(root / "b.JPG")
+    (root / "gone.png").symlink_to(root / "nothing")
+    (root / "folder.png").mkdir()
+    assert images_below(root) == (["b.JPG", "cats/a b.png", "cats/old/c.webp", "h.png"], ["g.png"])
+    (tmp_path / "empty").mkdir()
+    for folder, message in (("empty", "no image in"), ("nowhere", "no folder")):
+        with pytest.raises(UserError, match=message):
+            images_below(tmp_path / folder)
 
 
 def test_tuberlins_two_spellings() -> None:

@@ -1,5 +1,6 @@
 """The contact sheet shows queries, results, hits and misses; the curves are drawn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ def test_hits_and_misses_are_framed_and_every_image_is_there() -> None:
     legend = 60  # rows of pixels above the first query
     only_hits = contact_sheet([row([title] * 3)], "caption").crop((0, legend, sheet.width, sheet.height))
     assert miss not in colours(only_hits)
+    unknown = contact_sheet([replace(row([title, "cat"]), judged=False)], "caption")
+    assert not {hit, miss} & colours(unknown)
 
 
 def test_pictures_are_written_whole(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""--phase=index: features of a gallery and an index over them, ahead of the first search; or all indices
+compared on the test set (--evaluate)."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from phases import gallery as galleries
+from phases import indices, settings
+from phases.features import test_features
+from phases.gallery import DATASET
+from phases.indices import Index
+from phases.trained import Trained
+from retrieval import INDICES
+from retrieval.metrics import evaluate
+from retrieval.ranking import Ranking, rank_positives
+from utils.errors import UserError
+from utils.files import write_json
+
+log = logging.getLogger(__name__)
+
+RECALL_AT, DEPTH = 10, 1000
+WARM_UP = 5  # queries that are not timed
+DEFINITIONS = {
+    "recall@10": f"share of the {RECALL_AT} photos nearest by exact distance that the index finds among its "
+    f"first {RECALL_AT}, mean over the test sketches, in percent",
+    "MAP": f"as in a test, over the first {DEPTH} photos that the index finds; the others count as tied behind "
+    "them. flat and binary: over the whole gallery",
+    "bytes per photo": "size of the index by the number of photos, mirror images included; hnsw and ivfpq "
+    "also read the features of their short lists from the disk, which are what flat holds",
+    "queries/s": "test sketches answered with their ten nearest photos, one after the other, features of the "
+    "sketch at hand",
+}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Bring the index of --gallery up to date, or with --evaluate compare all of them."""
+    if options.evaluate and options.gallery != DATASET:
+        raise UserError("--evaluate needs the test set: leave out --gallery")
+    device = settings.pick_device(options.device)
+    weights = galleries.load(options)
+    weights.network.to(device)
+    if options.evaluate:
+        assert isinstance(weights, Trained)
+        compare(weights, options, device)
+        return
+    gallery = galleries.open_gallery(weights, options, device, renew=True)
+    indices.open_index(options.index, gallery, weights, options, device)
+    log.info(
+        "index %s of %d photos in %s, for step %d",
+        options.index,
+        len(gallery.names),
+        gallery.folder,
+        weights.step,
+    )
+
+
+def compare(model: Trained, options: argparse.Namespace, device: torch.device) -> None:
+    """Print what every index finds of what the exact one finds, and write it to evaluation.json."""
+    features = test_features(model.network, model.data, options, step=model.step, device=device)
+    assert features is not None  # one process alone
+    sketches = features[0]
+    gallery = galleries.open_gallery(model, options, device, renew=True)
+    label_of = dict(model.data.gallery)
+    labels = np.array([label_of[name] for name in gallery.names])
+    queries = sketches.values[..., : gallery.values.shape[2]]
+    exact = indices.open_index("flat", gallery, model, options, device)
+    wanted = [exact.nearest(query, RECALL_AT)[0] for query in queries]
+    count = len(gallery.names)
+    rows: dict[str, dict[str, float]] = {}
+    for title, name, depth, chosen in variants(options, count):
+        try:
+            index = indices.open_index(name, gallery, model, chosen, device)
+        except UserError as error:
+            log.warning("warning: %s is left out: %s", title, error)
+            continue
+        found, rate = timed(index, queries)
+        pairs = zip(queries, sketches.labels, strict=True)
+        rankings = [ranking(index, query, labels == label, depth) for query, label in pairs]
+        rows[title] = {
+            "recall@10": 100 * float(np.mean([share(a, b) for a, b in zip(wanted, found, strict=True)])),
+            "MAP": evaluate(rankings, sketches.labels).metrics["MAP"],
+            "bytes per photo": index.nbytes / count,
+            "queries/s": rate,
+        }
+    show(rows)
+    path = settings.run_folder(options) / "index" / "evaluation.json"
+    write_json(
+        path,
+        {
+            "indices": rows,
+            "definitions": DEFINITIONS,
+            "counts": {"queries": len(queries), "gallery": count},
+            "step": model.step,
+            "options": settings.stored_options(options),
+            "versions": settings.versions(),
+        },
+    )
+    log.info(
+        "%d test sketches, %d photos, %s distance; in %s", len(queries), count, options.test_distance, path
+    )
+
+
+def variants(options: argparse.Namespace, count: int) -> Iterator[tuple[str, str, int, argparse.Namespace]]:
+    """Every index: its title, its name, how many photos its MAP is taken over, and its options."""
+    for name in INDICES:
+        if name == "binary":
+            for bits in options.hash_bits:
+                chosen = argparse.Namespace(**{**vars(options), "hash_bits": [bits]})
+                yield f"binary, {bits} bits", name, count, chosen
+        else:
+            yield name, name, count if name == "flat" else DEPTH, options
+            if name == "flat" and count > DEPTH:  # what is lost by looking no further
+                yield f"flat, first {DEPTH}", name, DEPTH, options
+
+
+def timed(index: Index, queries: np.ndarray) -> tuple[list[np.ndarray], float]:
+    """Positions (n,) of what is found for each query, and queries per second."""
+    for query in queries[:WARM_UP]:
+        index.nearest(query, RECALL_AT)
+    start = perf_counter()
+    found = [index.nearest(query, RECALL_AT)[0] for query in queries]
+    return found, len(queries) / (perf_counter() - start)
+
+
+def ranking(index: Index, query: np.ndarray, positive: np.ndarray, depth: int) -> Ranking:
+    """Where the positives stand, if all photos behind the first `depth` are at one and the same distance."""
+    distances = np.full(len(positive), np.inf)
+    positions, near = index.nearest(query, depth)
+    distances[positions] = near
+    return rank_positives(distances, positive)
+
+
+def share(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Share of `wanted` positions that are among those `found`."""
+    return len(np.intersect1d(wanted, found)) / len(wanted)
+
+
+def show(rows: dict[str, dict[str, float]]) -> None:
+    log.info("%-18s %9s %8s %15s %9s", "index", "recall@10", "MAP", "bytes per photo", "queries/s")
+    for title, row in rows.items():
+        log.info("%-18s %9.1f %8.3f %15.0f %9.0f", title, *row.values())

@@ -1,0 +1,113 @@
+"""--phase=search: the photos nearest to drawings, as a table, a contact sheet and JSON."""
+
+import argparse
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+
+from datasets.drawings import Drawing
+from datasets.folders import images_below
+from datasets.images import read_image
+from phases import settings
+from phases.searcher import Hit, Searcher, searcher_for
+from utils.errors import UserError
+from utils.figures import SheetRow, contact_sheet, save_png
+from utils.files import write_json
+
+log = logging.getLogger(__name__)
+
+SHEET_ROWS, SHEET_COLUMNS = 20, 20  # of the contact sheet, at most; the table and the JSON have all
+
+
+def run(options: argparse.Namespace) -> None:
+    """Search for every drawing of --query and write contact_sheet.png and results.json to --output."""
+    queries = drawings_of(options.query)
+    searcher = searcher_for(options)
+    categories = {category for category in searcher.gallery.categories if category is not None}
+    found: list[dict] = []
+    rows: list[SheetRow] = []
+    for path in queries:
+        drawing = searcher.drawing(path)
+        hits = searcher.search(drawing, options.top)
+        # a drawing in a folder that is named as a category is taken to be of that category
+        category = path.resolve().parent.name if path.resolve().parent.name in categories else None
+        show(path, drawing, hits, searcher)
+        found.append(
+            {
+                "query": str(path),
+                "category": category,
+                "notes": list(drawing.notes),
+                "hits": [{**asdict(hit), "file": str(hit.file)} for hit in hits],
+            }
+        )
+        if len(rows) < SHEET_ROWS:
+            rows.append(sheet_row(path, drawing, category, hits))
+    write(found, rows, searcher)
+
+
+def drawings_of(given: list[Path]) -> list[Path]:
+    """The files of --query, those of folders sorted by name. Raises UserError if one is not there."""
+    files = []
+    for path in given:
+        if path.is_dir():
+            files += [path / name for name in images_below(path)[0]]
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UserError(f"no file or folder {path}; check --query")
+    return files
+
+
+def show(path: Path, drawing: Drawing, hits: list[Hit], searcher: Searcher) -> None:
+    """The hits of one drawing as a table."""
+    log.info("\n%s%s", path, "".join(f"\n  {note}" for note in drawing.notes))
+    names = [hit.file.relative_to(searcher.gallery.root).as_posix() for hit in hits]
+    known = [hit.category or "" for hit in hits] if any(hit.category for hit in hits) else []
+    width = max(map(len, ["category", *known])) + 2 if known else 0
+    log.info("%4s  %9s  %-*s%s", "rank", "distance", width, "category" if known else "", "file")
+    for hit, name in zip(hits, names, strict=True):
+        log.info("%4d  %9.4g  %-*s%s", hit.rank, hit.distance, width, hit.category or "", name)
+
+
+def sheet_row(path: Path, drawing: Drawing, category: str | None, hits: list[Hit]) -> SheetRow:
+    shown = hits[:SHEET_COLUMNS]
+    return SheetRow(
+        query=drawing.image,
+        title=category or path.stem,
+        results=[thumbnail(hit.file) for hit in shown],
+        result_titles=[hit.category or hit.file.stem for hit in shown],
+        judged=category is not None,
+    )
+
+
+def thumbnail(path: Path) -> Image.Image:
+    """A photo, small: a sheet of many large ones would not fit into memory."""
+    image = read_image(path, "RGB")
+    image.thumbnail((256, 256))
+    return image
+
+
+def write(found: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
+    options = searcher.options
+    folder = options.output or settings.run_folder(options) / "search"
+    unit, gallery = searcher.unit(), searcher.gallery
+    caption = f"{options.save_path}, step {searcher.weights.step}: {len(gallery.names)} photos, {unit}"
+    save_png(contact_sheet(rows, caption), folder / "contact_sheet.png")
+    write_json(
+        folder / "results.json",
+        {
+            "queries": found,
+            "unit of distance": unit,
+            "index": options.index,
+            "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},
+            "checkpoint": str(searcher.weights.path),
+            "step": searcher.weights.step,
+            "options": settings.stored_options(options),
+            "versions": settings.versions(),
+        },
+    )
+    log.info("\ndistance: %s; %d photos in %s", unit, len(gallery.names), gallery.root)
+    more = f" (the first {len(rows)} of {len(found)} drawings)" if len(rows) < len(found) else ""
+    log.info("pictures in %s%s, all in %s", folder / "contact_sheet.png", more, folder / "results.json")

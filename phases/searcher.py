@@ -1,0 +1,145 @@
+"""From a drawing to photos: the heart of --phase=search and --phase=serve, and the way in from Python.
+
+    from phases.searcher import open_searcher
+
+    searcher = open_searcher("demo")
+    for hit in searcher.search("drawing.png", top=5):
+        print(hit.rank, hit.distance, hit.file, hit.category)
+
+That searches the photos of the data set that the run logs/demo was trained on.
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from datasets import SKETCH
+from datasets.drawings import Drawing, cleaned, read_drawing
+from phases import settings
+from phases.features import sketch_transform
+from phases.gallery import Gallery, load, open_gallery
+from phases.indices import Index, open_index
+from phases.options import check_options
+from phases.parser import parse
+from phases.trained import Weights
+from retrieval import INDICES
+from retrieval.embed import embed
+from utils.errors import UserError
+
+UNITS = {"euclidean": "squared Euclidean distance", "angular": "angle in degrees"}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A photo that was found: `rank` counts from 1; `distance` in the unit of `Searcher.unit`.
+
+    `category` is None where it is not known.
+    """
+
+    rank: int
+    distance: float
+    file: Path
+    category: str | None
+
+
+class Searcher:
+    """A trained network and a gallery, ready for one query after the other, also from several threads."""
+
+    def __init__(
+        self, weights: Weights, gallery: Gallery, options: argparse.Namespace, device: torch.device
+    ) -> None:
+        self.weights, self.gallery, self.options, self.device = weights, gallery, options, device
+        self.indices: dict[str, Index] = {}
+        self.opening = Lock()
+
+    def search(
+        self, query: Path | str | Image.Image | Drawing, top: int = 10, *, index: str | None = None
+    ) -> list[Hit]:
+        """The `top` photos nearest to a drawing, by `index`, one of retrieval.INDICES, by default --index.
+
+        `query` is a file, or a picture of any mode; unless --clean_query=off it is made a sketch as the
+        network knows them, see `datasets.drawings`. Raises UserError if it cannot be read or is empty.
+        """
+        name = index or self.options.index
+        positions, distances = self.index(name).nearest(self.features(self.drawing(query)), top)
+        return [
+            Hit(
+                rank,
+                self.shown(distance, name),
+                self.gallery.root / self.gallery.names[position],
+                self.gallery.categories[position],
+            )
+            for rank, (position, distance) in enumerate(zip(positions, distances, strict=True), start=1)
+        ]
+
+    def drawing(self, query: Path | str | Image.Image | Drawing) -> Drawing:
+        """The query as a sketch, with notes on what was done to it. Raises UserError as `search` does."""
+        clean = self.options.clean_query == "on"
+        if isinstance(query, Drawing):
+            return query
+        if isinstance(query, Image.Image):
+            return cleaned(query) if clean else Drawing(query.convert("L"), ())
+        return read_drawing(Path(query), clean=clean)
+
+    def features(self, drawing: Drawing) -> np.ndarray:
+        """(f_dim, M) float32, as is and, unless --mirror=off, mirrored."""
+        transform = sketch_transform(self.options)
+        images = transform.network_input(transform.resized(drawing.image).to(self.device))[None]
+        batch = [(images, torch.zeros(1, dtype=torch.int64))]
+        (pair,) = embed(self.weights.network, batch, domain=SKETCH, device=self.device)  # (2, 1, f_dim)
+        return np.ascontiguousarray(pair[:, 0].cpu().numpy().T[:, : self.gallery.values.shape[2]])
+
+    def index(self, name: str) -> Index:
+        """The index `name` over the gallery, opened once."""
+        if name not in INDICES:
+            raise UserError(f"no index {name}; there are {', '.join(INDICES)}")
+        with self.opening:
+            if name not in self.indices:
+                self.indices[name] = open_index(name, self.gallery, self.weights, self.options, self.device)
+            return self.indices[name]
+
+    def unit(self, index: str | None = None) -> str:
+        """What the distances of hits are."""
+        if (index or self.options.index) == "binary":
+            return f"bits that differ, of {max(self.options.hash_bits)}"
+        return UNITS[self.options.test_distance]
+
+    def shown(self, distance: float, index: str) -> float:
+        """2 - 2 cos, which angular search orders by, as the angle that it stands for."""
+        if index == "binary" or self.options.test_distance == "euclidean":
+            return float(distance)
+        return math.degrees(math.acos(max(-1.0, 1 - float(distance) / 2)))
+
+
+def open_searcher(run: str, gallery: str | Path = "dataset", **options: Any) -> Searcher:
+    """The newest checkpoint of the run logs/`run`, ready to search in `gallery`.
+
+    `gallery` is "dataset" or a folder of images. Its features are computed once, with a progress bar, and
+    kept below logs/`run`/index. `options` are those of the command line by their names: index="hnsw",
+    device="cpu", test_distance="angular". Raises UserError, with what to do, if anything does not fit.
+    """
+    chosen = parse(["--phase=serve", f"--save_path={run}", f"--gallery={gallery}"])
+    unknown = sorted(options.keys() - vars(chosen).keys())
+    if unknown:
+        raise UserError(f"there is no option {unknown[0]}; python main.py --help lists them all")
+    vars(chosen).update(options)
+    chosen.given |= options.keys()
+    check_options(chosen)
+    return searcher_for(chosen)
+
+
+def searcher_for(options: argparse.Namespace) -> Searcher:
+    """What the command line asks for, with its index opened."""
+    weights = load(options)
+    device = settings.pick_device(options.device)
+    weights.network.to(device)
+    searcher = Searcher(weights, open_gallery(weights, options, device), options, device)
+    searcher.index(options.index)
+    return searcher

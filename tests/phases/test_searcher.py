@@ -1,0 +1,74 @@
+"""Search from Python."""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import main
+from phases import searcher as module
+from phases.searcher import Hit, open_searcher
+from tests.phases.test_gallery import COMMON
+from utils.errors import UserError
+
+PROJECT = Path(main.__file__).parent
+CAT = Path("datasets/data/tiny/sketches/cat")
+
+
+def test_files_names_and_pictures_are_queries(trained: Path) -> None:
+    searcher = open_searcher("run", **COMMON)
+    by_path = searcher.search(CAT / "0.png", top=3)
+    assert by_path == searcher.search(str(CAT / "0.png"), top=3)
+    with Image.open(CAT / "0.png") as picture:
+        assert by_path == searcher.search(picture, top=3)
+    assert [hit.rank for hit in by_path] == [1, 2, 3] and all(isinstance(hit, Hit) for hit in by_path)
+    assert all(hit.file.is_file() and hit.file.parent.name == hit.category for hit in by_path)
+    assert searcher.unit() == "squared Euclidean distance"
+    assert searcher.unit("binary") == "bits that differ, of 128"
+
+
+def test_mirror_images_count_or_not(trained: Path) -> None:
+    both, one = (open_searcher("run", mirror=mirror, **COMMON) for mirror in ("on", "off"))
+    assert both.gallery.values.shape[2] == 2 and one.gallery.values.shape[2] == 1
+    near, far = (each.search(CAT / "0.png", top=1)[0].distance for each in (both, one))
+    assert near <= far
+
+
+def test_several_threads_find_the_same(trained: Path) -> None:
+    searcher = open_searcher("run", hash_bits=[8], **COMMON)
+    queries = [(path, index) for path in sorted(CAT.iterdir()) for index in ("flat", "binary")] * 3
+    wanted = [searcher.search(path, 5, index=index) for path, index in queries]
+    fresh = open_searcher("run", hash_bits=[8], **COMMON)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda each: fresh.search(each[0], 5, index=each[1]), queries))
+    assert found == wanted
+
+
+def test_mistakes_are_user_errors(trained: Path) -> None:
+    with pytest.raises(UserError, match="there is no option colour"):
+        open_searcher("run", colour="red")
+    with pytest.raises(UserError, match="no checkpoint in"):
+        open_searcher("nothing")
+    with pytest.raises(UserError, match="no index tree; there are flat, hnsw"):
+        open_searcher("run", **COMMON).search(CAT / "0.png", index="tree")
+
+
+@pytest.mark.parametrize("page", ["README.md", "phases/searcher.py"])
+def test_the_documented_lines_run(trained: Path, page: str) -> None:
+    text = (PROJECT / page).read_text()
+    start = text.index("    from phases.searcher import open_searcher")
+    lines = re.match(r"(?:    .*\n|\n)+", text[start:])[0].replace("\n    ", "\n").strip()
+    assert len(lines.splitlines()) <= 12
+    lines = lines.replace('"demo"', '"run", anno_path=Path("anno"), num_workers=0')
+    Path("drawing.png").write_bytes((CAT / "0.png").read_bytes())
+    code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path\n{lines}"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[0] for line in output.splitlines()[-5:]] == ["1", "2", "3", "4", "5"]
+
+
+def test_the_module_says_what_it_is_for() -> None:
+    assert module.__doc__ and "open_searcher" in module.__doc__
