@@ -27,6 +27,8 @@ demo: setup
 		$(BIN)/python main.py --phase=prepare --dataset=demo --force
 	$(BIN)/python main.py --phase=train $(DEMO) $(DEMO_TRAINING)
 	@echo "Look at logs/demo/log/contact_sheet.png; the figures are in logs/demo/log/result.json."
+	@echo "Draw a sketch of your own:   $(BIN)/python main.py --phase=serve --save_path=demo"
+	@echo "See what the network knows:  $(BIN)/python main.py --phase=report --save_path=demo"
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto

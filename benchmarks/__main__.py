@@ -14,7 +14,7 @@ import torch
 from benchmarks.measure import results_path
 from benchmarks.tables import write_tables
 
-ON_CPU = ("evaluation", "hashing", "training", "input", "recall", "growth")
+ON_CPU = ("evaluation", "hashing", "training", "input", "recall", "indices", "growth")
 ON_GPU = ("evaluation", "training")  # what `make bench-gpu` can do in eight minutes
 
 
