@@ -6,6 +6,7 @@ python main.py --phase=test --save_path=run                                  tes
 python main.py --phase=search --save_path=run --query drawing.png            find photos by a drawing
 python main.py --phase=serve --save_path=run                                 draw in the browser
 python main.py --phase=report --save_path=run                                look at what was learned
+python main.py --phase=export --save_path=run --format=onnx                  hand the network on
 """
 
 import logging

@@ -1,80 +1,21 @@
-"""--phase=export: one of this program's checkpoints in the form that another program reads.
+"""--phase=export: a checkpoint in the form that another program reads (--format).
 
-`--format published` writes the pair of state dicts that the published program loads, in a folder of its own,
-so that `--phase=test --save_path=<save_path>/published` tests it.
+`published` writes the published program's pair of files, `onnx` and `torchscript` one plain network for each
+domain, `safetensors` the weights. Neither images nor annotation lists need be there. What is written is read
+back and compared before it is announced; docs/export.md has the details.
 """
 
 import argparse
-import logging
-import shlex
+from importlib import import_module
 
-from losses import loss_class
-from phases import settings
-from phases.parser import PROJECT
-from utils import checkpoints, published
-
-log = logging.getLogger(__name__)
-
-RUN_SETTINGS = ("test_distance", "data_path", "anno_path")
-USUAL = {
-    "image_size": 224,
-    "se_activation": "sigmoid",
-    "test_distance": "euclidean",
-    "seed": 0,
-    "batch_size": 22,
-    "data_path": "datasets/data",
-    "anno_path": PROJECT / "anno",
+WRITERS = {
+    "published": "phases.exporting.published",
+    "onnx": "phases.exporting.plain",
+    "torchscript": "phases.exporting.plain",
+    "safetensors": "phases.exporting.weights",
 }
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the checkpoint of --pretrained_model below logs/<save_path>/published/model."""
-    folder = settings.run_folder(options)
-    path = checkpoints.find(folder / "model", options.pretrained_model)
-    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
-    settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
-    network = settings.network_of(options)
-    checkpoints.load_strictly(network, state["network"], path)  # what is not whole is not handed on
-    criterion = loss_class(options.loss_type)(len(state["loss"]["centers"]), options.f_dim)
-    checkpoints.load_strictly(criterion, state["loss"], path)
-    target = folder / "published" / "model"
-    step = state["step"]
-    for what, content in (
-        (published.NETWORK, network.state_dict()),
-        (options.loss_type, {"centers": criterion.centers.detach()}),
-    ):
-        file = published.path_for(target, what, step)
-        checkpoints.save(file, dict(content))
-        log.info("wrote %s: %d entries", file, len(content))
-    for line in unsaid(options):
-        log.warning("warning: %s", line)
-    vars(options).update({name: state["options"][name] for name in (*RUN_SETTINGS, *settings.RUN_OPTIONS)})
-    again = " ".join(test_options(options))
-    log.info("to test: python main.py --phase=test --save_path=%s/published %s", options.save_path, again)
-
-
-def unsaid(options: argparse.Namespace) -> list[str]:
-    """What the published program does otherwise than this checkpoint needs, as sentences."""
-    lines = []
-    published_attention = ("se", 1) if options.network == "alexnet" else ("dase", 16)
-    if (options.attention, options.se_reduction) != published_attention or options.network == "resnet18":
-        lines.append(
-            f"the published program builds no {options.network} with --attention={options.attention} "
-            f"--se_reduction={options.se_reduction}: only this program can load the pair"
-        )
-    if options.se_activation != "sigmoid" or options.normalize:
-        lines.append("the published program knows no --se_activation and no --normalize")
-    return lines
-
-
-def test_options(options: argparse.Namespace) -> list[str]:
-    """What a pair does not say: its data set, and all else that is not the default."""
-    said = [f"--dataset={shlex.quote(options.dataset)}"]
-    said += [
-        f"--{name}={shlex.quote(str(vars(options)[name]))}"
-        for name, usual in USUAL.items()
-        if str(vars(options)[name]) != str(usual)
-    ]
-    if options.photo_channels != settings.published_channels(options.dataset):
-        said.append(f"--photo_channels={options.photo_channels}")
-    return said + ["--normalize"] * bool(options.normalize)
+    """Write the checkpoint of --pretrained_model in the form --format, below logs/<save_path>."""
+    import_module(WRITERS[options.format]).run(options)

@@ -20,6 +20,7 @@ from retrieval.metrics import evaluate
 from retrieval.ranking import Ranking, rank_positives
 from utils.errors import UserError
 from utils.files import write_json
+from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
     weights.network.to(device)
     if options.evaluate:
         assert isinstance(weights, Trained)
-        compare(weights, options, device)
+        with exclusive(settings.run_folder(options)):
+            compare(weights, options, device)
         return
     gallery = galleries.open_gallery(weights, options, device, renew=True)
     indices.open_index(options.index, gallery, weights, options, device)

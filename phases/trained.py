@@ -26,7 +26,8 @@ class Weights:
     """What a checkpoint holds, without the data it was trained on.
 
     `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
-    given and `lists` the digest of its lists, empty if the checkpoint does not say.
+    given, `lists` the digest of its lists, `categories` theirs, trained on first, and `versions` those of the
+    training: all empty if the checkpoint does not say.
     """
 
     step: int
@@ -35,6 +36,8 @@ class Weights:
     centers: np.ndarray | None
     options: dict[str, Any]
     lists: str
+    categories: list[str]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def load_own(options: argparse.Namespace, path: Path) -> Weights:
     criterion = loss_class(options.loss_type)(len(centers), options.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
     centers = criterion.centers.detach().numpy()
-    return Weights(state["step"], path, network, centers, state["options"], state["lists"])
+    said = {name: state[name] for name in ("step", "options", "lists", "categories")}
+    return Weights(path=path, network=network, centers=centers, versions=state.get("versions", {}), **said)
 
 
 def load_published(options: argparse.Namespace, path: Path, step: int) -> Weights:
@@ -128,7 +132,7 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Weight
     if "dataset" not in options.given:
         guess_dataset(options, None if centers is None else len(centers))
     settings.resolve_input(options)
-    return Weights(step, path, network, centers, {}, "")
+    return Weights(step, path, network, centers, options={}, lists="", categories=[], versions={})
 
 
 def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarray | None:

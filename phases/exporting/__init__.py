@@ -1,0 +1,1 @@
+"""What --phase=export writes: one module per form, and the model card that goes with it."""

@@ -1,0 +1,75 @@
+"""--format=published: the pair of state dicts that the published program loads.
+
+They go to a folder of their own, so that `--phase=test --save_path=<save_path>/published` tests them.
+"""
+
+import argparse
+import logging
+import shlex
+
+import torch
+
+from phases import settings, trained
+from phases.parser import PROJECT
+from utils import checkpoints, published
+
+log = logging.getLogger(__name__)
+
+RUN_SETTINGS = ("test_distance", "data_path", "anno_path")
+USUAL = {
+    "image_size": 224,
+    "se_activation": "sigmoid",
+    "test_distance": "euclidean",
+    "seed": 0,
+    "batch_size": 22,
+    "data_path": "datasets/data",
+    "anno_path": PROJECT / "anno",
+}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write one of this program's checkpoints below logs/<save_path>/published/model."""
+    folder = settings.run_folder(options)
+    path = checkpoints.find(folder / "model", options.pretrained_model)
+    weights = trained.load_own(options, path)  # what is not whole is not handed on
+    target = folder / "published" / "model"
+    for what, content in (
+        (published.NETWORK, weights.network.state_dict()),
+        (options.loss_type, {"centers": torch.from_numpy(weights.centers)}),
+    ):
+        file = published.path_for(target, what, weights.step)
+        checkpoints.save(file, dict(content))
+        log.info("wrote %s: %d entries", file, len(content))
+    for line in unsaid(options):
+        log.warning("warning: %s", line)
+    stored = {**settings.ADDED, **weights.options}
+    vars(options).update({name: stored[name] for name in (*RUN_SETTINGS, *settings.RUN_OPTIONS)})
+    again = " ".join(test_options(options))
+    log.info("to test: python main.py --phase=test --save_path=%s/published %s", options.save_path, again)
+
+
+def unsaid(options: argparse.Namespace) -> list[str]:
+    """What the published program does otherwise than this checkpoint needs, as sentences."""
+    lines = []
+    published_attention = ("se", 1) if options.network == "alexnet" else ("dase", 16)
+    if (options.attention, options.se_reduction) != published_attention or options.network == "resnet18":
+        lines.append(
+            f"the published program builds no {options.network} with --attention={options.attention} "
+            f"--se_reduction={options.se_reduction}: only this program can load the pair"
+        )
+    if options.se_activation != "sigmoid" or options.normalize:
+        lines.append("the published program knows no --se_activation and no --normalize")
+    return lines
+
+
+def test_options(options: argparse.Namespace) -> list[str]:
+    """What a pair does not say: its data set, and all else that is not the default."""
+    said = [f"--dataset={shlex.quote(options.dataset)}"]
+    said += [
+        f"--{name}={shlex.quote(str(vars(options)[name]))}"
+        for name, usual in USUAL.items()
+        if str(vars(options)[name]) != str(usual)
+    ]
+    if options.photo_channels != settings.published_channels(options.dataset):
+        said.append(f"--photo_channels={options.photo_channels}")
+    return said + ["--normalize"] * bool(options.normalize)

@@ -1,0 +1,41 @@
+"""What is handed on: a trained network as its checkpoint has it, with or without the data of its training."""
+
+import argparse
+import logging
+
+from datasets.annotations import Annotation, load_annotation
+from phases import settings, trained
+from phases.trained import Weights
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def load(options: argparse.Namespace) -> Weights:
+    """Read the checkpoint of --pretrained_model, also a published pair, and complete `options`.
+
+    Raises UserError if it is missing, damaged or does not fit: what is not whole is not handed on.
+    """
+    weights = trained.load_weights(options)
+    weights.network.eval()
+    return weights
+
+
+def data_at_hand(options: argparse.Namespace, source: Weights) -> Annotation | None:
+    """The data set of the training; None, with the reason logged, if it is not here or not that one."""
+    try:
+        data = load_annotation(options.data_path, options.anno_path, options.dataset)
+        if source.lists:
+            settings.check_lists(data, source.lists, source.path)
+    except UserError as error:
+        log.info("the data set is not looked at: %s", error)
+        return None
+    return data
+
+
+def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
+    """What a file is told about itself, to be read without the model card."""
+    names = {*settings.NETWORK_OPTIONS, "test_distance"} - (
+        {"loss_type"} if source.centers is None else set()
+    )
+    return {name: str(getattr(options, name)) for name in sorted(names)} | {"step": str(source.step)}

@@ -1,0 +1,77 @@
+"""--format=safetensors: weights and class centres in one file that holds nothing but tensors and strings."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phases import settings
+from phases.exporting.card import File, model_card
+from phases.exporting.source import about, data_at_hand, load
+from phases.trained import Weights
+from utils.errors import UserError
+from utils.files import remove_leftovers, replacing, write_text
+from utils.locks import exclusive
+from utils.optional import needed
+
+log = logging.getLogger(__name__)
+
+NAME = "model.safetensors"
+NETWORK, CENTERS = "network.", "centers"  # prefix of the network's entries; the class centres, (C, f_dim)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the weights and their model card below logs/<save_path>/export/safetensors."""
+    safetensors = needed("safetensors.torch", "export", "--format=safetensors")
+    versions = {"safetensors": needed("safetensors", "export", "--format=safetensors").__version__}
+    source = load(options)
+    data = data_at_hand(options, source)
+    tensors = entries(source)
+    folder = settings.run_folder(options) / "export" / options.format
+    path = folder / NAME
+    with exclusive(folder):
+        remove_leftovers(folder)
+        with replacing(path) as temporary:
+            # not save_file: nobody else could read what it writes
+            temporary.write_bytes(safetensors.save(tensors, metadata=metadata(options, source)))
+            compare(safetensors.load_file(temporary), tensors, path)
+        file = File(NAME, path.stat().st_size, "weights and class centres", "read back, equal bit for bit")
+        write_text(folder / "model_card.md", model_card(options, source, data, [file], versions))
+    log.info("wrote %s, %.1f MB, %d entries: %s", path, file.size / 1e6, len(tensors), file.checked)
+    log.info("wrote %s", folder / "model_card.md")
+
+
+def entries(source: Weights) -> dict[str, Tensor]:
+    """The network's state dict under the prefix NETWORK, and the centres, if there are any, as CENTERS."""
+    tensors = {NETWORK + name: value.contiguous() for name, value in source.network.state_dict().items()}
+    return tensors if source.centers is None else tensors | {CENTERS: torch.from_numpy(source.centers)}
+
+
+def metadata(options: argparse.Namespace, source: Weights) -> dict[str, str]:
+    """What is needed to build the network, and the categories in the order of the centres, as JSON."""
+    said = about(options, source)
+    return said | {"categories": json.dumps(source.categories)} if source.categories else said
+
+
+def compare(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """Raise UserError unless both hold the same bits under the same names."""
+    changed = [
+        name
+        for name in found.keys() | expected.keys()
+        if name not in found or name not in expected or not same_bits(found[name], expected[name])
+    ]
+    if changed:
+        raise UserError(
+            f"{path} was not written: {len(changed)} entries came back otherwise, first {min(changed)}; "
+            "check the disk"
+        )
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """NaN and all."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(*(each.reshape(-1).view(torch.uint8) for each in (one, other)))
