@@ -20,37 +20,36 @@ DECODE_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
+IN_A_DATA_SET = "repair or remove it, then make the lists anew with --phase=prepare --force"
 
 
-def read_image(path: Path, mode: str) -> Image.Image:
+def read_image(path: Path, mode: str, *, remedy: str = IN_A_DATA_SET) -> Image.Image:
     """Decode `path` as `mode`, "L" (grey) or "RGB", 8 bits a channel.
 
     Turned upright by its EXIF tag; transparency is laid on white paper; 16-bit grey is scaled down; of an
-    animation the first frame is taken. Raises UserError with the file's name if it does not decode.
+    animation the first frame is taken. Raises UserError with the file's name and the `remedy` if it does not
+    decode.
     """
-    with named(path), Image.open(path) as image:
+    with named(path, remedy), Image.open(path) as image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # in place and only if needed: copies take time
         flat = flatten(image)
         return flat if flat.mode == mode else flat.convert(mode)
 
 
-def pixel_count(path: Path) -> int:
+def pixel_count(path: Path, *, remedy: str = IN_A_DATA_SET) -> int:
     """How many pixels `path` has, by its header alone. Raises UserError as `read_image` does."""
-    with named(path), Image.open(path) as image:
+    with named(path, remedy), Image.open(path) as image:
         return image.width * image.height
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Raise UserError with the name of the file for what its decoder raises inside."""
+def named(path: Path, remedy: str = IN_A_DATA_SET) -> Iterator[None]:
+    """Raise UserError with the name of the file and the remedy for what its decoder raises inside."""
     try:
         yield
     except DECODE_ERRORS as error:
-        raise UserError(
-            f"cannot read image {path}: {error}; repair or remove it, then make the lists anew with "
-            "--phase=prepare --force"
-        ) from error
+        raise UserError(f"cannot read image {path}: {error}; {remedy}") from error
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -29,7 +29,7 @@ WARM_UP = 5  # queries that are not timed
 DEFINITIONS = {
     "recall@10": f"share of the {RECALL_AT} photos nearest by exact distance that the index finds among its "
     f"first {RECALL_AT}, mean over the test sketches, in percent",
-    "MAP": f"as in a test, over the first {DEPTH} photos that the index finds; the others count as tied behind "
+    "MAP": f"as in a test, over the first {DEPTH} photos that the index finds; the rest count as tied behind "
     "them. flat and binary: over the whole gallery",
     "bytes per photo": "size of the index by the number of photos, mirror images included; hnsw and ivfpq "
     "also read the features of their short lists from the disk, which are what flat holds",

@@ -35,27 +35,20 @@ def measure(
 ) -> dict[str, Any]:
     """The margin condition over centres, photos, test sketches and both; logged, and drawn as a figure."""
     categories = model.data.categories
-    sides = {
-        "photos": (photos.values[..., 0], photos.labels),
-        "sketches": (sketches.values[..., 0], sketches.labels),
-    }
-    values, labels = zip(*sides.values(), strict=True)
-    sides["all"] = np.concatenate(values), np.concatenate(labels)
-    found = {name: measured(*side, len(categories), device) for name, side in sides.items()}
-    margin = options.margin if options.loss_type == "mems" else None
+    sides = sides_of(sketches, photos)
+    found = separations(model, sides, options, device)
     record: dict[str, Any] = {
         "definition": DEFINITION,
-        "margin": margin,
+        "margin": options.margin if options.loss_type == "mems" else None,
         "margin_needed": MARGIN_NEEDED,
         **{name: as_record(each, categories) for name, each in found.items()},
     }
     if model.centers is not None and len(model.centers) == len(categories) > 1:
-        record["centers"] = {"nearest_other": by_category(nearest_other(model.centers), categories)}
-        if margin is not None:
-            found["centers"] = implied(model.centers, margin)
-            record["centers"] |= as_record(found["centers"], categories)
+        nearest = {"nearest_other": by_category(nearest_other(model.centers), categories)}
+        record["centers"] = nearest | record.get("centers", {})
+        if "centers" in found:
             for name, side in sides.items():
-                record[name]["inside"] = share_inside(*side, model.centers, margin)
+                record[name]["inside"] = share_inside(*side, model.centers, options.margin)
     for line in summary(record):
         log.info("%s", line)
     save_separation(
@@ -68,6 +61,30 @@ def measure(
         path=settings.run_folder(options) / "log" / "margin_condition.png",
     )
     return record
+
+
+def sides_of(sketches: Features, photos: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Features as they are (N, f_dim), and labels (N,), of photos, of test sketches and of both."""
+    sides = {
+        "photos": (photos.values[..., 0], photos.labels),
+        "sketches": (sketches.values[..., 0], sketches.labels),
+    }
+    values, labels = zip(*sides.values(), strict=True)
+    return {**sides, "all": (np.concatenate(values), np.concatenate(labels))}
+
+
+def separations(
+    model: Trained,
+    sides: dict[str, tuple[np.ndarray, np.ndarray]],
+    options: argparse.Namespace,
+    device: torch.device,
+) -> dict[str, Separation]:
+    """Of every side, and as "centers" what the margin implies for the centres, if it is that of MEMS."""
+    classes = len(model.data.categories)
+    found = {name: measured(*side, classes, device) for name, side in sides.items()}
+    if options.loss_type == "mems" and model.centers is not None and len(model.centers) == classes > 1:
+        found["centers"] = implied(model.centers, options.margin)
+    return found
 
 
 def as_record(found: Separation, categories: list[str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import logging
 from datasets.annotations import load_annotation
 from experiments import TABLES, load_table
 from experiments.table import Table
-from phases import report, test, train
+from phases import test, train
+from phases.reporting import tables
 from phases.runs import Run, planned
 from utils.errors import Diverged, UserError
 from utils.locks import Busy
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     plans = {name: planned(name, load_table(name), options) for name in options.table}
     lists = load_annotation(options.data_path, options.anno_path, options.dataset).digest()
     for name, runs in plans.items():
-        report.check_lists(load_table(name), runs, lists)
+        tables.check_lists(load_table(name), runs, lists)
     for name, runs in plans.items():
         exit_code = reproduce(name, runs, options)
         if exit_code:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
     """Make what is missing of `runs`, and write the table `name` at the start and after each of them."""
     table = load_table(name)
-    path = report.write(name, table, runs, options)
+    path = tables.write(name, table, runs, options)
     elsewhere = 0
     for number, each in enumerate(runs, start=1):
         if finished(each, table):
@@ -52,7 +53,7 @@ def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
             continue
         if exit_code:
             return exit_code
-        report.write(name, table, runs, options)
+        tables.write(name, table, runs, options)
     if elsewhere:
         log.info("left to other processes: %d runs; --phase=report writes the table again", elsewhere)
     log.info("table in %s", path)

@@ -14,7 +14,7 @@ from datasets.shapes import draw_demo
 from experiments import load_table
 from models import build_network
 from phases import train
-from phases.report import describe_protocol
+from phases.reporting.tables import describe_protocol
 from phases.runs import planned
 from retrieval import hashing
 from tests.conftest import SMALL_RUN

@@ -1,0 +1,160 @@
+"""What cleaning a drawing is worth: test sketches of the demo set, handed in the ways people do.
+
+Each way of tests/datasets/degraded.py is applied to the same test sketches. They are read as they are and
+cleaned (datasets/drawings.py), embedded by the demo's network, and ranked against all photos of the demo set.
+`make demo` first; then `python -m benchmarks.drawings` writes the table and the picture of docs/drawings.md,
+in about five minutes on two cores.
+"""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import main as program
+from benchmarks.measure import machine, record, seconds
+from benchmarks.tables import MARK, table
+from datasets import PHOTO, SKETCH, shapes, transforms
+from datasets.annotations import Annotation
+from datasets.drawings import read_drawing
+from datasets.images import read_image
+from phases import trained
+from retrieval.embed import embed
+from retrieval.metrics import evaluate
+from retrieval.search import feature_rankings
+from tests.datasets.degraded import WAYS
+from utils.files import replacing, write_text
+
+QUERIES_PER_CATEGORY = 5
+SCAN = (7000, 5000)  # pixels: A4 at 600 dpi
+BATCH = 60
+DOCS = Path(__file__).parents[1] / "docs"
+CPU = torch.device("cpu")
+PICTURED = {
+    "white on transparent": "cup",
+    "framed in black": "house",
+    "small, in a corner of a 4:3 canvas": "fish",
+    "photo of pencil on paper": "cat",
+    "photo of pen on squared paper": "car",
+    "photo of a sheet on a dark table": "chair",
+    "photo of chalk on a board": "butterfly",
+    "scan of 5.6 megapixels, fine pen": "sailboat",
+}
+TILE, CAPTION = (200, 150), 18  # pixels
+
+Way = Callable[[Image.Image, np.random.Generator, Path], Path]
+
+
+def run() -> dict[str, Any]:
+    options = program.parse(["--phase=test", "--dataset=demo", "--save_path=demo", "--device=cpu"])
+    model = trained.load(options)
+    root = model.data.root
+    sketch_test = transforms.sketch_test(options.image_size, normalize=options.normalize)
+    photo_test = transforms.photo_test(
+        options.image_size, options.photo_channels, normalize=options.normalize
+    )
+    photos = [photo_test(read_image(root / name, "RGB")) for name, _ in model.data.gallery]
+    gallery = features(model.network, photos, PHOTO)
+    photo_labels = np.array([label for _, label in model.data.gallery])
+    chosen = chosen_sketches(model.data)
+    labels = np.array([label for _, label in chosen])
+
+    def figures(images: list[Image.Image]) -> list[float]:
+        query = features(model.network, [sketch_test(image) for image in images], SKETCH)
+        rankings = feature_rankings(query, gallery, labels, photo_labels, options.test_distance, memory=2**28)
+        found = evaluate(rankings, labels).metrics
+        return [found["MAP"], found["P@10"]]
+
+    results: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, way in WAYS.items():
+            paths = handed_in(way, [root / each for each, _ in chosen], Path(folder))
+            results[name] = [
+                *figures([read_drawing(path, clean=False).image for path in paths]),
+                *figures([read_drawing(path).image for path in paths]),
+            ]
+            print(f"  {name:<40} {results[name]}", flush=True)
+        times = scan_times(root / chosen[0][0], Path(folder))
+    return {
+        "input": f"{len(chosen)} test sketches, {QUERIES_PER_CATEGORY} per category, against "
+        f"{len(gallery)} photos of the demo set; {options.network} at {options.image_size} px, "
+        f"step {model.step}; in percent",
+        "MAP as it is, P@10 as it is, MAP cleaned, P@10 cleaned": results,
+        f"seconds to read and clean a scan in colour of {SCAN[0]} x {SCAN[1]} pixels": times,
+    }
+
+
+def features(network: torch.nn.Module, images: list[Tensor], domain: int) -> np.ndarray:
+    """(N, f_dim, 2) float32, as is and mirrored."""
+    starts = range(0, len(images), BATCH)
+    batches = ((torch.stack(images[at : at + BATCH]), torch.empty(0)) for at in starts)
+    return torch.cat(list(embed(network, batches, domain=domain, device=CPU)), dim=1).permute(1, 2, 0).numpy()
+
+
+def chosen_sketches(data: Annotation) -> list[tuple[str, int]]:
+    """The first few test sketches of every category, with their labels."""
+    of_label: dict[int, list[tuple[str, int]]] = {}
+    for name, label in data.test_sketches:
+        of_label.setdefault(label, []).append((name, label))
+    return [each for entries in of_label.values() for each in entries[:QUERIES_PER_CATEGORY]]
+
+
+def handed_in(way: Way, sketches: list[Path], folder: Path) -> list[Path]:
+    """Files of all `sketches` in that way, each drawn by a generator of its own."""
+    return [
+        way(read_image(path, "L"), np.random.default_rng(number), folder / f"{way.__name__}-{number}.file")
+        for number, path in enumerate(sketches)
+    ]
+
+
+def scan_times(sketch: Path, folder: Path) -> dict[str, list[float]]:
+    """Seconds for one large scan of grey paper, from a JPEG and from a PNG file."""
+    grey = read_image(sketch, "L").point(lambda value: 70 + 0.65 * value)
+    scan = grey.resize(SCAN, Image.Resampling.BICUBIC).convert("RGB")
+    times = {}
+    for suffix in ("jpg", "png"):
+        path = folder / f"scan.{suffix}"
+        scan.save(path)
+        times[suffix.upper()] = [min(seconds(partial(read_drawing, path)) for _ in range(3))]
+    return times
+
+
+def write_table(found: dict[str, Any]) -> None:
+    """Put the table between the marks of docs/drawings.md."""
+    page = DOCS / "drawings.md"
+    where = machine()
+    text = table(where, {**found, "date": where["date"]})
+    write_text(page, MARK.sub(lambda match: match[1] + text + match[3], page.read_text(encoding="utf-8")))
+
+
+def draw_picture() -> None:
+    """docs/drawings.jpg: drawings as they are handed in, and what becomes of them."""
+    width, height = TILE
+    sheet = Image.new("RGB", (4 * (width + 12), 4 * (height + CAPTION + 6)), "#d8dde6")
+    draw = ImageDraw.Draw(sheet)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, category) in enumerate(PICTURED.items()):
+            rng = np.random.default_rng(number)
+            path = WAYS[name](shapes.sketch(category, rng, 512), rng, Path(folder) / "drawing.file")
+            before, after = Image.open(path), read_drawing(path).image
+            x, y = 2 * (number % 2) * (width + 12) + 6, number // 2 * (height + CAPTION + 6) + 3
+            draw.text((x, y + 2), name, fill="black", font=ImageFont.load_default(13))
+            for place, each in ((x, before), (x + width + 12, after)):
+                each.thumbnail(TILE)
+                mask = each.getchannel("A") if each.mode == "RGBA" else None
+                sheet.paste(each.convert("RGB"), (place, y + CAPTION), mask)
+    with replacing(DOCS / "drawings.jpg") as temporary:
+        sheet.save(temporary, "JPEG", quality=80)
+
+
+if __name__ == "__main__":
+    found = run()
+    record("drawings", found)
+    write_table(found)
+    draw_picture()

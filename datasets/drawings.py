@@ -1,0 +1,169 @@
+"""A drawing of any making -> dark strokes on white paper, framed as the sketches of the data sets are.
+
+A sketch of a data set, which is just that already, stays as it is to the last pixel: a search with a test
+sketch gives what the test gives. For everything else the steps are those of `datasets.paper`, and the framing
+here: the network squeezes a picture into a square and cuts 4.5 % off each side, and a drawing lost in the
+corner of a wide sheet is not what it was trained on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from datasets import paper
+from datasets.images import flatten, named, pixel_count, read_image
+from utils.errors import UserError
+
+SIDE = 1111  # pixels: the largest sketches of the data sets, TU-Berlin's; what is larger is made smaller
+MARGIN = 0.07  # of the square, on each side: the median of the demo set's sketches
+SMALL = 0.6  # a drawing is trimmed if its longer side is less than this of the picture's
+SMALLEST_SKETCH = 0.1  # the same for what may be a data set's: the least of 3,125 of Sketchy's is 0.109
+SQUARE = 1.1  # sides of at most this ratio pass for a square
+THIN = 0.01  # of the picture's side: strokes of the demo set and of Sketchy are at least 0.011 wide
+REMEDY = "give a drawing as an image file, such as PNG or JPEG"
+ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """`image`: mode "L", dark strokes on white paper. `notes`: what was done to it, for its maker to read."""
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def read_drawing(path: Path, *, clean: bool = True, pixels: int = 180_000_000) -> Drawing:
+    """The drawing in a file, cleaned, or exactly as `read_image` has it.
+
+    Raises UserError with the file's name if it does not decode, is empty, or has more than `pixels` pixels
+    by its header: those are not decoded.
+    """
+    found = pixel_count(path, remedy=REMEDY)
+    if found > pixels:
+        raise UserError(
+            f"{path} has {found / 1e6:.1f} megapixels, more than {pixels / 1e6:.1f}: make it smaller"
+        )
+    if not clean:
+        return Drawing(read_image(path, "L", remedy=REMEDY))
+    with named(path, REMEDY), Image.open(path) as image:
+        image.draft(None, (SIDE, SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    try:
+        return cleaned(image)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def cleaned(image: Image.Image) -> Drawing:
+    """The drawing in a picture of any mode that Pillow can turn to grey.
+
+    Raises UserError if it cannot, or if there are no strokes in the picture.
+    """
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    try:
+        small = at_most(image, SIDE)
+        grey, notes = on_paper(small)
+    except ValueError as error:
+        raise UserError(f"a picture of mode {image.mode} cannot be read: {error}") from error
+    of_a_data_set = small is image and not image.has_transparency_data  # perhaps
+    pixels = np.asarray(grey)
+    if not paper.is_clean(pixels):
+        of_a_data_set = False
+        pixels, done = paper.made_white(pixels)
+        notes += done
+    ink = pixels < paper.INK
+    if not ink.any():
+        raise UserError(paper.EMPTY)
+    if needs_framing(ink, SMALLEST_SKETCH if of_a_data_set else SMALL):
+        of_a_data_set = False
+        pixels = framed(pixels, ink)
+        notes += ("trimmed to the drawing",)
+    more = round(THIN * max(pixels.shape) - stroke_width(pixels))
+    if more > 0 and not of_a_data_set:
+        # the network's small input would hardly show them
+        pixels = ndimage.grey_erosion(pixels, (more + 1, more + 1))
+        notes += ("thin lines made thicker",)
+    return Drawing(Image.fromarray(pixels) if notes else grey, notes)
+
+
+def at_most(image: Image.Image, side: int) -> Image.Image:
+    """`image` itself, or made smaller so that no side has more than `side` pixels; thin lines turn grey."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    if image.mode.startswith("I"):
+        image = flatten(image)
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "RGB"):  # of a palette, or of one bit: such pixels have no mean
+        image = image.convert("L")
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def on_paper(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Grey, without transparency: on white, as `read_image` has it, or light strokes on black, inverted."""
+    if image.has_transparency_data and is_light_ink(image):
+        grey, alpha = (np.asarray(band, dtype=np.uint16) for band in image.convert("LA").split())
+        on_black = (grey * alpha + 127) // 255
+        return Image.fromarray((255 - on_black).astype(np.uint8)), ("inverted: its strokes were light",)
+    flat = flatten(image)
+    return (flat if flat.mode == "L" else flat.convert("L")), ()
+
+
+def is_light_ink(image: Image.Image) -> bool:
+    """Whether what is not transparent would vanish on white: hardly any of it is dark.
+
+    If most of the picture is opaque it has a paper of its own.
+    """
+    grey, alpha = (np.asarray(band) for band in image.convert("LA").split())
+    opaque = alpha > 127
+    return 0 < opaque.mean() < 0.5 and (grey[opaque] < 128).mean() < 0.05
+
+
+def needs_framing(ink: np.ndarray, least: float) -> bool:
+    """Whether the picture is not a square, or its drawing smaller than `least` of its longer side."""
+    height, width = ink.shape
+    top, bottom, left, right = extent(ink)
+    longer = max(height, width)
+    return longer > SQUARE * min(height, width) or max(bottom - top, right - left) < least * longer
+
+
+def extent(ink: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of the drawing, ends excluded; single specks do not count."""
+    labels, _ = ndimage.label(ndimage.binary_dilation(ink, iterations=2))
+    labels *= ink
+    parts = ndimage.find_objects(labels)
+    sizes = np.array([max(side.stop - side.start for side in each) for each in parts])
+    weights = np.bincount(labels.ravel())[1:]
+    large = sizes >= paper.SPECK * max(ink.shape)
+    if weights[large].sum() < 0.5 * weights.sum():  # a drawing of dots
+        large[:] = True
+    drawn = np.concatenate([[False], large])[labels]
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def framed(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """The drawing in the middle of a white square, MARGIN free on each side."""
+    top, bottom, left, right = extent(ink)
+    height, width = bottom - top, right - left
+    side = round(max(height, width) / (1 - 2 * MARGIN))
+    square = np.full((side, side), 255, np.uint8)
+    y, x = (side - height) // 2, (side - width) // 2
+    square[y : y + height, x : x + width] = pixels[top:bottom, left:right]
+    return square
+
+
+def stroke_width(pixels: np.ndarray) -> float:
+    """Pixels across a stroke, on average: twice the area by the outline."""
+    ink = 1 - pixels.astype(np.float32) / 255
+    steps = float(abs(np.diff(ink, axis=0)).sum() + abs(np.diff(ink, axis=1)).sum())
+    return (
+        2 * float(ink.sum()) / max(steps * np.pi / 4, 1)
+    )  # a slanted outline has 4/pi times its length in steps

@@ -1,0 +1,86 @@
+"""What the domain bit does, as numbers: to the gates of the domain-aware modules, and to the MAP."""
+
+from typing import Any
+
+import numpy as np
+
+from datasets import PHOTO, SKETCH
+from datasets.annotations import Entry
+from datasets.loaders import Batch, ImageSet, ordered_batches
+from models.gates import bit_offset, domain_modules, gate_changes
+from phases.features import photo_transform, sketch_transform
+from phases.reporting.examined import Examined
+from retrieval.embed import embed
+from retrieval.metrics import evaluate
+from retrieval.search import feature_rankings
+
+BIT_IMAGES = 128  # of each domain
+
+
+def domain_bit(run: Examined) -> dict[str, Any] | None:
+    """What flipping the domain bit does to the gates and to the MAP; None without domain-aware modules."""
+    model, options = run.model, run.options
+    modules = domain_modules(model.network)
+    if not modules:
+        return None
+    draw = np.random.default_rng(options.seed)
+    known = np.flatnonzero(~np.isnan(run.found.ap))
+    queries = np.sort(draw.choice(known, min(BIT_IMAGES, len(known)), replace=False))
+    gallery = model.data.gallery
+    photos = np.sort(draw.choice(len(gallery), min(BIT_IMAGES, len(gallery)), replace=False))
+    sketches = batches_of(run, [model.data.test_sketches[query] for query in queries], SKETCH)
+    changes = {
+        "sketches": gate_changes(model.network, sketches, domain=SKETCH, device=run.device),
+        "photos": gate_changes(
+            model.network,
+            batches_of(run, [gallery[photo] for photo in photos], PHOTO),
+            domain=PHOTO,
+            device=run.device,
+        ),
+    }
+    return {
+        "sketches": len(queries),
+        "photos": len(photos),
+        "MAP": {
+            "right bit": float(100 * run.found.ap[queries].mean()),
+            "wrong bit": wrong_bit_map(run, queries, sketches),
+        },
+        "modules": [
+            {
+                "module": name,
+                **{side: vars(each[name]) for side, each in changes.items()},
+                "offset": offset_summary(bit_offset(module).cpu().numpy()),
+            }
+            for name, module in modules.items()
+        ],
+    }
+
+
+def batches_of(run: Examined, entries: list[Entry], domain: int) -> list[Batch]:
+    """The images of `entries`, of one domain, as the test feeds them."""
+    options = run.options
+    transform = (sketch_transform if domain == SKETCH else photo_transform)(options)
+    images = ImageSet(run.model.data.root, entries, domain, transform)
+    return list(ordered_batches(images, options.batch_size, workers=options.num_workers, device=run.device))
+
+
+def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> float:
+    """MAP, in percent, of the test sketches `queries`, in `batches`, if they are embedded as photos are."""
+    parts = list(embed(run.model.network, batches, domain=PHOTO, device=run.device))
+    values = np.concatenate([part.cpu().numpy() for part in parts], axis=1).transpose(1, 2, 0)
+    labels = run.sketches.labels[queries]
+    rankings = feature_rankings(
+        np.ascontiguousarray(values[..., : run.sketches.values.shape[2]]),
+        run.photos.values,
+        labels,
+        run.photos.labels,
+        run.options.test_distance,
+        memory=run.memory,
+        device=run.device,
+    )
+    return evaluate(rankings, labels).metrics["MAP"]
+
+
+def offset_summary(offset: np.ndarray) -> dict[str, float]:
+    low, middle, high = np.percentile(offset, (5, 50, 95)).tolist()
+    return {"mean_absolute": float(np.abs(offset).mean()), "p5": low, "median": middle, "p95": high}

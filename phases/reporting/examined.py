@@ -1,0 +1,102 @@
+"""A run tested once more for its report: what the measurements of the page start from.
+
+It is the test of phases/test.py with the same options, on kept features where there are any, so its figures
+are those of log/result.json; that file is read only to compare.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from phases import results, settings, trained
+from phases.features import Features, test_features
+from phases.trained import Trained
+from retrieval.metrics import Evaluation, evaluate
+from retrieval.ranking import Ranking
+from retrieval.search import feature_rankings, nearest
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+TOP = 10  # nearest photos that are looked at
+SAME = 1e-6  # percent: figures of one computation are no further apart
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A trained network, its features as the test takes them (one mirror or two), and what was found.
+
+    `rankings` and `found` are of all test sketches; `positions` (Q, 10) of the photos nearest to each.
+    """
+
+    options: argparse.Namespace
+    model: Trained
+    device: torch.device
+    sketches: Features
+    photos: Features
+    rankings: list[Ranking]
+    found: Evaluation
+    positions: np.ndarray
+
+    @property
+    def memory(self) -> int:
+        """Bytes for distances."""
+        return self.options.eval_memory * 2**20
+
+
+def examine(options: argparse.Namespace) -> Examined:
+    """Test the checkpoint of --pretrained_model in the run's folder. Raises UserError as a test does.
+
+    Rankings are kept: about 32 bytes per query and positive, 120 MB for Sketchy and 65 MB for TU-Berlin.
+    """
+    model = trained.load(options)
+    device = settings.pick_device(options.device)
+    log.info("report of step %d of %s on %s", model.step, settings.run_folder(options), device)
+    features = test_features(model.network.to(device), model.data, options, step=model.step, device=device)
+    if features is None:
+        raise UserError("--phase=report runs in one process")
+    sketches, photos = features
+    if options.mirror == "off":
+        sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
+    memory = options.eval_memory * 2**20
+    rankings = list(
+        feature_rankings(
+            sketches.values,
+            photos.values,
+            sketches.labels,
+            photos.labels,
+            options.test_distance,
+            memory=memory,
+            device=device,
+        )
+    )
+    positions, _ = nearest(
+        sketches.values, photos.values, options.test_distance, TOP, memory=memory, device=device
+    )
+    found = evaluate(rankings, sketches.labels)
+    return Examined(options, model, device, sketches, photos, rankings, found, positions)
+
+
+def compared_with_result_json(run: Examined, hashed: dict[int, float]) -> dict[str, dict[str, float]] | None:
+    """Figures that differ from the record of this test in log/result.json: name -> here and there.
+
+    Empty if all are the same, None if that file has no record of this step, distance and lists. Hash codes
+    are compared if they were fitted with the same seed.
+    """
+    options, model = run.options, run.model
+    wanted = (model.step, options.test_distance, options.mirror)
+    for record in results.read_records(settings.run_folder(options) / "log" / "result.json"):
+        if results.key(record) == wanted and record["lists"] == model.data.digest():
+            here, there = dict(run.found.metrics), dict(record["metrics"])
+            if record["seed"] == options.seed:
+                here |= {f"hash MAP, {bits} bits": value for bits, value in hashed.items()}
+                there |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in record["hash"].items()}
+            return {
+                name: {"here": here[name], "result.json": there[name]}
+                for name in here
+                if name in there and abs(here[name] - there[name]) > SAME
+            }
+    return None

@@ -1,0 +1,117 @@
+"""The record of one run's report: every number that its page prints or draws, with what it depends on."""
+
+import argparse
+from typing import Any
+
+from datasets import dataset_facts
+from experiments.published import BITS, hashed, real_valued
+from experiments.table import Published
+from phases import results, settings
+from phases.reporting.bit import domain_bit
+from phases.reporting.definitions import DEFINITIONS
+from phases.reporting.examined import Examined, compared_with_result_json
+from phases.reporting.measures import (
+    confused_categories,
+    extreme_queries,
+    feature_map,
+    pair_distances,
+    retrieval_curves,
+    separation,
+)
+from phases.test import evaluate_codes
+from retrieval import metrics
+from utils.tracking import read_scalars
+
+Record = dict[str, Any]
+
+PAPER = "the paper: Lu et al., ACM MM 2021"
+UNKNOWN = "not at hand, so left empty"
+
+
+def record_of(run: Examined) -> Record:
+    """All that the page of a run shows. Its values are plain: figures are drawn from them alone."""
+    options, model, found = run.options, run.model, run.found
+    data = model.data
+    codes = hash_lengths(run)
+    return {
+        "run": options.save_path,
+        "step": model.step,
+        "dataset": options.dataset,
+        "distance": options.test_distance,
+        "mirror": options.mirror,
+        "metrics": found.metrics,
+        "differs_from_result_json": compared_with_result_json(run, codes),
+        "counts": {
+            "queries": found.queries,
+            "queries_without_positives": found.without_positives,
+            "gallery": found.gallery,
+            "categories": len(data.categories),
+            "trained_categories": data.trained,
+        },
+        "training": training(options),
+        **retrieval_curves(run),
+        "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
+        "queries": extreme_queries(run),
+        "confusion": confused_categories(run),
+        "map": feature_map(run),
+        "distances": pair_distances(run),
+        "separation": separation(run),
+        "hash": {str(bits): value for bits, value in codes.items()},
+        "domain_bit": domain_bit(run),
+        "published": published(options, len(data.categories), zero_shot=data.zero_shot),
+        "definitions": {
+            **{name: text for name, text in metrics.DEFINITIONS.items() if name != "ties"},
+            "ties": metrics.DEFINITIONS["ties"],
+            "gallery": results.ZERO_SHOT_GALLERY if data.zero_shot else results.GALLERY,
+            **DEFINITIONS,
+        },
+        "images": str(data.root),
+        "checkpoint": str(model.path),
+        "options": settings.stored_options(options),
+        "training_options": model.options,
+        "lists": data.digest(),
+        "versions": settings.versions(),
+        "seed": options.seed,
+    }
+
+
+def training(options: argparse.Namespace) -> dict[str, list[float]]:
+    """The columns of log/scalars.csv; none if the run has no such file."""
+    rows = read_scalars(settings.run_folder(options) / "log" / "scalars.csv")
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def hash_lengths(run: Examined) -> dict[int, float]:
+    """MAP, in percent, by the bits of the hash codes; none without class centres to fit them on."""
+    centers = run.model.centers
+    if centers is None or len(centers) < 2:
+        return {}
+    return {
+        bits: evaluate_codes(centers, run.sketches, run.photos, run.options, bits)[0].metrics["MAP"]
+        for bits in run.options.hash_bits
+    }
+
+
+def published(options: argparse.Namespace, categories: int, *, zero_shot: bool) -> dict[str, Any]:
+    """Figures printed elsewhere for this data set and protocol, or why there are none."""
+    columns = tuple(map(str, BITS))
+    rows = [each for each in (*real_valued("MAP"), *hashed(columns)) if options.dataset in each.values]
+    whole = dataset_facts(options.dataset).categories
+    if not rows:
+        return {"missing": f"No published figures are at hand for the data set {options.dataset}."}
+    if zero_shot:
+        return {"missing": "The published figures at hand are of seen categories; this run is zero-shot."}
+    if categories != whole:
+        return {
+            "missing": f"The published figures at hand are of all {whole} categories of {options.dataset}; "
+            f"these lists have {categories}."
+        }
+    photos = dataset_facts(options.dataset).photos
+    paper = Published(PAPER, UNKNOWN, {options.dataset: {}})
+    return {
+        "of": f"all {whole} categories, seen in training, and {photos:,} photos",
+        "rows": [
+            {"method": each.label, "source": each.source, **each.values[options.dataset]}
+            for each in (paper, *rows)
+        ],
+    }

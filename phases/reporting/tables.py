@@ -1,0 +1,224 @@
+"""--phase=report: tables of experiments from the runs that are finished; nothing is trained.
+
+Every figure is the mean over seeds with the sample standard deviation; single values are in the CSV and in
+the figure. Written to logs/<save_path>/tables/ as Markdown, CSV, JSON and PNG.
+"""
+
+import argparse
+import csv
+import io
+import logging
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from experiments import TABLES, load_table
+from experiments.table import Table
+from phases import settings
+from phases.runs import Run, planned
+from utils.errors import UserError
+from utils.figures import save_dots
+from utils.files import write_json, write_text
+
+log = logging.getLogger(__name__)
+
+Found = dict[str, dict[str, dict[int, float]]]  # row -> column -> seed -> value, finished ones alone
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the tables of --table, by default every one that has a finished run."""
+    written = 0
+    for name in options.table or sorted(TABLES):
+        table = load_table(name)
+        try:
+            runs = planned(name, table, options)
+        except UserError as error:  # options that make no sense for a table nobody asked for
+            if options.table:
+                raise
+            log.info("no table %s: %s", name, error)
+            continue
+        check_lists(table, runs)
+        if options.table or any(each.value(column) is not None for each in runs for column in table.columns):
+            log.info("table in %s", write(name, table, runs, options))
+            written += 1
+    if not written:
+        raise UserError(
+            f"no finished run of any table below {settings.run_folder(options)}; make some with "
+            "--phase=reproduce --table=... and the same other options, or name a run with a checkpoint"
+        )
+
+
+def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
+    """Write the table `name` from what its `runs` have found so far; returns the Markdown's path."""
+    found: Found = {
+        row.label: {
+            column.label: {
+                each.options.seed: value
+                for each in runs
+                if each.row == row and (value := each.value(column)) is not None
+            }
+            for column in table.columns
+        }
+        for row in table.rows
+    }
+    diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
+    protocol = describe_protocol(table, runs, options)
+    path = settings.run_folder(options) / "tables" / f"{name}.md"
+    zero_shot = any(is_zero_shot(record) for record in records(table, runs))
+    write_text(path, markdown(table, found, diverged, protocol, options, zero_shot=zero_shot))
+    write_text(path.with_suffix(".csv"), as_csv(table, runs, options))
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "table": name,
+            "protocol": protocol,
+            "values": found,
+            "diverged": diverged,
+            "runs": [
+                {"row": each.row.label, "seed": each.options.seed, "folder": str(each.folder)}
+                for each in runs
+            ],
+            "options": settings.stored_options(options),
+            "versions": settings.versions(),
+        },
+    )
+    columns = [each.label for each in table.columns if each.metric == "MAP" or each.metric.startswith("hash")]
+    save_dots(
+        {label: [list(values[column].values()) for column in columns] for label, values in found.items()},
+        columns,
+        title=f"{table.title}: {options.dataset}",
+        xlabel="MAP, percent: seeds as dots, their mean as a line",
+        path=path.with_suffix(".png"),
+    )
+    return path
+
+
+def records(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
+    """The records of result.json that the table's figures come from."""
+    found = (each.record(column) for each in runs for column in table.columns)
+    return [record for record in found if record is not None]
+
+
+def is_zero_shot(record: dict[str, Any]) -> bool:
+    return record["counts"]["trained_categories"] < record["counts"]["categories"]
+
+
+def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None:
+    """Raise UserError if finished runs are of several splits of the data, or of others than `lists`."""
+    digests = {record["lists"] for record in records(table, runs)} | ({lists} if lists else set())
+    if len(digests) > 1:
+        raise UserError(
+            f"runs of the table {table.title!r} were made with several annotation lists (--anno_path); each "
+            "needs a --save_path of its own"
+        )
+
+
+def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace) -> list[str]:
+    """What was run, and where that differs from the paper's recipe, as sentences."""
+    counts = next((record["counts"] for record in records(table, runs)), None)
+    size = ""
+    if counts is not None:
+        unseen = counts["categories"] - counts["trained_categories"]
+        size = f" ({counts['categories']} categories{f', {unseen} of them unseen' if unseen else ''}, "
+        size += f"{counts['queries']} test sketches against {counts['gallery']} photos)"
+    set_by_rows = {name for row in table.rows for name in row.options}
+    differing = {
+        f"{name} {getattr(each.options, name)} (paper {usual})": None
+        for each in runs
+        for name, usual in settings.paper_recipe(each.options).items()
+        if name not in set_by_rows and getattr(each.options, name) != usual
+    }  # a dict keeps their order
+    recipe = (
+        f"A reduced protocol, not the paper's: {', '.join(differing)}."
+        if differing
+        else "The paper's recipe, but for what the rows vary."
+    )
+    return [f"Data: {options.dataset}{size}.", recipe]
+
+
+def markdown(
+    table: Table,
+    found: Found,
+    diverged: dict[str, int],
+    protocol: list[str],
+    options: argparse.Namespace,
+    *,
+    zero_shot: bool,
+) -> str:
+    """The table as Markdown, published figures (of seen categories) below its own rows."""
+    lines = [f"## {table.title}", "", table.question, "", " ".join(protocol), ""]
+    first, last = options.seed, options.seed + options.seeds - 1
+    several = f"Mean and sample standard deviation over seeds {first} to {last}"
+    lines += [f"{several if last > first else f'Seed {first}'}, in percent.", ""]
+    header = ["", *(column.label for column in table.columns), "paper", "seeds"]
+    lines += [joined(header), joined(["---"] * len(header))]
+    for row in table.rows:
+        label, values = row.label, found[row.label]
+        cells = [mean_and_spread(list(values[column.label].values())) for column in table.columns]
+        cells.append(shown(row.paper.get(options.dataset)))
+        count = max(map(len, values.values()))
+        note = f"{count} of {options.seeds}" if count < options.seeds else str(count)
+        lines.append(
+            joined([label, *cells, note + (f", {diverged[label]} diverged" * bool(diverged[label]))])
+        )
+    elsewhere = [each for each in table.published if options.dataset in each.values and not zero_shot]
+    for each in elsewhere:
+        cells = [shown(each.values[options.dataset].get(column.label)) for column in table.columns]
+        lines.append(joined([f"*{each.label}*", *cells, "", ""]))
+    sources = sorted({f"{each.source}" for each in elsewhere})
+    lines += ["", "paper: Lu et al., ACM MM 2021, empty as long as its tables are not at hand."]
+    if sources:
+        lines += [
+            "",
+            "In italics, printed elsewhere, of the full data set, empty where unknown: "
+            f"{'; '.join(sources)}.",
+        ]
+    if options.seeds > 1:
+        lines += ["", *differences(table, found)]
+    return "\n".join(lines) + "\n"
+
+
+def differences(table: Table, found: Found) -> list[str]:
+    """How far the rows are from the first one, seed by seed: a seed fixes the batches of all rows."""
+    first, *others = table.rows
+    lines = [f"Difference to the row “{first.label}”, seed by seed, mean and sample standard deviation:", ""]
+    header = ["", *(column.label for column in table.columns)]
+    lines += [joined(header), joined(["---"] * len(header))]
+    for row in others:
+        cells = []
+        for column in table.columns:
+            own, base = found[row.label][column.label], found[first.label][column.label]
+            cells.append(mean_and_spread([own[seed] - base[seed] for seed in own if seed in base], sign="+"))
+        lines.append(joined([row.label, *cells]))
+    return lines
+
+
+def joined(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def mean_and_spread(values: list[float], sign: str = "") -> str:
+    if not values:
+        return ""
+    mean = f"{fmean(values):{sign}.1f}"
+    return f"{mean} ± {stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def as_csv(table: Table, runs: list[Run], options: argparse.Namespace) -> str:
+    """One line per row, seed and column, and the published figures behind them, with their source."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "column", "seed", "value", "source"])
+    for each in runs:
+        for column in table.columns:
+            value = each.value(column)
+            precise = "" if value is None else f"{value:.6f}"
+            writer.writerow([each.row.label, column.label, each.options.seed, precise, str(each.folder)])
+    for published in table.published:
+        for label, known in published.values.get(options.dataset, {}).items():
+            writer.writerow([published.label, label, "", "" if known is None else known, published.source])
+    return text.getvalue()
