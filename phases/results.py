@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from datasets.annotations import Annotation
 from phases import settings
 from phases.trained import Trained
 from retrieval.metrics import DEFINITIONS, DENOMINATORS, Evaluation
@@ -68,13 +69,7 @@ def write(
             "hash MAP": HASH_DEFINITION,
             "gallery": ZERO_SHOT_GALLERY if data.zero_shot else GALLERY,
         },
-        "counts": {
-            "queries": found.queries,
-            "queries_without_positives": found.without_positives,
-            "gallery": found.gallery,
-            "categories": len(data.categories),
-            "trained_categories": data.trained,
-        },
+        "counts": counts(found, data),
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
         "options": settings.stored_options(options),
         "checkpoint": str(model.path),
@@ -88,6 +83,17 @@ def write(
     path = folder / "result.json"
     kept = [each for each in read_records(path) if key(each) != key(record)]
     write_json(path, sorted([*kept, record], key=key))
+
+
+def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
+    """What the figures of a test were computed from."""
+    return {
+        "queries": found.queries,
+        "queries_without_positives": found.without_positives,
+        "gallery": found.gallery,
+        "categories": len(data.categories),
+        "trained_categories": data.trained,
+    }
 
 
 def key(record: dict[str, Any]) -> tuple[int, str, str]:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from phases import margin, results, settings, trained
 from phases.features import Features, test_features
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
+from retrieval.ranking import Ranking
 from retrieval.search import code_rankings, feature_rankings, nearest
 from utils import distributed
 from utils.figures import SheetRow, contact_sheet, save_png
@@ -57,16 +59,7 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     if options.mirror == "off":
         sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
 
-    memory = options.eval_memory * 2**20
-    rankings = feature_rankings(
-        sketches.values,
-        photos.values,
-        sketches.labels,
-        photos.labels,
-        options.test_distance,
-        memory=memory,
-        device=device,
-    )
+    rankings = rankings_of(sketches, photos, options, device)
     found = evaluate(rankings, sketches.labels, all_definitions=bool(options.all_definitions))
     hashed: dict[int, tuple[Evaluation, float]] = {}
     if model.centers is not None and len(model.centers) < 2 and options.hash_bits:
@@ -80,6 +73,21 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     save_png(sheet, folder / "log" / "contact_sheet.png")
     log.info(
         "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
+    )
+
+
+def rankings_of(
+    sketches: Features, photos: Features, options: argparse.Namespace, device: torch.device
+) -> Iterator[Ranking]:
+    """The ranking of each test sketch, in order, by --test_distance."""
+    return feature_rankings(
+        sketches.values,
+        photos.values,
+        sketches.labels,
+        photos.labels,
+        options.test_distance,
+        memory=options.eval_memory * 2**20,
+        device=device,
     )
 
 

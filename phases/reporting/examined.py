@@ -13,10 +13,11 @@ import torch
 
 from phases import results, settings, trained
 from phases.features import Features, test_features
+from phases.test import rankings_of
 from phases.trained import Trained
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
-from retrieval.search import feature_rankings, nearest
+from retrieval.search import nearest
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -62,17 +63,7 @@ def examine(options: argparse.Namespace) -> Examined:
     if options.mirror == "off":
         sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
     memory = options.eval_memory * 2**20
-    rankings = list(
-        feature_rankings(
-            sketches.values,
-            photos.values,
-            sketches.labels,
-            photos.labels,
-            options.test_distance,
-            memory=memory,
-            device=device,
-        )
-    )
+    rankings = list(rankings_of(sketches, photos, options, device))
     positions, _ = nearest(
         sketches.values, photos.values, options.test_distance, TOP, memory=memory, device=device
     )

@@ -1,0 +1,1 @@
+"""What --phase=serve is made of: a gate, a page, and its answers."""

@@ -1,0 +1,50 @@
+"""What the page answers, without the page."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from phases.searcher import open_searcher
+from phases.serving.answers import CODES, FEATURES, Answers, examples_of
+from tests.conftest import CATEGORIES
+from tests.phases.test_gallery import COMMON
+
+CAT = Path("datasets/data/tiny/sketches/cat/3.png")
+
+
+def test_a_folder_without_categories_and_a_checkpoint_without_codes(trained: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for index in range(3):
+        Image.new("RGB", (600, 300), ("red", "green", "blue")[index]).save(mine / f"{index}.jpg")
+    searcher = open_searcher("run", mine, hash_bits=[], **COMMON)
+    answered = Answers(searcher, tmp_path)
+    assert list(answered.indices) == [FEATURES] and examples_of(searcher) == []
+    (mine / "0.jpg").unlink()  # after the gallery was read
+    answer = answered.to_sketch(CAT, CODES, 3)
+    assert {caption.split(" ")[1] for _, caption in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
+    sizes = set()
+    for path, _ in answer.photos:
+        with Image.open(path) as image:
+            sizes.add(image.size)
+    assert sizes == {(256, 128), (256, 256)}  # grey stands for the one that is gone
+
+
+def test_searches_at_the_same_time_do_not_disturb_one_another(trained: Path, tmp_path: Path) -> None:
+    searcher = open_searcher("run", hash_bits=[4], **COMMON)
+    for turn in range(5):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        answered = Answers(searcher, folder)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _, to=answered: to.to_sketch(CAT, FEATURES, 9).photos, range(8)))
+        assert found == 8 * found[:1]
+        assert sorted(map(str, folder.iterdir())) == sorted(path for path, _ in found[0])
+
+
+def test_examples_are_drawn_by_the_seed(trained: Path) -> None:
+    drawn = [examples_of(open_searcher("run", seed=seed, **COMMON)) for seed in (0, 0, 1, 2, 3)]
+    assert drawn[0] == drawn[1] and any(each != drawn[0] for each in drawn)
+    assert [example.category for example in drawn[0]] == list(CATEGORIES)
+    assert all(example.path.is_file() for example in drawn[0])
