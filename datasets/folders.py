@@ -57,23 +57,28 @@ def image_names(folder: Path) -> list[str]:
 def images_below(root: Path) -> tuple[list[str], list[str]]:
     """Image files anywhere below `root`, as paths relative to it, sorted by code point.
 
-    The second list: links whose targets lie elsewhere. They are not followed, nor are links to folders, so
-    that what is shown of `root` is in it. Raises UserError if the folder is missing or holds no image.
+    The second list: what is passed over. Those are links out of `root`, and links to folders, so that what
+    is shown of `root` is in it; and names that are not UTF-8, which JSON cannot hold. Raises UserError if
+    the folder is missing or holds no image.
     """
     if not root.is_dir():
-        raise UserError(f"no folder {root}; check --gallery: dataset, or a folder of images")
+        raise UserError(f"no folder {root}; check its path")
+    home = root.resolve()
     inside: list[str] = []
-    outside: list[str] = []
+    passed_over: list[str] = []
     for folder, folders, _ in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in image_names(Path(folder)):
-            path = Path(folder, name)
-            if path.is_file():
-                home = inside if path.resolve().is_relative_to(root.resolve()) else outside
-                home.append(path.relative_to(root).as_posix())
+        linked = [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
+        paths = [path for name in image_names(Path(folder)) if (path := Path(folder, name)).is_file()]
+        for path in linked + paths:
+            name = path.relative_to(root).as_posix()
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            leads_out = path.is_symlink() and not path.resolve().is_relative_to(home)
+            (passed_over if leads_out or path in linked or shown != name else inside).append(shown)
     if not inside:
-        raise UserError(f"no image in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return sorted(inside), sorted(outside)
+        but = f"; passed over: {', '.join(passed_over[:5])}" if passed_over else ""
+        raise UserError(f"no image in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}{but}")
+    return sorted(inside), sorted(passed_over)
 
 
 def read_class_list(path: Path, known: list[str]) -> list[str]:

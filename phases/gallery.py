@@ -83,12 +83,13 @@ def open_gallery(
     """The gallery of --gallery with its features, computed or brought up to date if need be.
 
     `weights` is what `load` gave, its network on `device`. Raises UserError if features are kept that were
-    made with other weights or another input, unless `renew`: then they are made anew.
+    made with other weights or another input, unless `renew`: then they are made anew, and images that could
+    not be read are tried again.
     """
     listing = listed(weights, options)
     folder = folder_for(options)
     making = making_of(weights.network, options)
-    kept = read(folder, making, weights, renew=renew)
+    kept = read(folder, making, weights, renew=renew, quiet=True)
     if kept is None or {**kept.files, **kept.unreadable} != listing.files:
         with exclusive(folder):
             remove_leftovers(folder)
@@ -121,17 +122,32 @@ def listed(weights: Weights, options: argparse.Namespace) -> Listing:
         root, of_files = data.root, {name: data.categories[label] for name, label in sorted(data.gallery)}
         return Listing(root, {name: state_of(root / name) for name in of_files}, {**of_files})
     root = Path(options.gallery).expanduser()
-    names, elsewhere = images_below(root)
-    if elsewhere:
-        log.warning(
-            "warning: %d links lead out of %s, %s first: left out", len(elsewhere), root, elsewhere[0]
-        )
+    names = list_folder(root)
     categories = {name: PurePosixPath(name).parent.name or None for name in names}
     return Listing(root, {name: state_of(root / name) for name in names}, categories)
 
 
-def read(folder: Path, making: dict[str, Any], weights: Weights, *, renew: bool) -> Kept | None:
-    """What is kept in `folder`, None if there is nothing or nothing that can be read.
+def list_folder(root: Path) -> list[str]:
+    """The images below `root`; what is passed over is said."""
+    names, passed_over = images_below(root)
+    if passed_over:
+        log.warning(
+            "warning: left out of %s, links to other places and names that are not UTF-8: %s",
+            root,
+            some(passed_over),
+        )
+    return names
+
+
+def some(names: list[str]) -> str:
+    """The first few of `names`, and how many there are if there are more."""
+    return ", ".join(names[:NAMED]) + (f", ... ({len(names)} in all)" if len(names) > NAMED else "")
+
+
+def read(
+    folder: Path, making: dict[str, Any], weights: Weights, *, renew: bool, quiet: bool = False
+) -> Kept | None:
+    """What is kept in `folder`, None if there is nothing or, which is said unless `quiet`, of no use.
 
     Raises UserError if it was made with another checkpoint or input, unless `renew`.
     """
@@ -149,19 +165,21 @@ def read(folder: Path, making: dict[str, Any], weights: Weights, *, renew: bool)
             raise ValueError("its features are not those of its files")
         made, step = dict(record["making"]), int(record["step"])
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        log.warning("warning: the index in %s cannot be read (%s): made anew", folder, error)
+        if not quiet:
+            log.warning("warning: the index in %s cannot be read (%s): made anew", folder, error)
         return None
     if made != making:
         other = ", ".join(sorted(name for name in making if made.get(name) != making[name]))
         if not renew:
             raise UserError(
                 f"the index in {folder} was made with other {other} (of step {step}, this is step "
-                f"{weights.step}); make it anew with --phase=index and the same --gallery, or name its "
-                "checkpoint with --pretrained_model"
+                f"{weights.step}); make it anew with --phase=index and the same --gallery"
+                + (f", or search with --pretrained_model={step}" if step != weights.step else "")
             )
-        log.info("the index in %s is of other %s (step %d): made anew", folder, other, step)
+        if not quiet:
+            log.info("the index in %s is of other %s (step %d): made anew", folder, other, step)
         return None
-    return Kept(values, files, unreadable, record["features"])
+    return Kept(values, files, {} if renew else unreadable, record["features"])
 
 
 def update(
@@ -287,5 +305,10 @@ def free_name(folder: Path) -> str:
 
 def report_unreadable(names: list[str], root: Path) -> None:
     if names:
-        listed = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-        log.warning("warning: %d images of %s cannot be read and are left out: %s", len(names), root, listed)
+        log.warning(
+            "warning: %d images of %s cannot be read and are left out until they change, or until "
+            "--phase=index: %s",
+            len(names),
+            root,
+            some(names),
+        )

@@ -17,7 +17,8 @@ from retrieval.binary import Binary
 from retrieval.hashing import CodeMap, binary_codes, fit_code_map
 from retrieval.search import packed
 from utils.errors import UserError
-from utils.files import replacing
+from utils.files import remove_leftovers, replacing
+from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,20 @@ def open_index(
     """
     if name == "flat":
         return flat.build(gallery.values, options.test_distance, device)
-    return (
-        open_binary(gallery, weights, options)
-        if name == "binary"
-        else open_approximate(name, gallery, options)
-    )
+    kept = KeptCodes(gallery, weights, options) if name == "binary" else KeptFile(name, gallery, options)
+    index = kept.read()
+    if index is None:
+        with exclusive(gallery.folder):
+            remove_leftovers(gallery.folder)
+            if not (gallery.folder / gallery.state).exists():
+                raise UserError(
+                    f"another process has changed the index in {gallery.folder}; give the command again"
+                )
+            index = kept.read()  # another process may have been faster
+            if index is None:
+                log.info("index %s over %d photos: making it", name, len(gallery.names))
+                index = kept.make()
+    return index
 
 
 def file_of(name: str, gallery: Gallery, options: argparse.Namespace) -> Path:
@@ -52,47 +62,79 @@ def file_of(name: str, gallery: Gallery, options: argparse.Namespace) -> Path:
     return gallery.folder / f"{gallery.state}.{name}-{options.test_distance}-{gallery.values.shape[2]}"
 
 
-def open_approximate(name: str, gallery: Gallery, options: argparse.Namespace) -> Index:
-    path, kind = file_of(name, gallery, options), options.test_distance
-    if path.is_file():
-        try:
-            return approximate.read(name, gallery.values, kind, path)
-        except RuntimeError as error:  # FAISS's, on damaged files
-            log.warning("warning: %s cannot be read (%s): made anew", path, str(error).splitlines()[-1])
-    log.info("index %s over %d photos: making it", name, len(gallery.names))
-    with replacing(path) as temporary:
-        approximate.build(name, gallery.values, kind, temporary, seed=options.seed)
-    return approximate.read(name, gallery.values, kind, path)
+class KeptFile:
+    """One of FAISS's indices, in a file of its own."""
 
-
-def open_binary(gallery: Gallery, weights: Weights, options: argparse.Namespace) -> Binary:
-    """Codes of the longest of --hash_bits; the map that makes them is fitted on the class centres, once."""
-    if weights.centers is None or len(weights.centers) < 2:
-        raise UserError(
-            f"--index=binary needs the centres of two classes at least, and {weights.path} brings "
-            f"{0 if weights.centers is None else len(weights.centers)}; take another --index"
+    def __init__(self, name: str, gallery: Gallery, options: argparse.Namespace) -> None:
+        self.name, self.values, self.kind, self.seed = (
+            name,
+            gallery.values,
+            options.test_distance,
+            options.seed,
         )
-    if not options.hash_bits:
-        raise UserError("--index=binary needs a length of codes: give --hash_bits")
-    bits, angular = max(options.hash_bits), options.test_distance == "angular"
-    made_of = hashlib.sha256(weights.centers.tobytes() + bytes(f"{options.seed}", "ascii")).hexdigest()[:12]
-    path = file_of(f"binary-{bits}-{made_of}", gallery, options)
-    map_path = path.with_name(path.name + ".npz")
-    try:
-        with np.load(map_path, allow_pickle=False) as arrays:
-            code_map = CodeMap(**{name: arrays[name] for name in ("weight", "bias", "u", "v")})
-        words = np.load(path, mmap_mode="r", allow_pickle=False)
-        if words.shape == (-(-bits // 64), len(gallery.names)):
-            return Binary(list(words), code_map, angular)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("warning: %s cannot be read (%s): made anew", path, error)
-    log.info("index binary over %d photos, %d bits: making it", len(gallery.names), bits)
-    code_map, _ = fit_code_map(weights.centers, bits, angular=angular, seed=options.seed)
-    words = np.stack(packed(binary_codes(gallery.values, code_map, angular=angular)))
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, words)
-    with replacing(map_path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **vars(code_map))
-    return Binary(list(words), code_map, angular)
+        self.path = file_of(f"{name}-seed{options.seed}", gallery, options)
+
+    def read(self) -> Index | None:
+        """None if it is not there, or, with a warning, if it cannot be read."""
+        if not self.path.is_file():
+            return None
+        try:
+            return approximate.read(self.name, self.values, self.kind, self.path)
+        except RuntimeError as error:  # FAISS's, on damaged files
+            warn(self.path, str(error).splitlines()[-1])
+            return None
+
+    def make(self) -> Index:
+        with replacing(self.path) as temporary:
+            approximate.build(self.name, self.values, self.kind, temporary, seed=self.seed)
+        return approximate.read(self.name, self.values, self.kind, self.path)
+
+
+class KeptCodes:
+    """Codes of the longest of --hash_bits, and the map that makes them, which is fitted on the class centres.
+
+    Raises UserError if there are no two centres, or no length.
+    """
+
+    def __init__(self, gallery: Gallery, weights: Weights, options: argparse.Namespace) -> None:
+        count = 0 if weights.centers is None else len(weights.centers)
+        if weights.centers is None or count < 2:
+            raise UserError(
+                f"--index=binary needs the centres of two classes at least, and {weights.path} brings "
+                f"{count}; take another --index"
+            )
+        if not options.hash_bits:
+            raise UserError("--index=binary needs a length of codes: give --hash_bits")
+        self.values, self.centers, self.seed = gallery.values, weights.centers, options.seed
+        self.bits, self.angular = max(options.hash_bits), options.test_distance == "angular"
+        made_of = hashlib.sha256(self.centers.tobytes()).hexdigest()[:12]
+        self.path = file_of(f"binary-{self.bits}-{made_of}-seed{self.seed}", gallery, options)
+        self.map_path = self.path.with_name(self.path.name + ".npz")
+
+    def read(self) -> Binary | None:
+        """None if they are not there, or, with a warning, if they cannot be read."""
+        if not self.map_path.is_file():
+            return None
+        try:
+            with np.load(self.map_path, allow_pickle=False) as arrays:
+                code_map = CodeMap(**{name: arrays[name] for name in ("weight", "bias", "u", "v")})
+            words = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            if words.shape != (-(-self.bits // 64), len(self.values)) or words.dtype != np.uint64:
+                raise ValueError("its codes are not those of the gallery")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            warn(self.path, error)
+            return None
+        return Binary(list(words), code_map, self.angular)
+
+    def make(self) -> Binary:
+        code_map, _ = fit_code_map(self.centers, self.bits, angular=self.angular, seed=self.seed)
+        words = np.stack(packed(binary_codes(self.values, code_map, angular=self.angular)))
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            np.save(file, words)
+        with replacing(self.map_path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **vars(code_map))
+        return Binary(list(words), code_map, self.angular)
+
+
+def warn(path: Path, error: object) -> None:
+    log.warning("warning: %s cannot be read (%s): made anew", path, error)

@@ -18,6 +18,11 @@ PHASES_OF = {
     "cache_images": ("train", "test", "reproduce", "report"),
     "pretrained_model": ("test", "export", "index", "search", "serve", "report"),
     "format": ("export",),
+    "model_save_step": ("train", "reproduce", "report"),
+    "log_step": ("train", "reproduce", "report"),
+    "all_definitions": ("train", "test", "reproduce", "report"),
+    "margin_condition": ("train", "test", "reproduce", "report"),
+    "eval_memory": ("train", "test", "reproduce", "report", "index"),
     "query": ("search",),
     "output": ("search",),
     "gallery": ("search", "index", "serve"),
@@ -62,5 +67,9 @@ def check_options(options: argparse.Namespace) -> None:
         raise UserError(
             f"--save_path takes one folder for --phase={options.phase}; several are compared by report alone"
         )
+    if options.evaluate and "index" in options.given:
+        raise UserError("--evaluate compares all indices: leave out --index")
+    if options.output and options.output.expanduser().exists() and not options.output.expanduser().is_dir():
+        raise UserError(f"--output {options.output} is a file; a folder is expected")
     if options.phase == "search" and not options.query:
         raise UserError("--phase=search needs --query: image files or folders of drawings")

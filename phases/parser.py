@@ -4,13 +4,17 @@ Names and defaults are the published program's (SPEC section 5); new ones follow
 """
 
 import argparse
+import io
+from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from experiments import TABLES
 from losses import ALIASES, LOSSES
 from models import ATTENTION, NETWORKS, SE_ACTIVATIONS
 from phases import PHASES
 from retrieval import INDICES
+from utils.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 FORMATS = ("published", "onnx", "torchscript", "safetensors")
@@ -29,6 +33,31 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> argp
     }
     options.save_path, *options.compared = options.save_path
     return options
+
+
+def parse_values(values: dict[str, Any]) -> argparse.Namespace:
+    """As `parse`, from Python's values by the options' names. Raises UserError for what does not fit.
+
+    True and False stand for an option's "on" and "off", or for its presence; None leaves it out.
+    """
+    parser = build_parser()
+    known = {action.dest: action for action in parser._actions}
+    arguments = []
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(f"there is no option {name}; python main.py --help lists them all")
+        if isinstance(value, bool) and known[name].nargs == 0:
+            arguments += [f"--{name}"] * value
+        elif isinstance(value, list | tuple):
+            arguments += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            arguments.append(f"--{name}={('off', 'on')[value] if isinstance(value, bool) else value}")
+    message = io.StringIO()
+    try:
+        with redirect_stderr(message):
+            return parse(arguments)
+    except SystemExit:
+        raise UserError(message.getvalue().strip().rpartition("error: ")[2]) from None
 
 
 def build_parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -276,7 +305,10 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
         "--upload_mib", type=at_least(1), default=10, help="largest file that can be uploaded, MiB"
     )
     group.add_argument(
-        "--upload_megapixels", type=at_least(1), default=50, help="largest image that can be uploaded"
+        "--upload_megapixels",
+        type=at_least(1, 178),  # Pillow decodes no more
+        default=50,
+        help="largest image that can be uploaded, million pixels",
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.drawings import Drawing
-from datasets.folders import images_below
 from datasets.images import read_image
 from phases import settings
+from phases.gallery import list_folder
 from phases.searcher import Hit, Searcher, searcher_for
 from utils.errors import UserError
 from utils.figures import SheetRow, contact_sheet, save_png
@@ -21,15 +21,27 @@ log = logging.getLogger(__name__)
 SHEET_ROWS, SHEET_COLUMNS = 20, 20  # of the contact sheet, at most; the table and the JSON have all
 
 
-def run(options: argparse.Namespace) -> None:
-    """Search for every drawing of --query and write contact_sheet.png and results.json to --output."""
+def run(options: argparse.Namespace) -> int:
+    """Search for every drawing of --query and write contact_sheet.png and results.json to --output.
+
+    A drawing that cannot be read or is empty is named, and the others are searched for: 2 is returned then.
+    Raises UserError if there is no other.
+    """
     queries = drawings_of(options.query)
     searcher = searcher_for(options)
     categories = {category for category in searcher.gallery.categories if category is not None}
     found: list[dict] = []
     rows: list[SheetRow] = []
+    failed: list[dict] = []
     for path in queries:
-        drawing = searcher.drawing(path)
+        try:
+            drawing = searcher.drawing(path)
+        except UserError as error:
+            if len(queries) == 1:
+                raise
+            log.error("\nerror: %s", error)
+            failed.append({"query": str(path), "error": str(error)})
+            continue
         hits = searcher.search(drawing, options.top)
         # a drawing in a folder that is named as a category is taken to be of that category
         category = path.resolve().parent.name if path.resolve().parent.name in categories else None
@@ -44,15 +56,18 @@ def run(options: argparse.Namespace) -> None:
         )
         if len(rows) < SHEET_ROWS:
             rows.append(sheet_row(path, drawing, category, hits))
-    write(found, rows, searcher)
+    if not found:
+        raise UserError(f"none of the {len(queries)} drawings can be searched for (said above)")
+    write(found, failed, rows, searcher)
+    return 2 if failed else 0
 
 
 def drawings_of(given: list[Path]) -> list[Path]:
     """The files of --query, those of folders sorted by name. Raises UserError if one is not there."""
     files = []
-    for path in given:
+    for path in (each.expanduser() for each in given):
         if path.is_dir():
-            files += [path / name for name in images_below(path)[0]]
+            files += [path / name for name in list_folder(path)]
         elif path.is_file():
             files.append(path)
         else:
@@ -89,9 +104,9 @@ def thumbnail(path: Path) -> Image.Image:
     return image
 
 
-def write(found: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
+def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
     options = searcher.options
-    folder = options.output or settings.run_folder(options) / "search"
+    folder = options.output.expanduser() if options.output else settings.run_folder(options) / "search"
     unit, gallery = searcher.unit(), searcher.gallery
     caption = f"{options.save_path}, step {searcher.weights.step}: {len(gallery.names)} photos, {unit}"
     save_png(contact_sheet(rows, caption), folder / "contact_sheet.png")
@@ -99,6 +114,7 @@ def write(found: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
         folder / "results.json",
         {
             "queries": found,
+            "failed": failed,
             "unit of distance": unit,
             "index": options.index,
             "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},

@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datasets import SKETCH
 from datasets.drawings import Drawing, cleaned, read_drawing
+from datasets.images import flatten
 from phases import settings
 from phases.features import sketch_transform
 from phases.gallery import Gallery, load, open_gallery
 from phases.indices import Index, open_index
 from phases.options import check_options
-from phases.parser import parse
+from phases.parser import parse_values
 from phases.trained import Weights
 from retrieval import INDICES
 from retrieval.embed import embed
@@ -60,14 +61,16 @@ class Searcher:
         self.opening = Lock()
 
     def search(
-        self, query: Path | str | Image.Image | Drawing, top: int = 10, *, index: str | None = None
+        self, query: Path | str | Image.Image | Drawing, top: int | None = None, *, index: str | None = None
     ) -> list[Hit]:
-        """The `top` photos nearest to a drawing, by `index`, one of retrieval.INDICES, by default --index.
+        """The photos nearest to a drawing: `top` or --top, by `index`, of retrieval.INDICES, or --index.
 
         `query` is a file, or a picture of any mode; unless --clean_query=off it is made a sketch as the
         network knows them, see `datasets.drawings`. Raises UserError if it cannot be read or is empty.
         """
-        name = index or self.options.index
+        name, top = index or self.options.index, self.options.top if top is None else top
+        if top < 1:
+            raise UserError(f"top={top} photos cannot be shown: 1 or more")
         positions, distances = self.index(name).nearest(self.features(self.drawing(query)), top)
         return [
             Hit(
@@ -85,7 +88,7 @@ class Searcher:
         if isinstance(query, Drawing):
             return query
         if isinstance(query, Image.Image):
-            return cleaned(query) if clean else Drawing(query.convert("L"), ())
+            return cleaned(query) if clean else Drawing(flatten(ImageOps.exif_transpose(query)).convert("L"))
         return read_drawing(Path(query), clean=clean)
 
     def features(self, drawing: Drawing) -> np.ndarray:
@@ -123,14 +126,10 @@ def open_searcher(run: str, gallery: str | Path = "dataset", **options: Any) -> 
 
     `gallery` is "dataset" or a folder of images. Its features are computed once, with a progress bar, and
     kept below logs/`run`/index. `options` are those of the command line by their names: index="hnsw",
-    device="cpu", test_distance="angular". Raises UserError, with what to do, if anything does not fit.
+    device="cpu", test_distance="angular", mirror=False, hash_bits=[64]. Raises UserError, with what to do,
+    if anything does not fit.
     """
-    chosen = parse(["--phase=serve", f"--save_path={run}", f"--gallery={gallery}"])
-    unknown = sorted(options.keys() - vars(chosen).keys())
-    if unknown:
-        raise UserError(f"there is no option {unknown[0]}; python main.py --help lists them all")
-    vars(chosen).update(options)
-    chosen.given |= options.keys()
+    chosen = parse_values({"phase": "serve", "save_path": run, "gallery": gallery, **options})
     check_options(chosen)
     return searcher_for(chosen)
 

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from phases.searcher import Searcher, searcher_for
-from phases.serving.answers import Answers, examples_of
+from phases.serving.answers import MOST, Answers, examples_of
 from phases.serving.guard import guarded
 from utils.errors import UserError
 from utils.optional import needed
@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
 
     Raises UserError without Gradio and where the port cannot be had, before anything is computed.
     """
+    if options.top > MOST:
+        raise UserError(f"--top {options.top} is more than the page shows: {MOST}")
     os.environ.update(GRADIO_SETTINGS)
     needed("gradio", "serve", "--phase=serve")
     with bound(options.host, options.port) as listening:

@@ -24,7 +24,7 @@ from utils.optional import needed
 
 SHORT_LIST = 100  # neighbours asked for, at least; ten for each photo that is wanted
 LINKS, BUILD_EFFORT = 32, 80  # of hnsw: neighbours of a vector, and candidates looked at while it is added
-PROBED = 16  # of ivfpq: one list in so many is looked at, and eight at least
+PROBED = 16  # of ivfpq: one list in so many is looked at, eight at least, more for long results
 FEATURES_PER_BYTE, CENTROIDS = 8, 256
 TRAINING = 100_000  # vectors that lists and codes are learned from, at most
 BLOCK = 8192  # photos added at a time
@@ -54,7 +54,9 @@ class Approximate:
         faiss = import_faiss()
         if isinstance(self.index, faiss.IndexHNSW):
             return faiss.SearchParametersHNSW(efSearch=max(2 * LINKS, count))
-        return faiss.SearchParametersIVF(nprobe=min(self.index.nlist, max(8, self.index.nlist // PROBED)))
+        lists = self.index.nlist
+        enough = math.ceil(2 * lists * count / self.index.ntotal)  # lists that hold twice as many
+        return faiss.SearchParametersIVF(nprobe=min(lists, max(8, lists // PROBED, enough)))
 
 
 def build(name: str, gallery: np.ndarray, kind: str, path: Path, *, seed: int = 0) -> None:

@@ -97,7 +97,11 @@ def side_of(name: str, shape: tuple[int, int, int], images: ImageSet) -> Side:
         torch.randint(256, (count, *shape), dtype=torch.uint8, generator=draw) for count in RANDOM_BATCHES
     ]
     random = [images.transform.network_input(each).contiguous() for each in pixels]
-    real = [each.contiguous() for each, _ in ordered_batches(images, REAL_IMAGES, workers=0)]
+    try:
+        real = [each.contiguous() for each, _ in ordered_batches(images, REAL_IMAGES, workers=0)]
+    except UserError as error:
+        log.warning("warning: compared on random images alone: %s", error)
+        real = []
     return Side(name, images.domain, random, real)
 
 

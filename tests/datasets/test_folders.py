@@ -1,5 +1,6 @@
 """Folder trees: order, pairing of spellings, and the seeded split."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,17 @@ def test_images_anywhere_below_a_folder(tmp_path: Path) -> None:
     (root / "h.png").symlink_to(root / "b.JPG")
     (root / "gone.png").symlink_to(root / "nothing")
     (root / "folder.png").mkdir()
-    assert images_below(root) == (["b.JPG", "cats/a b.png", "cats/old/c.webp", "h.png"], ["g.png"])
+    assert images_below(root) == (["b.JPG", "cats/a b.png", "cats/old/c.webp", "h.png"], ["g.png", "link"])
+    Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.png")).touch()
+    assert images_below(root)[1] == ["caf\\xe9.png", "g.png", "link"]
     (tmp_path / "empty").mkdir()
-    for folder, message in (("empty", "no image in"), ("nowhere", "no folder")):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/i.png").symlink_to(root / "b.JPG")
+    for folder, message in (
+        ("empty", "no image in"),
+        ("nowhere", "no folder"),
+        ("links", "passed over: i.png"),
+    ):
         with pytest.raises(UserError, match=message):
             images_below(tmp_path / folder)
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import main
-from datasets import transforms
+from datasets import PHOTO, transforms
 from datasets.images import read_image
+from datasets.loaders import ImageSet
 from models import build_network
 from models.folded import folded
 from phases.exporting import onnx as onnx_form
@@ -315,3 +316,13 @@ def test_weights_that_come_back_otherwise_are_not_handed_on(
 def umask() -> int:
     os.umask(mask := os.umask(0))
     return mask
+
+
+def test_a_data_set_with_a_broken_image_does_not_stop_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    images = ImageSet(tmp_path, [("broken.png", 0)], PHOTO, transforms.photo_test(32))
+    side = plain.side_of("photo", (3, 32, 32), images)
+    assert side.real == [] and [len(batch) for batch in side.random] == [1, 2, 5]
+    assert "compared on random images alone: cannot read image" in caplog.text

@@ -1,6 +1,7 @@
 """--phase=index: what later searches find ready, and all indices compared on the test set."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from phases.searcher import open_searcher
 from tests.phases.test_gallery import COMMON
+from utils.errors import UserError
+from utils.locks import exclusive
 
 
 def test_a_later_search_finds_everything_ready(trained: Path, command) -> None:
@@ -48,7 +51,7 @@ def test_what_is_made_from_an_earlier_gallery_is_not_used(trained: Path, command
     assert command("index", *arguments)[0] == 0
     (folder,) = Path("logs/run/index").iterdir()
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["features.2.npy", "features.2.npy.hnsw-euclidean-2", "gallery.json"]
+    assert names == ["features.2.npy", "features.2.npy.hnsw-seed0-euclidean-2", "gallery.json"]
 
 
 def test_all_indices_compared(trained: Path, command) -> None:
@@ -71,3 +74,28 @@ def test_all_indices_compared(trained: Path, command) -> None:
         assert f"{row['MAP']:.3f}" in line and row["queries/s"] > 0
     status, _, errors = command("index", "--save_path=run", "--evaluate", "--gallery=datasets")
     assert status == 2 and "leave out --gallery" in errors
+    status, _, errors = command("index", "--save_path=run", "--evaluate", "--index=flat")
+    assert status == 2 and "leave out --index" in errors
+
+
+def test_one_process_at_a_time_makes_an_index(trained: Path) -> None:
+    """Or the other would take its half-written file for one that a killed process has left."""
+    opened = open_searcher("run", **COMMON)
+    folder = opened.gallery.folder
+    leftover = folder / ".features.1.npy.binary.1.tmp"
+    leftover.write_bytes(b"half")
+    with exclusive(folder), pytest.raises(UserError, match="is in use by process"):
+        opened.index("binary")
+    assert leftover.exists()
+    opened.index("binary")
+    assert not leftover.exists()
+
+
+def test_an_index_over_a_gallery_that_has_changed_meanwhile_is_not_made(trained: Path) -> None:
+    shutil.copytree("datasets/data/tiny/photos", "mine")
+    first = open_searcher("run", "mine", **COMMON)
+    Path("mine/cat/0.png").unlink()
+    open_searcher("run", "mine", **COMMON)
+    with pytest.raises(UserError, match="another process has changed the index"):
+        first.index("binary")
+    assert len(first.search("datasets/data/tiny/sketches/cat/0.png", 20)) == 9  # what it had is still whole

@@ -86,6 +86,15 @@ def test_files_and_folders_of_drawings(trained: Path, command) -> None:
     assert status == 0 and results("plain")["queries"][0]["notes"] == [] and "inverted" not in output
 
 
+def test_a_bad_drawing_among_others_is_named_and_the_others_are_searched_for(trained: Path, command) -> None:
+    Image.new("L", (64, 64), 255).save("blank.png")
+    queries = [f"{CAT}/0.png", "blank.png", f"{CAT}/1.png"]
+    status, output, _ = command("search", "--save_path=run", "--query", *queries)
+    assert status == 2 and "error: blank.png: the picture is empty" in output
+    assert [each["query"] for each in results()["queries"]] == [queries[0], queries[2]]
+    assert results()["failed"][0]["query"] == "blank.png"
+
+
 def test_own_photos_on_a_machine_without_the_data_set(trained: Path, command) -> None:
     Path("datasets/data/tiny/photos/cat").rename("mine")
     sketch = shutil.copy(f"{CAT}/0.png", "drawing.png")
@@ -107,10 +116,12 @@ def test_own_photos_on_a_machine_without_the_data_set(trained: Path, command) ->
         (["--query", "empty"], "no image in empty"),
         (["--query", "text.png"], "cannot read image text.png"),
         (["--query", "blank.png"], "blank.png"),
-        (["--query", f"{CAT}/0.png", "--gallery=nowhere"], "no folder nowhere; check --gallery"),
+        (["--query", f"{CAT}/0.png", "--gallery=nowhere"], "no folder nowhere; check its path"),
         (["--query", f"{CAT}/0.png", "--index=ivfpq"], "take --index=flat"),
         (["--query", f"{CAT}/0.png", "--index=binary", "--hash_bits"], "give --hash_bits"),
         (["--query", f"{CAT}/0.png", "--evaluate"], "--evaluate has no meaning"),
+        (["--query", f"{CAT}/0.png", "--output=text.png"], "--output text.png is a file"),
+        (["--query", f"{CAT}/0.png", "--log_step=3"], "--log_step has no meaning"),
     ],
 )
 def test_mistakes_are_named(trained: Path, command, arguments: list[str], message: str) -> None:

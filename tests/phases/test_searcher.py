@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import main
-from phases import searcher as module
 from phases.searcher import Hit, open_searcher
 from tests.phases.test_gallery import COMMON
 from utils.errors import UserError
@@ -36,6 +35,31 @@ def test_mirror_images_count_or_not(trained: Path) -> None:
     assert both.gallery.values.shape[2] == 2 and one.gallery.values.shape[2] == 1
     near, far = (each.search(CAT / "0.png", top=1)[0].distance for each in (both, one))
     assert near <= far
+
+
+def test_options_are_checked_as_on_the_command_line(trained: Path) -> None:
+    searcher = open_searcher("run", top=3, mirror=False, hash_bits=[8, 16], **COMMON)
+    assert searcher.gallery.values.shape[2] == 1 and searcher.options.hash_bits == [8, 16]
+    assert len(searcher.search(CAT / "0.png")) == 3
+    assert open_searcher("run", mirror=True, hash_bits=8, **COMMON).gallery.values.shape[2] == 2
+    for options, message in (
+        ({"test_distance": "cosine"}, "invalid choice: 'cosine'"),
+        ({"mirror": "perhaps"}, "invalid choice: 'perhaps'"),
+        ({"top": 0}, "0 is less than 1"),
+        ({"table": ["attention"]}, "--table has no meaning"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_searcher("run", **COMMON, **options)
+    with pytest.raises(UserError, match="top=0 photos cannot be shown"):
+        searcher.search(CAT / "0.png", top=0)
+
+
+def test_a_transparent_picture_is_laid_on_paper_also_if_it_is_not_cleaned(trained: Path) -> None:
+    ink = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    ink.paste((0, 0, 0, 255), (20, 20, 44, 24))
+    ink.save("ink.png")
+    searcher = open_searcher("run", clean_query=False, **COMMON)
+    assert searcher.search(ink) == searcher.search("ink.png")
 
 
 def test_several_threads_find_the_same(trained: Path) -> None:
@@ -68,7 +92,3 @@ def test_the_documented_lines_run(trained: Path, page: str) -> None:
     code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path\n{lines}"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in output.splitlines()[-5:]] == ["1", "2", "3", "4", "5"]
-
-
-def test_the_module_says_what_it_is_for() -> None:
-    assert module.__doc__ and "open_searcher" in module.__doc__

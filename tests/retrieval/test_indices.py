@@ -67,6 +67,7 @@ def test_approximate_indices_find_most_and_give_exact_distances(name: str, kind:
         assert np.allclose(distances, brute_force(query, gallery, kind)[positions], rtol=1e-5)
         found.append(len(set(positions) & set(exact.nearest(query, 10)[0])) / 10)
     assert np.mean(found) > 0.9
+    assert len(index.nearest(queries[0], PHOTOS // 4)[0]) == PHOTOS // 4  # long results are whole
 
 
 def test_a_product_quantised_index_is_an_eighth_of_a_byte_a_feature_and_its_overhead(tmp_path: Path) -> None:
