@@ -9,32 +9,26 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
 
-from datasets import PHOTO
 from datasets.folders import images_below
-from datasets.loaders import Batch, ImageSet, ordered_batches
 from phases import settings, trained
-from phases.features import kept_photo_features, making_of, mapped, new_map, photo_transform
+from phases.features import kept_photo_features, making_of, mapped
+from phases.gallery_features import UNREADABLE, copy_features, embed_files
 from phases.trained import Trained, Weights
-from retrieval.embed import embed
-from utils.errors import Diverged, UserError
+from utils.errors import UserError
 from utils.files import remove_leftovers, replacing, scratch, state_of, write_json
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
 DATASET = "dataset"  # what --gallery says for the photos of the data set
-UNREADABLE = -1  # the label of an image that cannot be read
 NAMED = 5  # files that a message names
 RECORD, FEATURES = "gallery.json", "features.{}.npy"  # numbered, anew with every change
 
@@ -122,9 +116,11 @@ def listed(weights: Weights, options: argparse.Namespace) -> Listing:
         root, of_files = data.root, {name: data.categories[label] for name, label in sorted(data.gallery)}
         return Listing(root, {name: state_of(root / name) for name in of_files}, {**of_files})
     root = Path(options.gallery).expanduser()
-    names = list_folder(root)
-    categories = {name: PurePosixPath(name).parent.name or None for name in names}
-    return Listing(root, {name: state_of(root / name) for name in names}, categories)
+    files = {}
+    for name in list_folder(root):
+        with suppress(FileNotFoundError):  # it went while others were looked at
+            files[name] = state_of(root / name)
+    return Listing(root, files, {name: PurePosixPath(name).parent.name or None for name in files})
 
 
 def list_folder(root: Path) -> list[str]:
@@ -208,7 +204,7 @@ def update(
     with scratch(folder / "fresh.npy") as temporary:
         new = kept.values[:0]
         if fresh:
-            labels = embed_files(fresh, listing.root, temporary, weights, options, device)
+            labels = embed_files(fresh, listing.root, temporary, weights.network, options, device)
             broken |= {name for name, label in zip(fresh, labels, strict=True) if label == UNREADABLE}
             new = mapped(temporary)
         readable = [name for name in listing.files if name not in broken]
@@ -246,55 +242,6 @@ def kept_by_test(
     if values is None:
         return nothing
     return Kept(values, {name: listing.files[name] for name, _ in weights.data.gallery})
-
-
-def embed_files(
-    names: list[str],
-    root: Path,
-    path: Path,
-    weights: Weights,
-    options: argparse.Namespace,
-    device: torch.device,
-) -> list[int]:
-    """Write the features of the images `names` to a new file at `path`; labels, UNREADABLE or another."""
-    images = ReadableImages(root, [(name, 0) for name in names], PHOTO, photo_transform(options))
-    labels: list[int] = []
-
-    def noted() -> Iterator[Batch]:
-        for pixels, of_batch in ordered_batches(
-            images, options.batch_size, workers=options.num_workers, device=device
-        ):
-            labels.extend(of_batch.tolist())
-            yield pixels, of_batch
-
-    file = new_map(path, (2, len(names), options.f_dim))
-    with tqdm(total=len(names), unit="image", desc="embed gallery", dynamic_ncols=True) as bar:
-        for part in embed(weights.network, noted(), domain=PHOTO, device=device):
-            if not part.isfinite().all():
-                raise Diverged(f"features of {root} are not finite: the training diverged, take another step")
-            file[:, bar.n : bar.n + part.shape[1]] = part.cpu().numpy()
-            bar.update(part.shape[1])
-    file.flush()
-    return labels
-
-
-class ReadableImages(ImageSet):
-    """As `ImageSet`, but an image that cannot be read is black, and its label UNREADABLE."""
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        sample = super().__getitem__(key)
-        if isinstance(sample, UserError):
-            black = Image.new("RGB", (1, 1))
-            return self.transform.varied(self.transform.resized(black)), UNREADABLE
-        return sample
-
-
-def copy_features(sources: list[tuple[np.ndarray, int]], path: Path, width: int) -> None:
-    """Write rows of features (N, width, 2) one after the other to a new file at `path`."""
-    file = new_map(path, (2, len(sources), width))
-    for place, (values, row) in enumerate(sources):
-        file[:, place] = values[row].T
-    file.flush()
 
 
 def free_name(folder: Path) -> str:

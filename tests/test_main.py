@@ -88,7 +88,8 @@ def test_help_shows_groups_and_defaults_and_fits_80_columns() -> None:
         check=True,
         env={"COLUMNS": "80"},
     ).stdout
-    groups = ("run:", "data:", "network:", "loss:", "train:", "test:", "export:", "prepare:", "reproduce")
+    groups = ["run:", "data:", "network:", "loss:", "train:", "test:", "search, index and serve:", "serve:"]
+    groups += ["export:", "prepare:", "reproduce"]
     for group in groups:
         assert f"\n{group}" in found
     assert "(default: 200000)" in found and "(default: None)" not in found
