@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
         with exclusive(settings.run_folder(options)):
             compare(weights, options, device)
         return
+    indices.check(options.index, weights, options)
     gallery = galleries.open_gallery(weights, options, device, renew=True)
     indices.open_index(options.index, gallery, weights, options, device)
     log.info(

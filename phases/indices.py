@@ -32,6 +32,26 @@ class Index(Protocol):
     def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+def check(name: str, weights: Weights, options: argparse.Namespace) -> None:
+    """Raise UserError if the index `name` cannot be had, before hours of embedding."""
+    if name == "binary":
+        check_codes(weights, options)
+    elif name != "flat":
+        approximate.import_faiss()
+
+
+def check_codes(weights: Weights, options: argparse.Namespace) -> None:
+    """Raise UserError if there are no hash codes: without two class centres, or without a length."""
+    count = 0 if weights.centers is None else len(weights.centers)
+    if count < 2:
+        raise UserError(
+            f"--index=binary needs the centres of two classes at least, and {weights.path} brings {count}; "
+            "take another --index"
+        )
+    if not options.hash_bits:
+        raise UserError("--index=binary needs a length of codes: give --hash_bits")
+
+
 def open_index(
     name: str, gallery: Gallery, weights: Weights, options: argparse.Namespace, device: torch.device
 ) -> Index:
@@ -91,20 +111,11 @@ class KeptFile:
 
 
 class KeptCodes:
-    """Codes of the longest of --hash_bits, and the map that makes them, which is fitted on the class centres.
-
-    Raises UserError if there are no two centres, or no length.
-    """
+    """Codes of the longest of --hash_bits, and the map that makes them, fitted on the class centres."""
 
     def __init__(self, gallery: Gallery, weights: Weights, options: argparse.Namespace) -> None:
-        count = 0 if weights.centers is None else len(weights.centers)
-        if weights.centers is None or count < 2:
-            raise UserError(
-                f"--index=binary needs the centres of two classes at least, and {weights.path} brings "
-                f"{count}; take another --index"
-            )
-        if not options.hash_bits:
-            raise UserError("--index=binary needs a length of codes: give --hash_bits")
+        check_codes(weights, options)
+        assert weights.centers is not None
         self.values, self.centers, self.seed = gallery.values, weights.centers, options.seed
         self.bits, self.angular = max(options.hash_bits), options.test_distance == "angular"
         made_of = hashlib.sha256(self.centers.tobytes()).hexdigest()[:12]

@@ -26,7 +26,7 @@ from datasets.images import flatten
 from phases import settings
 from phases.features import sketch_transform
 from phases.gallery import Gallery, load, open_gallery
-from phases.indices import Index, open_index
+from phases.indices import Index, check, open_index
 from phases.options import check_options
 from phases.parser import parse_values
 from phases.trained import Weights
@@ -137,6 +137,7 @@ def open_searcher(run: str, gallery: str | Path = "dataset", **options: Any) -> 
 def searcher_for(options: argparse.Namespace) -> Searcher:
     """What the command line asks for, with its index opened."""
     weights = load(options)
+    check(options.index, weights, options)
     device = settings.pick_device(options.device)
     weights.network.to(device)
     searcher = Searcher(weights, open_gallery(weights, options, device), options, device)

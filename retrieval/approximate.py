@@ -118,4 +118,4 @@ def views(values: np.ndarray, kind: str) -> np.ndarray:
 
 def import_faiss() -> Any:
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # how it looks for vector instructions
-    return needed("faiss", "search", "--index=hnsw and --index=ivfpq")
+    return needed("faiss", "search", "--index=hnsw or ivfpq")

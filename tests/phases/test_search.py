@@ -141,3 +141,7 @@ def test_without_faiss_flat_and_binary_search_and_others_say_what_to_install(
         assert command("search", "--save_path=run", "--query", f"{CAT}/0.png", f"--index={index}")[0] == 0
     status, _, errors = command("search", "--save_path=run", "--query", f"{CAT}/0.png", "--index=hnsw")
     assert status == 2 and "pip install -r requirements-search.txt" in errors
+    status, output, errors = command(  # before anything is embedded
+        "index", "--save_path=run", "--gallery=datasets/data/tiny/photos", "--index=hnsw"
+    )
+    assert status == 2 and "requirements-search.txt" in errors and "gallery" not in output
