@@ -233,6 +233,13 @@ def inherit(options: argparse.Namespace, stored: dict[str, Any], names: tuple[st
             setattr(options, name, stored.get(name, getattr(options, name)))
 
 
+def inherit_folders(options: argparse.Namespace, stored: dict[str, Any]) -> None:
+    """Take --data_path and --anno_path from those `stored` where none is given and theirs are still there."""
+    for name in ("data_path", "anno_path"):
+        if name not in options.given and name in stored and Path(stored[name]).is_dir():
+            setattr(options, name, Path(stored[name]))
+
+
 def check_lists(data: Annotation, lists: str, path: Path) -> None:
     """Raise UserError unless the checkpoint at `path`, whose lists have the digest `lists`, is of `data`.
 

@@ -100,6 +100,7 @@ def load_own(options: argparse.Namespace, path: Path) -> Weights:
     state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
     settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
+    settings.inherit_folders(options, state["options"])
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state["network"], path)
     centers = state["loss"].get("centers", torch.empty(1, options.f_dim))  # without, what comes next says so

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+import main
+from retrieval import hashing
 from retrieval.search import nearest
+from tests.conftest import SMALL_RUN
 
 CAT = "datasets/data/tiny/sketches/cat"
 
@@ -93,6 +96,28 @@ def test_a_bad_drawing_among_others_is_named_and_the_others_are_searched_for(tra
     assert status == 2 and "error: blank.png: the picture is empty" in output
     assert [each["query"] for each in results()["queries"]] == [queries[0], queries[2]]
     assert results()["failed"][0]["query"] == "blank.png"
+
+
+def test_the_folders_of_the_training_are_known(tree: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    tree.parent.rename("elsewhere")
+    where = [
+        "--data_path=elsewhere",
+        "--anno_path=lists",
+        "--dataset=tiny",
+        "--device=cpu",
+        "--num_workers=0",
+    ]
+    assert command("prepare", *where, "--test_per_category=2")[0] == 0
+    assert command("train", *where, *SMALL_RUN)[0] == 0
+    query = "elsewhere/tiny/sketches/cat/0.png"
+    options = ["--phase=search", "--save_path=run", "--query", query, "--num_workers=0", "--device=cpu"]
+    assert main.main(options) == 0
+    assert results()["gallery"]["folder"] == "elsewhere/tiny"
+    Path("elsewhere").rename("gone")
+    options[3] = query.replace("elsewhere", "gone")
+    assert main.main(options) == 2
+    assert main.main([*options, "--data_path=gone"]) == 0
 
 
 def test_own_photos_on_a_machine_without_the_data_set(trained: Path, command) -> None:
