@@ -8,6 +8,8 @@ import numpy as np
 from utils.charts import COLOURS, drawing, shortened
 from utils.figures import FAINT, INK
 
+MARKERS = (("o", 20), ("^", 44))  # of the domains, with their sizes
+
 
 def save_scatter(points: np.ndarray, categories: list[str], domains: list[str], path: Path) -> None:
     """Points (N, 2), each of a category, by colour and filling, and of a domain, by marker.
@@ -25,7 +27,7 @@ def save_scatter(points: np.ndarray, categories: list[str], domains: list[str], 
         tops = []
         for number, name in enumerate(names):
             own = of_category == name
-            for kind, marker, size in zip(kinds, "o^", (20, 44), strict=False):
+            for kind, (marker, size) in zip(kinds, MARKERS[: len(kinds)], strict=True):
                 label = name if kind == kinds[0] else None
                 x, y = points[own & (of_domain == kind)].T
                 axis.scatter(x, y, marker=marker, s=size, label=label, **filling_of(number))
@@ -34,7 +36,9 @@ def save_scatter(points: np.ndarray, categories: list[str], domains: list[str], 
         for name, (x, y) in zip(names, places, strict=True):
             text = axis.text(x, y, shortened(name), ha="center", va="center", fontsize=10, weight="bold")
             text.set_path_effects([withStroke(linewidth=3, foreground="white")])
-        shapes = [axis.scatter([], [], marker=marker, s=36, color=FAINT) for marker in "o^"[: len(kinds)]]
+        shapes = [
+            axis.scatter([], [], marker=marker, s=36, color=FAINT) for marker, _ in MARKERS[: len(kinds)]
+        ]
         axis.legend(shapes, kinds, loc="upper left", bbox_to_anchor=(0, 1.06), ncols=2)
         heights = np.concatenate([points[:, 1], places[:, 1]])
         edge = 0.05 * span[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets import PHOTO, SKETCH, transforms
+from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation, Entry
 from datasets.loaders import ImageSet, ordered_batches
 from models.folded import folded
@@ -23,6 +23,7 @@ from phases import settings
 from phases.exporting import onnx, torchscript
 from phases.exporting.card import File, model_card
 from phases.exporting.source import about, data_at_hand, load
+from phases.features import photo_transform, sketch_transform
 from utils.errors import UserError
 from utils.files import remove_leftovers, replacing
 from utils.locks import exclusive
@@ -73,14 +74,12 @@ def run(options: argparse.Namespace) -> None:
 
 def sides(options: argparse.Namespace, data: Annotation | None) -> list[Side]:
     """Both domains, with random images and, if there is `data`, with test sketches and photos of it."""
-    size, channels, normalize = options.image_size, options.photo_channels, options.normalize
-    sketch = transforms.sketch_test(size, normalize=normalize)
-    photo = transforms.photo_test(size, channels, normalize=normalize)
+    size = options.image_size
     root = data.root if data else Path()
     sketches, photos = (spread(data.test_sketches), spread(data.gallery)) if data else ([], [])
     return [
-        side_of("sketch", (1, size, size), ImageSet(root, sketches, SKETCH, sketch)),
-        side_of("photo", (3, size, size), ImageSet(root, photos, PHOTO, photo)),
+        side_of("sketch", (1, size, size), ImageSet(root, sketches, SKETCH, sketch_transform(options))),
+        side_of("photo", (3, size, size), ImageSet(root, photos, PHOTO, photo_transform(options))),
     ]
 
 

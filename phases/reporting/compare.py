@@ -7,14 +7,15 @@ import argparse
 import copy
 import hashlib
 import logging
+from functools import partial
 
 from phases import settings, trained
 from phases.reporting.compare_figures import draw
 from phases.reporting.compare_page import page
 from phases.reporting.examined import examine
 from phases.reporting.record import Record, record_of
+from phases.reporting.single import write
 from utils.errors import UserError
-from utils.files import remove_leftovers, write_json, write_text
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -35,19 +36,15 @@ def run(options: argparse.Namespace) -> None:
         each_options.append(copy.copy(options))
         each_options[-1].save_path = name
         trained.find(each_options[-1])  # before anything is computed
-    records = {letter: examined(one) for letter, one in zip(LETTERS, each_options, strict=False)}
+    letters = LETTERS[: len(names)]
+    records = {letter: examined(one) for letter, one in zip(letters, each_options, strict=True)}
     unlike = incomparable(records)
     for line in unlike:
         log.warning("warning: %s", line)
     folder = settings.run_folder(options) / "report" / folder_name(options.compared)
     with exclusive(settings.run_folder(options)):
-        remove_leftovers(folder)
-        figures = draw(records, folder)
-        for old in set(folder.glob("*.png")) - set(figures.values()):
-            old.unlink()
-        write_json(folder / "report.json", {"runs": records, "not_comparable": unlike})
-        write_text(folder / "index.html", page(records, figures, unlike))
-    log.info("page in %s, its figures and report.json beside it", folder / "index.html")
+        numbers = {"runs": records, "not_comparable": unlike}
+        write(folder, partial(draw, records), numbers, partial(page, records, unlike=unlike))
 
 
 def examined(options: argparse.Namespace) -> Record:
