@@ -11,7 +11,7 @@ DEMO := --dataset=demo --save_path=demo
 DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
 	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1100 --annealing_step=1100 --log_step=10
 
-.PHONY: setup demo test browser lint bench bench-gpu clean
+.PHONY: setup demo test test-long browser lint bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -32,6 +32,11 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto
+
+# every fault at its full number: half an hour on two cores; the table of docs/reliability.md
+test-long: setup
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m long -n 2 --durations=0
+	$(BIN)/python -m tests.reliability.ledger
 
 # a Chromium for the test of the page: Debian's where that can be had, else Playwright's own
 browser: setup

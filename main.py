@@ -11,6 +11,7 @@ python main.py --phase=export --save_path=run --format=onnx                  han
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -18,11 +19,14 @@ from importlib import import_module
 from phases import PHASES
 from phases.options import check_options
 from phases.parser import parse
-from utils.errors import UserError
+from utils.errors import UserError, refusal_of_the_machine
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one phase and return the exit status: 0, 2 for a mistake of the user, 130 or 143 when stopped."""
+    """Run one phase and return the exit status.
+
+    0; 2 for a mistake of the user, a full disk and the like; 130 or 143 when a signal stopped it.
+    """
     options = parse(argv, description=__doc__)
     # Waiting threads shall sleep, not spin: beside loading processes on the same cores, spinning was seen to
     # slow a training step down eight times. It is read when torch loads OpenMP, so set before any phase.
@@ -30,11 +34,19 @@ def main(argv: list[str] | None = None) -> int:
     # --num_workers is the user's choice; the README says what suits a machine with few cores
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # to leave nothing half-written
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         check_options(options)
         return import_module(PHASES[options.phase]).run(options) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        line = refusal_of_the_machine(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

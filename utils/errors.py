@@ -1,4 +1,23 @@
-"""The one error type for mistakes that a user can mend."""
+"""The one error type for mistakes that a user can mend, and what the machine itself refuses."""
+
+import errno
+
+# what a disk or its owner refuses: no fault of the program, and nothing that a traceback would tell
+REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "files there may not become this large",
+    errno.EROFS: "it can only be read there; take another folder",
+    errno.EACCES: "see whose file or folder it is",
+    errno.EPERM: "see whose file or folder it is",
+    errno.EIO: "the disk fails",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EISDIR: "a folder is where a file should be",
+    errno.EEXIST: "a file is where a folder should be",
+    errno.ENAMETOOLONG: "take a shorter name",
+    errno.ELOOP: "links lead round in a circle",
+    errno.EMFILE: "allow more open files (ulimit -n), or take a smaller --num_workers",
+}
 
 
 class UserError(Exception):
@@ -11,3 +30,11 @@ class UserError(Exception):
 
 class Diverged(UserError):
     """A training whose loss or features are not finite any more."""
+
+
+def refusal_of_the_machine(error: OSError) -> str | None:
+    """One line for what a disk or its owner refused, with the file if it is known; None for other errors."""
+    if error.errno not in REMEDIES:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}; {REMEDIES[error.errno]}"

@@ -19,11 +19,22 @@ def replacing(path: Path) -> Iterator[Path]:
     The content is flushed to the disk before it takes the name, so a crash leaves the old file or the new
     one. If the block raises, the temporary file is removed and `path` stays as it was.
     """
-    with scratch(path) as temporary:
+    with naming(path), scratch(path) as temporary:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of `path` into an OSError that has none: a full disk is found out while writing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename.endswith(".tmp"):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

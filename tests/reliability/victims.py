@@ -1,0 +1,84 @@
+"""Commands as processes of their own, to be killed at any moment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[2]
+
+
+class Zygote:
+    """Starts commands by forking (see zygote.py). To be closed."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.reliability.zygote"],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> Any:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, folder: Path, *arguments: str) -> "Victim":
+        """`main.py` with `arguments` in `folder`, which gets the file output.txt."""
+        output = folder / "output.txt"
+        output.unlink(missing_ok=True)
+        number = self.ask(run=list(arguments), folder=str(folder), output=str(output))
+        return Victim(self, number, output)
+
+    def run(self, folder: Path, *arguments: str, timeout: float = 120) -> "Victim":
+        """As `start`, and wait for its end."""
+        victim = self.start(folder, *arguments)
+        victim.wait(timeout)
+        return victim
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+@dataclass
+class Victim:
+    """A command at work. `status`: its exit status, minus the signal that ended it; None while it runs."""
+
+    zygote: Zygote
+    number: int
+    output: Path
+    status: int | None = None
+
+    def running(self) -> bool:
+        if self.status is None:
+            self.status = self.zygote.ask(poll=self.number)
+        return self.status is None
+
+    def wait(self, timeout: float = 120) -> int:
+        """Its exit status. Raises TimeoutError, after killing it, with what it printed."""
+        end = time.monotonic() + timeout
+        while self.running():
+            if time.monotonic() > end:
+                self.kill()
+                raise TimeoutError(self.text())
+            time.sleep(0.002)
+        assert self.status is not None
+        return self.status
+
+    def kill(self, number: int = signal.SIGKILL, *, group: bool = False) -> None:
+        """Send a signal, to its loading processes as well if `group`; nothing happens once it has ended."""
+        if self.running():
+            (os.killpg if group else os.kill)(self.number, number)
+
+    def text(self) -> str:
+        return self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""
