@@ -5,13 +5,13 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
-REQUIREMENTS := $(filter-out requirements-bench.txt,$(wildcard requirements*.txt))
+REQUIREMENTS := $(filter-out requirements-bench.txt requirements-audit.txt,$(wildcard requirements*.txt))
 DEMO := --dataset=demo --save_path=demo
 # a small network, small images and few steps: what a CPU with two cores trains in minutes
 DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
 	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1100 --annealing_step=1100 --log_step=10
 
-.PHONY: setup demo test test-long browser lint bench bench-gpu clean
+.PHONY: setup demo test test-long coverage audit browser lint bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -37,6 +37,20 @@ test: setup lint
 test-long: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m long -n 2 --durations=0
 	$(BIN)/python -m tests.reliability.ledger
+
+# lines of the four rooms that no test runs; loading processes and other commands are not looked into
+coverage: setup
+	$(BIN)/python -m pytest -n auto --cov --cov-report=
+	for room in losses models retrieval datasets; do \
+		$(BIN)/coverage report --include="$$room/*" || exit 1; done
+
+# what PyPI knows of vulnerabilities in the pinned versions; a version that it does not know fails, too
+audit: setup .venv/audit
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
+.venv/audit: requirements-audit.txt constraints.txt .venv/ready
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements-audit.txt
+	touch $@
 
 # a Chromium for the test of the page: Debian's where that can be had, else Playwright's own
 browser: setup

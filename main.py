@@ -19,7 +19,7 @@ from importlib import import_module
 from phases import PHASES
 from phases.options import check_options
 from phases.parser import parse
-from utils.errors import UserError, refusal_of_the_machine
+from utils.errors import UserError, one_line, refusal_of_the_machine
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # --num_workers is the user's choice; the README says what suits a machine with few cores
     warnings.filterwarnings("ignore", message="This DataLoader will create")
+    # of odd images; what cannot be read is reported by name
+    warnings.filterwarnings("ignore", module="PIL")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # to leave nothing half-written
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -40,13 +42,13 @@ def main(argv: list[str] | None = None) -> int:
         check_options(options)
         return import_module(PHASES[options.phase]).run(options) or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         line = refusal_of_the_machine(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {one_line(line)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

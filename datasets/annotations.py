@@ -8,23 +8,34 @@ Zero-shot lists have it too, with no label in both parts: what is tested was nev
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from datasets.folders import list_images, pair_categories
+from datasets.folders import is_utf8, list_images, pair_categories
+from datasets.list_checks import (
+    Entry,
+    Lists,
+    category_of,
+    check_agreement,
+    check_files,
+    check_labels,
+    check_repeats,
+    labels_of,
+)
 from utils.errors import UserError
+from utils.files import read_json
 
-Entry = tuple[str, int]  # path relative to the data set's folder, label
-Lists = dict[str, list[Entry]]  # "train" and "test"
+LARGEST = 2**28  # bytes of a list: some five million entries
 
 
 @dataclass(frozen=True)
 class Annotation:
     """The lists of one data set, checked: every file is there, labels run from 0 to len(categories) - 1.
 
-    The first `trained` categories are those trained on: all of them, but for zero-shot lists.
+    The first `trained` categories are those trained on: all of them, but for zero-shot lists. Images that
+    cannot be read may be `left_out` of the lists; `of_lists` is the digest of the whole ones then.
     """
 
     root: Path
@@ -34,6 +45,8 @@ class Annotation:
     train_photos: list[Entry]
     gallery: list[Entry]
     trained: int
+    left_out: tuple[str, ...] = ()
+    of_lists: str = ""
 
     @property
     def zero_shot(self) -> bool:
@@ -41,9 +54,35 @@ class Annotation:
         return self.trained < len(self.categories)
 
     def digest(self) -> str:
-        """A hash of all lists: two runs with the same one saw the same data set."""
+        """A hash of the whole lists: two runs with the same one saw the same data set, as far as readable."""
+        if self.of_lists:
+            return self.of_lists
         lists = [self.train_sketches, self.test_sketches, self.train_photos, self.gallery]
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
+
+    def without(self, names: Collection[str]) -> "Annotation":
+        """The same lists with the images `names` left out, those among them that are in one.
+
+        Raises UserError if a category had images for training, for test or to be found, and has none then.
+        """
+        if not names:
+            return self
+        gone = set(names)
+        parts = ("train_sketches", "test_sketches", "train_photos", "gallery")
+        left: dict[str, Any] = {}
+        for part in parts:
+            entries = getattr(self, part)
+            left[part] = [entry for entry in entries if entry[0] not in gone]
+            emptied = labels_of(entries) - labels_of(left[part])
+            if emptied:
+                raise UserError(
+                    f"no image of {self.categories[min(emptied)]} in {part.replace('_', ' ')} can be read "
+                    f"({len(emptied)} categories in all); repair some below {self.root}, or make lists "
+                    "without these categories"
+                )
+        present = {name for part in parts for name, _ in getattr(self, part)}
+        left_out = tuple(sorted({*self.left_out, *(gone & present)}))
+        return replace(self, **left, left_out=left_out, of_lists=self.digest())
 
 
 def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
@@ -51,12 +90,15 @@ def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
     return anno_path / f"{dataset}_{domain}.json"
 
 
-def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotation:
+def load_annotation(
+    data_path: Path, anno_path: Path, dataset: str, left_out: Collection[str] = ()
+) -> Annotation:
     """Read and check both lists of `dataset`, whose images lie in `data_path`/`dataset`.
 
     Without a photo list (the published photo lists are not in circulation) the photos are listed from the
-    folder, under the label ids of the sketch list. Label ids are mapped to 0, 1, ... in their order. Raises
-    UserError that names file and entry for anything that training or test would stumble over.
+    folder, under the label ids of the sketch list. Label ids are mapped to 0, 1, ... in their order. Images
+    that are `left_out` need not be there. Raises UserError that names file and entry for anything that
+    training or test would stumble over, and for links that lead out of the data set's folder.
     """
     root = data_path / dataset
     sketch_list, photo_list = (list_path(anno_path, dataset, domain) for domain in ("sketch", "photo"))
@@ -76,12 +118,13 @@ def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotatio
     for entries in photos.values():  # each by itself: photos are trained on and searched, by the protocol
         check_repeats(photo_list, entries)
     labels, trained = check_labels(sketches, photos, sketch_list, photo_list)
-    check_files(root, sketch_list, sketches)
-    check_files(root, photo_list, photos)
+    check_agreement(sketches, photos, sketch_list, photo_list)
+    check_files(root, sketch_list, sketches, set(left_out))
+    check_files(root, photo_list, photos, set(left_out))
     number = {label: index for index, label in enumerate(labels)}
     sketches, photos = renumber(sketches, number), renumber(photos, number)
-    names = {label: PurePosixPath(path).parts[-2] for path, label in sketches["test"] + sketches["train"]}
-    return Annotation(
+    names = {label: category_of(path) for path, label in sketches["test"] + sketches["train"]}
+    whole = Annotation(
         root=root,
         categories=[names[index] for index in range(len(labels))],
         train_sketches=sketches["train"],
@@ -90,6 +133,7 @@ def load_annotation(data_path: Path, anno_path: Path, dataset: str) -> Annotatio
         gallery=photos["test"],
         trained=trained,
     )
+    return whole.without(left_out)
 
 
 def renumber(lists: Lists, number: dict[int, int]) -> Lists:
@@ -98,9 +142,11 @@ def renumber(lists: Lists, number: dict[int, int]) -> Lists:
 
 def read_list(path: Path) -> Lists:
     """The "train" and "test" entries of one list. Raises UserError if the file is not of that form."""
+    if path.stat().st_size > LARGEST:
+        raise UserError(f"{path} has more than {LARGEST >> 20} MiB: it is no list of images")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = read_json(path)
+    except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in ("train", "test")):
         raise UserError(f'{path} must be of the form {{"train": [[path, label], ...], "test": [...]}}')
@@ -110,12 +156,14 @@ def read_list(path: Path) -> Lists:
 def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
     match entry:
         case [str() as name, int() as label] if not isinstance(label, bool) and label >= 0:
-            parts = PurePosixPath(name).parts
-            if len(parts) < 2 or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name:
+            # by hand: for a million entries, pathlib takes ten times as long
+            parts = [each for each in name.split("/") if each not in ("", ".")]
+            outside = name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
+            if len(parts) < 2 or outside or not is_utf8(name):
                 raise UserError(
-                    f"{list_file}: {name!r} in {part!r} is not a path below the data set's folder"
+                    f"{list_file}: {name[:200]!r} in {part!r} is not a path below the data set's folder"
                 )
-            return str(PurePosixPath(name)), label
+            return "/".join(parts), label
     raise UserError(f"{list_file}: {str(entry)[:200]} in {part!r} is not a [path, label >= 0] pair")
 
 
@@ -124,7 +172,7 @@ def photos_from_folder(root: Path, sketches: Lists) -> Lists:
 
     For a zero-shot list, those of the categories trained on as "train" and of the others as "test".
     """
-    label_of = {PurePosixPath(path).parts[-2]: label for part in sketches.values() for path, label in part}
+    label_of = {category_of(path): label for part in sketches.values() for path, label in part}
     tree = list_images(root / "photos")
     pairs, lone, _ = pair_categories(sorted(label_of), list(tree))
     if lone:
@@ -135,70 +183,4 @@ def photos_from_folder(root: Path, sketches: Lists) -> Lists:
         return {"train": photos, "test": photos}
     return {
         part: [each for each in photos if each[1] in own] for part, own in (("train", train), ("test", test))
-    }
-
-
-def check_repeats(list_file: Path, entries: list[Entry]) -> None:
-    """Raise UserError if a file is named twice: a sketch trained on must not be tested with."""
-    repeated = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
-    if repeated:
-        raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
-
-
-def check_labels(
-    sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path
-) -> tuple[list[int], int]:
-    """The label ids, those trained on first, each part sorted, and how many are trained on.
-
-    Training sketches and photos must share their labels. The gallery must have those too, or, in zero-shot
-    lists, none of them but all of the test sketches.
-    """
-    parts = {
-        "training sketch": (sketch_list, labels_of(sketches["train"])),
-        "training photo": (photo_list, labels_of(photos["train"])),
-        "test sketch": (sketch_list, labels_of(sketches["test"])),
-        "gallery photo": (photo_list, labels_of(photos["test"])),
-    }
-    trained = parts["training sketch"][1] | parts["training photo"][1]
-    tested = parts["test sketch"][1] | parts["gallery photo"][1]
-    required = [("training sketch", trained), ("training photo", trained)]
-    if trained & tested:
-        strange = parts["test sketch"][1] - trained
-        if strange:
-            raise UserError(
-                f"{sketch_list} has test sketches of label {min(strange)}, which is not trained on"
-            )
-        required.append(("gallery photo", trained | tested))
-    else:
-        required += [("test sketch", tested), ("gallery photo", tested)]
-    for what, labels in required:
-        path, present = parts[what]
-        absent = sorted(labels - present)
-        if absent:
-            raise UserError(f"{path} has no {what} for label {absent[0]} ({len(absent)} labels in all)")
-    return sorted(trained) + sorted(tested - trained), len(trained)
-
-
-def labels_of(entries: list[Entry]) -> set[int]:
-    return {label for _, label in entries}
-
-
-def check_files(root: Path, list_file: Path, lists: Lists) -> None:
-    """Raise UserError if a listed file is not there. Reads folders rather than asking file by file."""
-    wanted = {name for entries in lists.values() for name, _ in entries}
-    present = files_in(root, {str(PurePosixPath(name).parent) for name in wanted})
-    missing = sorted(wanted - present)
-    if missing:
-        raise UserError(
-            f"{list_file} names {len(missing)} files that are not in {root}, first {missing[0]}; make the "
-            "lists anew with --phase=prepare --force, or complete the data"
-        )
-
-
-def files_in(root: Path, folders: Iterable[str]) -> set[str]:
-    return {
-        f"{folder}/{path.name}"
-        for folder in folders
-        if (root / folder).is_dir()
-        for path in (root / folder).iterdir()
     }

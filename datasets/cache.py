@@ -9,13 +9,12 @@ import hashlib
 import json
 import logging
 import shutil
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from glob import escape
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ import PIL
 from tqdm import tqdm
 
 from datasets.loaders import ImageSet
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import add_files, remove_leftovers, replacing, write_json
-from utils.locks import Busy, exclusive
+from utils.files import add_files, read_json, remove_leftovers, replacing, write_json
+from utils.locks import in_turn
 from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,10 @@ class Kept(ABC):
     @abstractmethod
     def pixels(self, name: str) -> Any:
         """What is kept of the image at the path `name`."""
+
+    @abstractmethod
+    def check(self, pixels: np.ndarray) -> None:
+        """Raise ValueError if the array in the file is not laid out as these images are."""
 
     def mapped(self) -> np.ndarray:
         return mapped(self.file)
@@ -133,14 +137,14 @@ def key_path(file: Path) -> Path:
 def is_whole(kept: Kept) -> bool:
     """Whether the file holds what its key stands for."""
     try:
-        known = json.loads(key_path(kept.file).read_text(encoding="utf-8"))
+        known = read_json(key_path(kept.file))
         if known["key"] != kept.key:
             return False
-        pixels = np.load(kept.file, mmap_mode="r", allow_pickle=False)
-        return pixels.shape == tuple(known["shape"]) and pixels.dtype == np.uint8
+        kept.check(read_array(kept.file, tuple(map(index, known["shape"])), np.uint8))
+        return True
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         log.info("%s in %s cannot be read (%s): made anew", kept.kind, kept.file, error)
         return False
 
@@ -181,20 +185,3 @@ def build(kept: Kept, contents: Contents) -> None:
     others = sorted(each.name for each in file.parent.glob(f"{escape(prefix)}*.npy") if each != file)
     if others:
         log.info("also in %s, for other lists, sizes or images: %s", file.parent, ", ".join(others))
-
-
-@contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
-    """Hold `folder`, after waiting for whoever holds it."""
-    with ExitStack() as stack:
-        holder = ""
-        while True:
-            try:
-                stack.enter_context(exclusive(folder))
-                break
-            except Busy as busy:
-                if str(busy) != holder:
-                    log.info("%s: waiting for it", busy)
-                holder = str(busy)
-                time.sleep(0.5)
-        yield

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from datasets import paper
-from datasets.images import flatten, named, pixel_count, read_image
+from datasets.images import flatten, opened, pixel_count, read_image
 from utils.errors import UserError
 
 SIDE = 1111  # pixels: the largest sketches of the data sets, TU-Berlin's; what is larger is made smaller
@@ -48,7 +48,7 @@ def read_drawing(path: Path, *, clean: bool = True, pixels: int = 180_000_000) -
         )
     if not clean:
         return Drawing(read_image(path, "L", remedy=REMEDY))
-    with named(path, REMEDY), Image.open(path) as image:
+    with opened(path, REMEDY) as image:
         image.draft(None, (SIDE, SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
         image.load()
         ImageOps.exif_transpose(image, in_place=True)

@@ -8,6 +8,8 @@ from utils.errors import UserError
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
+INSTEAD_OF_LINKS = "link that folder as a whole instead, or copy what the link leads to"
+
 # TU-Berlin: sketch folders whose photo folder is spelled in a way that no rule gives
 TUBERLIN_PHOTO_FOLDERS = {
     "trombone": "tromobone",
@@ -26,17 +28,27 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
     """Category -> names of its image files, both sorted by code point: the same list on every platform.
 
     Files of other kinds and hidden files are passed over. Raises UserError if the folder is missing or
-    holds no category, or if a category holds no image.
+    holds no category, if a category holds no image, and for names that no list can hold and links that lead
+    out of the data set's folder, in which `domain_folder` is.
     """
     if not domain_folder.is_dir():
         raise UserError(
             f"no folder {domain_folder}; check --data_path and --dataset: images are expected in "
             "<data_path>/<dataset>/{photos,sketches}/<category>/<file>"
         )
+    home = Path(os.path.realpath(domain_folder.parent))
+    check_link(domain_folder, home)
     folders = [path for path in domain_folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not folders:
         raise UserError(f"{domain_folder} has no category folder in it")
+    for folder in folders:
+        check_name(folder)
+        check_link(folder, home)
     tree = {folder.name: image_names(folder) for folder in sorted(folders, key=lambda path: path.name)}
+    for category, names in tree.items():
+        for name in names:
+            check_name(domain_folder / category / name)
+            check_link(domain_folder / category / name, home)
     empty = [category for category, names in tree.items() if not names]
     if empty:
         raise UserError(
@@ -44,6 +56,33 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
             "or remove the folder"
         )
     return tree
+
+
+def check_name(path: Path) -> None:
+    """Raise UserError if the name of `path` could not stand in a list: JSON is UTF-8, / alone separates."""
+    if "\\" in path.name or not is_utf8(path.name):
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown} has a name that no list can hold, a backslash or no UTF-8: rename it")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name was read from the disk, or from JSON, as proper Unicode."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_link(path: Path, home: Path) -> None:
+    """Raise UserError if `path` is a link that leads out of `home`."""
+    if path.is_symlink() and leads_out(path, home):
+        raise UserError(f"{path} is a link out of the data set's folder; {INSTEAD_OF_LINKS}")
+
+
+def leads_out(path: Path, home: Path) -> bool:
+    """Whether `path` is, by the links in it, not below `home`, which has none."""
+    return not Path(os.path.realpath(path)).is_relative_to(home)
 
 
 def image_names(folder: Path) -> list[str]:
@@ -73,8 +112,8 @@ def images_below(root: Path) -> tuple[list[str], list[str]]:
         for path in linked + paths:
             name = path.relative_to(root).as_posix()
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            leads_out = path.is_symlink() and not path.resolve().is_relative_to(home)
-            (passed_over if leads_out or path in linked or shown != name else inside).append(shown)
+            out = path.is_symlink() and leads_out(path, home)
+            (passed_over if out or path in linked or shown != name else inside).append(shown)
     if not inside:
         but = f"; passed over: {', '.join(passed_over[:5])}" if passed_over else ""
         raise UserError(f"no image in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}{but}")

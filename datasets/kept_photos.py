@@ -32,6 +32,12 @@ class KeptPhotos(Kept):
             partial(resized, self.images, workers),
         )
 
+    def check(self, pixels: np.ndarray) -> None:
+        """Raise ValueError unless these are so many photos of this size."""
+        size = int(self.made_by["size"])
+        if pixels.shape != (len(self.row_of), 3, size, size):
+            raise ValueError(f"its shape is {pixels.shape}")
+
     def pixels(self, name: str) -> Tensor:
         """The photo at the path `name`, resized, uint8 (3, S, S), memory of its own."""
         return torch.from_numpy(np.array(self.mapped()[self.row_of[name]]))

@@ -33,6 +33,13 @@ class KeptSketches(Kept):
         total += 2 * SIZE.itemsize * len(paths)
         return Contents((total,), f"{len(paths)} sketches", partial(decoded, self.images, workers))
 
+    def check(self, pixels: np.ndarray) -> None:
+        """Raise ValueError unless the table of sizes accounts for all of the file."""
+        table = 2 * SIZE.itemsize * len(self.row_of)
+        sizes = np.frombuffer(pixels[-table:].tobytes(), SIZE).astype(object).reshape(-1, 2)
+        if pixels.ndim != 1 or sum(sizes.prod(axis=1)) + table != len(pixels):
+            raise ValueError("its sizes are not those of its sketches")
+
     def pixels(self, name: str) -> np.ndarray:
         """The sketch at the path `name`, uint8 (H, W), read from the file where it is looked at."""
         ends, sizes = layout(self.file, len(self.row_of))

@@ -8,7 +8,6 @@ What loading processes hand over is uint8, grey sketches in one channel: a twelf
 the network takes. `delivered` turns it into that, on the device.
 """
 
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets import PHOTO, SKETCH
 from datasets.annotations import Entry
 from datasets.images import read_image
 from datasets.transforms import Transform
+from datasets.workers import Batch, begun, collate, naming_dead_workers, prepare
 from utils.errors import UserError
 from utils.seeding import seeded, stream_seed
 
@@ -31,8 +31,6 @@ CPU = torch.device("cpu")
 
 Share = tuple[int, int]  # the number of this process, and how many there are
 ALONE = (0, 1)
-
-Batch = tuple[Tensor, Tensor]  # images, labels (B,) int64
 
 
 @dataclass(frozen=True)
@@ -107,6 +105,12 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
             epoch, first = epoch + 1, 0
 
 
+def entries_of_batch(entries: list[Entry], batch_size: int, seed: int, number: int) -> list[Entry]:
+    """Which of `entries` the batch `number` of `ShuffledBatches` holds."""
+    sampler = ShuffledBatches(len(entries), batch_size, seed=seed, start=number)
+    return [entries[index] for index, _ in next(iter(sampler))]
+
+
 def training_batches(
     images: ImageSet,
     batch_size: int,
@@ -153,35 +157,19 @@ def loader(images: ImageSet, batches: Sampler | list, workers: int, device: torc
         num_workers=workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
-        worker_init_fn=leave_signals_to_the_parent,
+        worker_init_fn=prepare,
         # a loader draws once for its workers; from the global generator, that would shift a continued run
         generator=torch.Generator(),
     )
 
 
-def leave_signals_to_the_parent(worker: int) -> None:
-    """Let the main process decide when a signal reaches the whole process group.
-
-    Ctrl-C and the first SIGTERM are not for the worker: the main process finishes its step, saves and ends
-    the workers. The second SIGTERM is.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
-def collate(samples: list[tuple[Tensor, int] | UserError]) -> Batch | UserError:
-    """One batch, or the first error among its samples."""
-    for sample in samples:
-        if isinstance(sample, UserError):
-            return sample
-    return default_collate(samples)
-
-
 def raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
-    for batch in batches:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    with naming_dead_workers():
+        for batch in begun(batches):
+            if isinstance(batch, UserError):
+                # not this one: its traceback would lead to the frame that has it, and neither would ever go
+                raise type(batch)(*batch.args)
+            yield batch
 
 
 def delivered(

@@ -5,7 +5,9 @@ the parts and the pose all differ, and no sketch is traced from a photo. The dem
 data set where none can be had: it shows that the code learns, and its figures compare with no published one.
 """
 
-import tempfile
+import contextlib
+import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from PIL import Image
 from datasets import PHOTO, SKETCH
 from datasets.outlines import SHAPES, Rng
 from datasets.rendering import Floats, Part, draw_photo, draw_sketch
+from utils.files import naming
+from utils.locks import exclusive
 
 CATEGORIES: tuple[str, ...] = tuple(sorted(SHAPES))
 SPACING = 0.02  # largest distance between neighbouring points of an outline
@@ -48,7 +52,8 @@ def draw_demo(
     `sketches` and `photos` count images per category (>= 1); `image_size` is their side in pixels (>= 32).
     Each image has a generator of its own, seeded by (seed, domain, category, number): asking for fewer images
     changes none of the others, and the same seed gives the same bytes under the same library versions. The
-    files are written beside `root` and moved there when all are complete, so that no half of a set is left.
+    files are written beside `root` and moved there when all are complete, so that no half of a set is left;
+    what a killed process left of one goes first.
 
     Raises FileExistsError where `root` exists, ValueError for a negative seed or a number below its least.
     """
@@ -62,21 +67,36 @@ def draw_demo(
             f"the demo needs seed >= 0, sketches >= 1, photos >= 1 and image_size >= 32; "
             f"got {seed}, {sketches}, {photos} and {image_size}"
         )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as workshop:
-        unfinished = Path(workshop) / root.name
+    workshop = root.parent / f".{root.name}-unfinished"
+    with exclusive(workshop):
+        unfinished = workshop / root.name
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _draw_all(unfinished, seed, {"sketches": sketches, "photos": photos}, image_size)
+            unfinished.rename(root)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it was there before if a process was killed in it
+        workshop.rmdir()
+
+
+def _draw_all(root: Path, seed: int, counts: dict[str, int], image_size: int) -> None:
+    """Draw so many sketches and photos of each category below `root`."""
+    for domain, folder in ((SKETCH, "sketches"), (PHOTO, "photos")):
         for kind, category in enumerate(CATEGORIES):
-            for domain, folder, count in ((SKETCH, "sketches", sketches), (PHOTO, "photos", photos)):
-                target = unfinished / folder / category
-                target.mkdir(parents=True)
-                for number in range(count):
-                    rng = np.random.default_rng([seed, domain, kind, number])
-                    if domain == SKETCH:
-                        sketch(category, rng, image_size).save(target / f"{number:03d}.png")
-                    else:
-                        picture = photo(category, rng, image_size)
-                        picture.save(target / f"{number:03d}.jpg", quality=int(rng.integers(70, 95)))
-        unfinished.rename(root)
+            target = root / folder / category
+            target.mkdir(parents=True)
+            for number in range(counts[folder]):
+                rng = np.random.default_rng([seed, domain, kind, number])
+                file = io.BytesIO()  # written to a full disk, Pillow does not say what is wrong
+                if domain == SKETCH:
+                    sketch(category, rng, image_size).save(file, "PNG")
+                else:
+                    picture = photo(category, rng, image_size)
+                    picture.save(file, "JPEG", quality=int(rng.integers(70, 95)))
+                path = target / f"{number:03d}.{'png' if domain == SKETCH else 'jpg'}"
+                with naming(path):
+                    path.write_bytes(file.getvalue())
 
 
 def _posed(parts: list[Part], rng: Rng) -> list[Part]:

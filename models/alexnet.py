@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dase import Attention
+from models.pooling import AveragePool
 
 HEAD = "classifier.5."
 FIRST_ATTENTION = "dase1."
@@ -41,7 +42,7 @@ class AlexNet(nn.Module):
         self.dase3 = attention.module(384)
         self.conv4 = nn.Sequential(*conv(384, 256, kernel=3), *conv(256, 256, kernel=3))
         self.dase4 = attention.module(256)
-        self.avg_pool = nn.AdaptiveAvgPool2d(7)
+        self.avg_pool = AveragePool(7)
         self.classifier = nn.Sequential(
             nn.Dropout(),
             nn.Linear(256 * 7 * 7, 4096),

@@ -13,6 +13,7 @@ from torchvision.models import ResNet18_Weights
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from models.dase import Attention
+from models.pooling import AveragePool
 
 HEAD = "fc."
 FIRST_ATTENTION = "layer1.0.se_module."
@@ -34,7 +35,7 @@ class ResNet18(ResNet):
 
     def __init__(self, attention: Attention, f_dim: int) -> None:
         super().__init__(Block, [2, 2, 2, 2])
-        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.avgpool = AveragePool(7)
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(512 * 7 * 7, f_dim)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -6,21 +6,26 @@ module (absent from the source, or with the domain column that the source lacks)
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
 from models import network_module
 from utils.checkpoints import load
+from utils.checksums import sha256
 from utils.errors import UserError
+from utils.tensor_files import is_state_dict
 
 log = logging.getLogger(__name__)
 
+NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # the first digits of a file's SHA-256, in its name
 ATTENTION_PARTS = (".se_module.", "dase1.", "dase2.", "dase3.", "dase4.")
 
 
@@ -54,7 +59,7 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
         content = load(Path(source))
         # one of this program's checkpoints, one of the usual wrappers, or a plain state dict
         state = content.get("network", content.get("state_dict", content))
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not is_state_dict(state):
             raise UserError(f"{source} holds no state dict: --backbone_weights needs names and tensors")
     return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
 
@@ -62,11 +67,12 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
 def fetch(urls: Sequence[str]) -> dict[str, Tensor]:
     """Download the first of `urls` that answers, or read it from torch.hub's cache.
 
-    A download is checked against the start of its SHA-256 that ends its name. Raises UserError that lists
-    what was tried.
+    Either is checked against the start of its SHA-256 that ends its name. Raises UserError that lists what
+    was tried, or names the file in the cache that is not what its name says.
     """
     failures = []
     for url in urls:
+        check_cached(url)
         try:
             return torch.hub.load_state_dict_from_url(
                 url, map_location="cpu", check_hash=True, weights_only=True
@@ -79,6 +85,20 @@ def fetch(urls: Sequence[str]) -> dict[str, Tensor]:
         "another machine and pass it as --backbone_weights=FILE, or start at random with "
         "--backbone_weights=none"
     )
+
+
+def check_cached(url: str) -> None:
+    """Raise UserError if what torch.hub's cache has of `url` is damaged, or another file under that name.
+
+    torch.hub checks what it downloads, and later takes from its cache whatever lies there.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
+    said = NAMED_HASH.search(path.name)
+    if said and path.is_file() and not sha256(path).startswith(said[1]):
+        raise UserError(
+            f"{path} is damaged, or another file: its SHA-256 does not begin with the {said[1]} of its name; "
+            "remove it, and it is downloaded anew"
+        )
 
 
 def load_backbone(

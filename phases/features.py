@@ -1,12 +1,11 @@
 """Features of the test sketches and of the gallery, kept below logs/<save_path>/vec for the next test.
 
 They go batch by batch into files (2, N, f_dim) float32, as is and mirrored, which are then mapped into
-memory: a gallery need not fit into it.
+memory: a gallery need not fit into it. How they are kept stands in feature_files.py.
 """
 
 import argparse
 import hashlib
-import json
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -22,11 +21,13 @@ from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
+from phases.feature_files import mapped, new_map, read_kept
 from phases.kept import kept_images
 from retrieval.embed import embed
 from utils import distributed
-from utils.errors import Diverged, UserError
-from utils.files import add_files, remove_leftovers, replacing, reserve, write_json
+from utils.checksums import sha256
+from utils.errors import Diverged
+from utils.files import add_files, remove_leftovers, replacing, write_json
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def test_features(
     folder = settings.run_folder(options) / "vec"
     paths, key = paths_for(folder, step)
     first = distributed.rank() == 0
-    values = read_kept(paths, key, fingerprint) if first else None
+    values = read_kept(paths, key, fingerprint, data, options) if first else None
     if distributed.said_by_the_first(values is None):
         kept = kept_images(options, data)
         images["sketch"] = replace(images["sketch"], decoded=kept.sketches)
@@ -69,8 +70,8 @@ def test_features(
             with replacing(path) if first else nullcontext() as temporary:
                 extract(network, images[name], temporary, options, device)
         if first:
-            values = {name: mapped(path) for name, path in paths.items()}
-            write_json(key, fingerprint)
+            write_json(key, {**fingerprint, "sha256": {name: sha256(path) for name, path in paths.items()}})
+            values = {name: mapped(path, len(images[name]), options.f_dim) for name, path in paths.items()}
     if values is None:
         return None
     labels = {name: np.array([label for _, label in each.entries]) for name, each in images.items()}
@@ -84,7 +85,8 @@ def kept_photo_features(
     paths, key = paths_for(settings.run_folder(options) / "vec", step)
     if not key.is_file():
         return None
-    values = read_kept(paths, key, fingerprint_of(network, data, options, device))
+    fingerprint = fingerprint_of(network, data, options, device)
+    values = read_kept(paths, key, fingerprint, data, options)
     return None if values is None else values["photo"]
 
 
@@ -127,42 +129,6 @@ def fingerprint_of(
     }
 
 
-def read_kept(paths: dict[str, Path], key: Path, fingerprint: dict[str, Any]) -> dict[str, np.ndarray] | None:
-    """The kept features if their fingerprint is `fingerprint`, else None, with the reason logged."""
-    if not key.is_file():
-        return None
-    try:
-        kept = json.loads(key.read_text(encoding="utf-8"))
-        if kept != fingerprint:
-            changed = sorted(name for name in fingerprint if kept.get(name) != fingerprint[name])
-            log.info("features in %s are of other %s: computed anew", key.parent, ", ".join(changed))
-            return None
-        values = {name: mapped(path) for name, path in paths.items()}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        log.info("features in %s cannot be read (%s): computed anew", key.parent, error)
-        return None
-    log.info("features taken from %s", key.parent)
-    return values
-
-
-def mapped(path: Path) -> np.ndarray:
-    """The features (N, f_dim, 2) in the file at `path`, read when they are looked at."""
-    # copy-on-write: PyTorch takes no read-only memory, and nothing is ever written
-    return np.load(path, mmap_mode="c", allow_pickle=False).transpose(1, 2, 0)
-
-
-def new_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A new file of float32 numbers, mapped into memory. Raises UserError if the disk has no room for it."""
-    file = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    try:
-        reserve(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {file.nbytes >> 20} MiB of features to {path.parent}: {error}"
-        ) from None
-    return file
-
-
 def extract(
     network: nn.Module,
     images: ImageSet,
@@ -179,9 +145,9 @@ def extract(
         images, options.batch_size, workers=options.num_workers, device=device, share=share
     )
     parts = embed(network, batches, domain=images.domain, device=device)
+    file = new_map(path, (2, len(images), options.f_dim)) if path else None
     name = {SKETCH: "sketch", PHOTO: "photo"}[images.domain]
     bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True, disable=rank > 0)
-    file = new_map(path, (2, len(images), options.f_dim)) if path else None
     padded = torch.zeros((2, options.batch_size, options.f_dim))  # all processes send the same shape
     with bar:
         for start in range(0, len(images), options.batch_size * processes):

@@ -1,38 +1,45 @@
 """The photos that are searched, and their features, kept below logs/<save_path>/index.
 
 A gallery is the data set's, or a folder of images. Its features are computed once; when files come, change or
-go, those files alone are looked at again. `gallery.json` is written last and names the file of features that
-it describes: a process that is killed leaves the old state or the new one.
+go, those files alone are looked at again. How they are kept stands in gallery_record.py.
 """
 
 import argparse
 import hashlib
-import json
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 
 from datasets.folders import images_below
 from phases import settings, trained
-from phases.features import kept_photo_features, making_of, mapped
+from phases.feature_files import mapped
+from phases.features import kept_photo_features, making_of
 from phases.gallery_features import UNREADABLE, copy_features, embed_files
+from phases.gallery_record import (
+    RECORD,
+    Kept,
+    State,
+    read,
+    remove_others,
+    report_versions,
+    state_for,
+    write,
+)
+from phases.lists import some
 from phases.trained import Trained, Weights
+from utils.checksums import sha256
 from utils.errors import UserError
-from utils.files import remove_leftovers, replacing, scratch, state_of, write_json
+from utils.files import flush, naming, remove_leftovers, scratch, state_of
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
 DATASET = "dataset"  # what --gallery says for the photos of the data set
-NAMED = 5  # files that a message names
-RECORD, FEATURES = "gallery.json", "features.{}.npy"  # numbered, anew with every change
-
-State = tuple[int, int]  # size and time of a file
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,6 @@ class Listing:
     categories: dict[str, str | None]
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Features (N, f_dim, 2) of `files`, in their order; files that are `unreadable` have none."""
-
-    values: np.ndarray
-    files: dict[str, State]
-    unreadable: dict[str, State] = field(default_factory=dict)
-    state: str = ""
-
-
 def load(options: argparse.Namespace) -> Weights:
     """The checkpoint to search with; with its lists if they are what is searched."""
     return trained.load(options) if options.gallery == DATASET else trained.load_weights(options)
@@ -83,12 +80,15 @@ def open_gallery(
     listing = listed(weights, options)
     folder = folder_for(options)
     making = making_of(weights.network, options)
-    kept = read(folder, making, weights, renew=renew, quiet=True)
-    if kept is None or {**kept.files, **kept.unreadable} != listing.files:
+    kept = None if renew else read(folder, making, weights, options.f_dim, renew=False, quiet=True)
+    if not is_of(kept, listing):
         with exclusive(folder):
             remove_leftovers(folder)
-            kept = read(folder, making, weights, renew=renew)  # another process may have been faster
-            kept = update(kept, listing, folder, making, weights, options, device)
+            kept = read(folder, making, weights, options.f_dim, renew=renew)  # another process may be faster
+            if not is_of(kept, listing):
+                kept = update(kept, listing, folder, making, weights, options, device)
+            remove_others(folder, kept.state)
+    report_versions(kept.versions, folder)
     report_unreadable(list(kept.unreadable), listing.root)
     return Gallery(
         root=listing.root,
@@ -98,6 +98,11 @@ def open_gallery(
         folder=folder,
         state=kept.state,
     )
+
+
+def is_of(kept: Kept | None, listing: Listing) -> TypeGuard[Kept]:
+    """Whether `kept` has the features of the files as they are now."""
+    return kept is not None and {**kept.files, **kept.unreadable} == listing.files
 
 
 def folder_for(options: argparse.Namespace) -> Path:
@@ -135,49 +140,6 @@ def list_folder(root: Path) -> list[str]:
     return names
 
 
-def some(names: list[str]) -> str:
-    """The first few of `names`, and how many there are if there are more."""
-    return ", ".join(names[:NAMED]) + (f", ... ({len(names)} in all)" if len(names) > NAMED else "")
-
-
-def read(
-    folder: Path, making: dict[str, Any], weights: Weights, *, renew: bool, quiet: bool = False
-) -> Kept | None:
-    """What is kept in `folder`, None if there is nothing or, which is said unless `quiet`, of no use.
-
-    Raises UserError if it was made with another checkpoint or input, unless `renew`.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        values = mapped(folder / Path(record["features"]).name)
-        files, unreadable = (
-            {name: (int(size), int(time)) for name, size, time in record[part]}
-            for part in ("files", "unreadable")
-        )
-        if values.shape[:1] != (len(files),) or values.shape[2:] != (2,):
-            raise ValueError("its features are not those of its files")
-        made, step = dict(record["making"]), int(record["step"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        if not quiet:
-            log.warning("warning: the index in %s cannot be read (%s): made anew", folder, error)
-        return None
-    if made != making:
-        other = ", ".join(sorted(name for name in making if made.get(name) != making[name]))
-        if not renew:
-            raise UserError(
-                f"the index in {folder} was made with other {other} (of step {step}, this is step "
-                f"{weights.step}); make it anew with --phase=index and the same --gallery"
-                + (f", or search with --pretrained_model={step}" if step != weights.step else "")
-            )
-        if not quiet:
-            log.info("the index in %s is of other %s (step %d): made anew", folder, other, step)
-        return None
-    return Kept(values, files, {} if renew else unreadable, record["features"])
-
-
 def update(
     kept: Kept | None,
     listing: Listing,
@@ -206,29 +168,24 @@ def update(
         if fresh:
             labels = embed_files(fresh, listing.root, temporary, weights.network, options, device)
             broken |= {name for name, label in zip(fresh, labels, strict=True) if label == UNREADABLE}
-            new = mapped(temporary)
+            new = mapped(temporary, len(fresh), options.f_dim)
         readable = [name for name in listing.files if name not in broken]
         if not readable:
             raise UserError(f"no image in {listing.root} can be read, {min(broken)} first")
-        state = free_name(folder)
         sources = {name: (new, row) for row, name in enumerate(fresh)}
         sources |= {name: (kept.values, row) for row, name in enumerate(kept.files) if name in known}
-        with replacing(folder / state) as target:
-            copy_features([sources[name] for name in readable], target, options.f_dim)
+        with naming(folder / RECORD), scratch(folder / "features.npy") as whole:
+            copy_features([sources[name] for name in readable], whole, options.f_dim)
+            digest = sha256(whole)
+            flush(whole)
+            whole.replace(folder / state_for(digest))
     files, unreadable = ({name: listing.files[name] for name in part} for part in (readable, sorted(broken)))
-    record = {
-        "features": state,
-        "making": making,
-        "step": weights.step,
-        "versions": settings.versions(),
-        "files": [[name, *each] for name, each in files.items()],
-        "unreadable": [[name, *each] for name, each in unreadable.items()],
-    }
-    write_json(folder / RECORD, record, indent=None)
-    for path in folder.glob(FEATURES.format("*") + "*"):  # and what was made from them
-        if not path.name.startswith(state):
-            path.unlink()
-    return Kept(mapped(folder / state), files, unreadable, state)
+    state = state_for(digest)
+    values = mapped(folder / state, len(files), options.f_dim)
+    versions = kept.versions if known else settings.versions()
+    now = Kept(values, files, unreadable, state, versions)
+    write(folder, digest, now, making, weights.step)
+    return now
 
 
 def kept_by_test(
@@ -242,12 +199,6 @@ def kept_by_test(
     if values is None:
         return nothing
     return Kept(values, {name: listing.files[name] for name, _ in weights.data.gallery})
-
-
-def free_name(folder: Path) -> str:
-    """A name for a file of features that none in `folder` has had."""
-    taken = [int(path.suffixes[0][1:]) for path in folder.glob(FEATURES.format("*")) if path.suffixes]
-    return FEATURES.format(1 + max(taken, default=0))
 
 
 def report_unreadable(names: list[str], root: Path) -> None:

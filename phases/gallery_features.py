@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from datasets import PHOTO
 from datasets.loaders import Batch, ImageSet, ordered_batches
-from phases.features import new_map, photo_transform
+from phases.feature_files import new_map
+from phases.features import photo_transform
 from retrieval.embed import embed
 from utils.errors import Diverged, UserError
 

@@ -14,12 +14,13 @@ from phases import indices, settings
 from phases.features import test_features
 from phases.gallery import DATASET
 from phases.indices import Index
+from phases.provenance import provenance
 from phases.trained import Trained
 from retrieval import INDICES
 from retrieval.metrics import evaluate
 from retrieval.ranking import Ranking, rank_positives
 from utils.errors import UserError
-from utils.files import write_json
+from utils.files import remove_leftovers, write_json
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     """Bring the index of --gallery up to date, or with --evaluate compare all of them."""
     if options.evaluate and options.gallery != DATASET:
         raise UserError("--evaluate needs the test set: leave out --gallery")
-    device = settings.pick_device(options.device)
+    device = settings.pick_device(options)
     weights = galleries.load(options)
     weights.network.to(device)
     if options.evaluate:
@@ -92,6 +93,7 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
         }
     show(rows)
     path = settings.run_folder(options) / "index" / "evaluation.json"
+    remove_leftovers(path.parent)
     write_json(
         path,
         {
@@ -99,8 +101,7 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
             "definitions": DEFINITIONS,
             "counts": {"queries": len(queries), "gallery": count},
             "step": model.step,
-            "options": settings.stored_options(options),
-            "versions": settings.versions(),
+            **provenance(options),
         },
     )
     log.info(

@@ -1,9 +1,12 @@
-"""Indices over a gallery, kept in files beside its features."""
+"""Indices over a gallery, kept in files beside its features, each with its checksum beside it.
+
+FAISS reads files in C++ that does not withstand damaged ones: it is given none but what was written here.
+"""
 
 import argparse
 import hashlib
 import logging
-import zipfile
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +19,8 @@ from retrieval import approximate, flat
 from retrieval.binary import Binary
 from retrieval.hashing import CodeMap, binary_codes, fit_code_map
 from retrieval.search import packed
+from utils.arrays import read_array, write_array
+from utils.checksums import check_seal, seal
 from utils.errors import UserError
 from utils.files import remove_leftovers, replacing
 from utils.locks import exclusive
@@ -95,18 +100,22 @@ class KeptFile:
         self.path = file_of(f"{name}-seed{options.seed}", gallery, options)
 
     def read(self) -> Index | None:
-        """None if it is not there, or, with a warning, if it cannot be read."""
+        """None if it is not there, or, with a warning, if it is not whole."""
         if not self.path.is_file():
             return None
         try:
+            check_seal(self.path)
             return approximate.read(self.name, self.values, self.kind, self.path)
-        except RuntimeError as error:  # FAISS's, on damaged files
+        except (OSError, ValueError) as error:
+            warn(self.path, error)
+        except RuntimeError as error:  # FAISS's, of another version say
             warn(self.path, str(error).splitlines()[-1])
-            return None
+        return None
 
     def make(self) -> Index:
         with replacing(self.path) as temporary:
             approximate.build(self.name, self.values, self.kind, temporary, seed=self.seed)
+        seal(self.path)
         return approximate.read(self.name, self.values, self.kind, self.path)
 
 
@@ -120,19 +129,18 @@ class KeptCodes:
         self.bits, self.angular = max(options.hash_bits), options.test_distance == "angular"
         made_of = hashlib.sha256(self.centers.tobytes()).hexdigest()[:12]
         self.path = file_of(f"binary-{self.bits}-{made_of}-seed{self.seed}", gallery, options)
-        self.map_path = self.path.with_name(self.path.name + ".npz")
+        self.map_path = self.path.with_name(self.path.name + ".map")
 
     def read(self) -> Binary | None:
-        """None if they are not there, or, with a warning, if they cannot be read."""
+        """None if they are not there, or, with a warning, if they are not whole."""
         if not self.map_path.is_file():
             return None
         try:
-            with np.load(self.map_path, allow_pickle=False) as arrays:
-                code_map = CodeMap(**{name: arrays[name] for name in ("weight", "bias", "u", "v")})
-            words = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            if words.shape != (-(-self.bits // 64), len(self.values)) or words.dtype != np.uint64:
-                raise ValueError("its codes are not those of the gallery")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            check_seal(self.map_path)
+            check_seal(self.path)
+            code_map = self.map_of(read_array(self.map_path, (sum(map(prod, self.shapes)),), np.float32))
+            words = read_array(self.path, (-(-self.bits // 64), len(self.values)), np.uint64)
+        except (OSError, ValueError) as error:
             warn(self.path, error)
             return None
         return Binary(list(words), code_map, self.angular)
@@ -140,12 +148,24 @@ class KeptCodes:
     def make(self) -> Binary:
         code_map, _ = fit_code_map(self.centers, self.bits, angular=self.angular, seed=self.seed)
         words = np.stack(packed(binary_codes(self.values, code_map, angular=self.angular)))
-        with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.save(file, words)
-        with replacing(self.map_path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **vars(code_map))
+        parts = [part.astype(np.float32, copy=False) for part in vars(code_map).values()]
+        for path, values in ((self.path, words), (self.map_path, np.concatenate([*map(np.ravel, parts)]))):
+            write_array(path, values)
+            seal(path)
         return Binary(list(words), code_map, self.angular)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the parts of the map, in their order."""
+        width = self.values.shape[1]
+        return [(self.bits, width), (self.bits,), (self.bits,), (width,)]
+
+    def map_of(self, numbers: np.ndarray) -> CodeMap:
+        """The map whose parts lie one after the other in `numbers`."""
+        ends = np.cumsum([prod(shape) for shape in self.shapes])
+        parts = np.split(np.array(numbers), ends[:-1])
+        return CodeMap(*(part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)))
 
 
 def warn(path: Path, error: object) -> None:
-    log.warning("warning: %s cannot be read (%s): made anew", path, error)
+    log.warning("warning: %s cannot be used (%s): made anew", path, error)

@@ -19,6 +19,7 @@ PHASES_OF = {
     "pretrained_model": ("test", "export", "index", "search", "serve", "report"),
     "format": ("export",),
     "model_save_step": ("train", "reproduce", "report"),
+    "keep": ("train", "reproduce", "report"),
     "log_step": ("train", "reproduce", "report"),
     "all_definitions": ("train", "test", "reproduce", "report"),
     "margin_condition": ("train", "test", "reproduce", "report"),
@@ -38,7 +39,7 @@ PHASES_OF = {
     "protocol": ("prepare",),
     "class_list": ("prepare",),
     "force": ("prepare",),
-    "skip_unreadable": ("prepare",),
+    "skip_unreadable": ("prepare", "train", "test", "index", "reproduce", "report"),
     "table": ("reproduce", "report"),
     "seeds": ("reproduce", "report"),
     "lr_of": ("reproduce", "report"),
@@ -57,6 +58,7 @@ def check_options(options: argparse.Namespace) -> None:
             f"--phase={options.phase} runs in one process; torchrun is for {' and '.join(DISTRIBUTED)}"
         )
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
+    options.deterministic = bool(options.deterministic)
     if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
         raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
     for path in (options.save_path, *options.compared):

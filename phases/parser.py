@@ -91,6 +91,13 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0, help="of every random draw")
     group.add_argument("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, cuda:1, ...")
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="the same weights and figures, to the last bit, on every call: slower on CUDA; on the CPU they "
+        "are so anyway",
+    )
 
 
 def data_options(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +129,13 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         "--batch_size", type=at_least(1), default=22, help="sketches per training step, and as many photos"
     )
     group.add_argument("--num_workers", type=at_least(0), default=4, help="loading processes of each domain")
+    group.add_argument(
+        "--skip_unreadable",
+        action="store_true",
+        default=None,
+        help="open all images first and go on without those that cannot be read, said by name; prepare "
+        "leaves them out of the lists",
+    )
     group.add_argument(
         "--cache_images",
         action="store_true",
@@ -187,6 +201,13 @@ def train_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--model_save_step", type=at_least(1), default=20_000, help="steps between checkpoints"
+    )
+    group.add_argument(
+        "--keep",
+        type=at_least(1),
+        metavar="N",
+        help="remove older checkpoints once there are N newer ones, but not the one with the highest MAP in "
+        "result.json; default: keep all, as published",
     )
     group.add_argument("--log_step", type=at_least(1), default=50, help="steps between rows of the log")
 
@@ -341,12 +362,6 @@ def prepare_options(parser: argparse.ArgumentParser) -> None:
         "and for zero-shot 25 of sketchy, 30 of TUBerlin, a fifth of any other, drawn by --seed",
     )
     group.add_argument("--force", action="store_true", default=None, help="overwrite lists that exist")
-    group.add_argument(
-        "--skip_unreadable",
-        action="store_true",
-        default=None,
-        help="leave unreadable images out of the lists",
-    )
 
 
 def reproduce_options(parser: argparse.ArgumentParser) -> None:

@@ -3,18 +3,17 @@
 import argparse
 import logging
 import random
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from datasets import dataset_facts
 from datasets.annotations import list_path
 from datasets.folders import list_images, pair_categories, read_class_list, split
-from datasets.images import read_image
+from datasets.readable import find_unreadable
 from datasets.shapes import draw_demo
 from utils.errors import UserError
-from utils.files import write_json
+from utils.files import read_json, remove_leftovers, write_jsons
+from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +24,19 @@ def run(options: argparse.Namespace) -> None:
     """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
     root: Path = options.data_path / options.dataset
     lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
-    existing = [str(path) for path in lists.values() if path.exists()]
-    if existing and not options.force:
+    # a sketch list is written last: without it, a photo list is what a killed process left
+    if lists["sketch"].exists() and not options.force:
+        existing = [str(path) for path in lists.values() if path.exists()]
         raise UserError(
             f"{' and '.join(existing)} exist already; --force overwrites, other seeds other splits"
         )
+    with exclusive(options.anno_path, f".{options.dataset}.lock"):
+        remove_leftovers(options.anno_path, *(path.name for path in lists.values()))
+        prepare(options, root, lists)
+
+
+def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> None:
+    """What `run` does, once it is certain that the lists are this process's own."""
     if options.dataset == "demo" and not root.exists():
         log.info("drawing the demo set in %s", root)
         draw_demo(root)
@@ -52,7 +59,13 @@ def run(options: argparse.Namespace) -> None:
             f"categories without a partner in the other domain: sketches {lone_sketches or 'none'}, photos "
             f"{lone_photos or 'none'}; add, rename or remove their folders in {root}"
         )
-    unreadable = find_unreadable(root, sketches, photos, workers=max(1, options.num_workers))
+    names = [
+        f"{domain}/{category}/{name}"
+        for domain, tree in (("sketches", sketches), ("photos", photos))
+        for category, files in tree.items()
+        for name in files
+    ]
+    unreadable = set(find_unreadable(root, names, workers=options.num_workers))
     if unreadable and not options.skip_unreadable:
         raise UserError(
             f"{len(unreadable)} images cannot be read (listed above); repair or remove them, or leave them "
@@ -73,33 +86,6 @@ def report_counts(dataset: str, sketches: Tree, photos: Tree) -> None:
     ):
         beside = "" if published is None else f" (published: {published}, difference {found - published:+d})"
         log.info("%s: %d%s", what, found, beside)
-
-
-def find_unreadable(root: Path, sketches: Tree, photos: Tree, *, workers: int) -> set[str]:
-    """Open every image once, log those that fail, and return their paths relative to `root`."""
-    names = [
-        f"{domain}/{category}/{name}"
-        for domain, tree in (("sketches", sketches), ("photos", photos))
-        for category, files in tree.items()
-        for name in files
-    ]
-
-    def failure(name: str) -> str | None:
-        try:
-            read_image(root / name, "RGB")
-        except UserError as error:
-            return str(error.__cause__)
-        return None
-
-    with ThreadPoolExecutor(workers) as pool:  # decoding releases the interpreter's lock
-        reasons = list(
-            tqdm(pool.map(failure, names), total=len(names), unit="image", desc="opening every image")
-        )
-    unreadable = {name: reason for name, reason in zip(names, reasons, strict=True) if reason is not None}
-    for name, reason in unreadable.items():
-        log.warning("unreadable: %s (%s)", root / name, reason)
-    log.info("unreadable images: %d of %d", len(unreadable), len(names))
-    return set(unreadable)
 
 
 def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
@@ -156,7 +142,17 @@ def write_lists(
             content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in chosen]
             if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists
                 content["photo"][part] += [[f"photos/{folder}/{name}", label] for name in photos[folder]]
+    if lists["photo"].exists() and not options.force and not says(lists["photo"], content["photo"]):
+        raise UserError(f"{lists['photo']} exists already and is of other options; --force overwrites")
+    write_jsons({path: content[domain] for domain, path in lists.items()})
     for domain, path in lists.items():
-        write_json(path, content[domain])
         counts = " + ".join(f"{len(entries)} {part}" for part, entries in content[domain].items())
         log.info("wrote %s: %s", path, counts)
+
+
+def says(path: Path, content: Any) -> bool:
+    """Whether the file at `path` has this content already."""
+    try:
+        return read_json(path) == content
+    except ValueError:
+        return False

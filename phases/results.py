@@ -1,16 +1,16 @@
 """What a test found, as the published program prints it and as JSON with everything it depends on."""
 
 import argparse
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from datasets.annotations import Annotation
-from phases import settings
+from phases.provenance import provenance
 from phases.trained import Trained
 from retrieval.metrics import DEFINITIONS, DENOMINATORS, Evaluation
-from utils.files import write_json
+from utils.errors import UserError
+from utils.files import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,11 @@ HASH_DEFINITION = (
 )
 GALLERY = "all photos of the data set, training photos among them"
 ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
+COUNTS = ("queries", "gallery", "categories", "trained_categories")
+# what every record has, beside others
+ENTRIES = {"step": int, "distance": str, "lists": str} | dict.fromkeys(
+    ("metrics", "hash", "definitions", "counts", "per_category_MAP", "options"), dict
+)
 
 
 def write(
@@ -39,9 +44,7 @@ def write(
         f"step: {step} | code length: {bits} | hash MAP: {each.metrics['MAP']:.3f}"
         for bits, (each, _) in hashed.items()
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "result.txt").open("a", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+    append(folder / "result.txt", lines)
     for line in lines:
         log.info("%s", line)
     log.info(
@@ -71,18 +74,26 @@ def write(
         },
         "counts": counts(found, data),
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
-        "options": settings.stored_options(options),
         "checkpoint": str(model.path),
         "training_options": model.options,
         "lists": data.digest(),
-        "versions": settings.versions(),
-        "seed": options.seed,
+        "left_out": list(data.left_out),
+        **provenance(options),
     }
     if condition is not None:
         record["margin_condition"] = condition
     path = folder / "result.json"
     kept = [each for each in read_records(path) if key(each) != key(record)]
     write_json(path, sorted([*kept, record], key=key))
+
+
+def append(path: Path, lines: list[str]) -> None:
+    """Add `lines` to a text in one step: a full disk leaves it as it was. A torn last line is ended."""
+    before = path.read_bytes() if path.is_file() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    with replacing(path) as temporary:
+        temporary.write_bytes(before + "".join(f"{line}\n" for line in lines).encode())
 
 
 def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
@@ -102,5 +113,34 @@ def key(record: dict[str, Any]) -> tuple[int, str, str]:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a result.json, none if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    """The records of a result.json, none if there is no such file. Raises UserError if it is not one."""
+    if not path.is_file():
+        return []
+    try:
+        records = read_json(path)
+        if not isinstance(records, list) or not all(map(is_record, records)):
+            raise ValueError("it does not hold the records of tests")
+    except ValueError as error:
+        raise UserError(f"cannot read {path}: {error}; remove it, and a test writes it anew") from error
+    return records
+
+
+def is_record(value: object) -> bool:
+    """Whether `value` has what all records have."""
+    return (
+        isinstance(value, dict)
+        and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
+        and all(are_numbers(value[name]) for name in ("metrics", "counts", "per_category_MAP"))
+        and all(are_numbers(each) for each in value["hash"].values())
+        and set(COUNTS) <= set(value["counts"])
+    )
+
+
+def are_numbers(values: object) -> bool:
+    return isinstance(values, dict) and all(type(each) in (int, float) for each in values.values())
+
+
+def best_step(path: Path, distance: str) -> int | None:
+    """The step with the highest MAP by `distance` in a result.json, None if none was tested."""
+    tested = [each for each in read_records(path) if each["distance"] == distance]
+    return max(tested, key=lambda each: each["metrics"]["MAP"])["step"] if tested else None

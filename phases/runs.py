@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from experiments.published import BITS
 from experiments.table import Column, Row, Table
 from losses import ALIASES, loss_class
 from phases import results, settings
+from phases.provenance import provenance
 from utils.errors import UserError
-from utils.files import write_json
+from utils.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,18 @@ class Run:
         path = self.folder / "log" / DIVERGED
         if not path.is_file():
             return False
-        self.check(json.loads(path.read_text(encoding="utf-8"))["options"])
+        try:
+            made_with = read_json(path)["options"]
+            if not isinstance(made_with, dict):
+                raise ValueError("it does not say its options")
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot read {path}: {error}; remove it, and the run is tried again") from None
+        self.check(made_with)
         return True
 
     def give_up(self, error: UserError) -> None:
         """Write down that this training diverges, so that it is not made again."""
-        content = {"message": str(error), "options": settings.stored_options(self.options)}
+        content = {"message": str(error), **provenance(self.options)}
         write_json(self.folder / "log" / DIVERGED, content)
 
 

@@ -11,10 +11,12 @@ from datasets.drawings import Drawing
 from datasets.images import read_image
 from phases import settings
 from phases.gallery import list_folder
+from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
 from utils.errors import UserError
 from utils.figures import SheetRow, contact_sheet, save_png
-from utils.files import write_json
+from utils.files import remove_leftovers, write_json
+from utils.locks import in_turn
 
 log = logging.getLogger(__name__)
 
@@ -108,22 +110,22 @@ def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher:
     options = searcher.options
     folder = options.output.expanduser() if options.output else settings.run_folder(options) / "search"
     unit, gallery = searcher.unit(), searcher.gallery
+    sheet, results = folder / "contact_sheet.png", folder / "results.json"
     caption = f"{options.save_path}, step {searcher.weights.step}: {len(gallery.names)} photos, {unit}"
-    save_png(contact_sheet(rows, caption), folder / "contact_sheet.png")
-    write_json(
-        folder / "results.json",
-        {
-            "queries": found,
-            "failed": failed,
-            "unit of distance": unit,
-            "index": options.index,
-            "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},
-            "checkpoint": str(searcher.weights.path),
-            "step": searcher.weights.step,
-            "options": settings.stored_options(options),
-            "versions": settings.versions(),
-        },
-    )
+    content = {
+        "queries": found,
+        "failed": failed,
+        "unit of distance": unit,
+        "index": options.index,
+        "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},
+        "checkpoint": str(searcher.weights.path),
+        "step": searcher.weights.step,
+        **provenance(options),
+    }
+    with in_turn(folder, ".search.lock"):
+        remove_leftovers(folder, sheet.name, results.name)
+        save_png(contact_sheet(rows, caption), sheet)
+        write_json(results, content)
     log.info("\ndistance: %s; %d photos in %s", unit, len(gallery.names), gallery.root)
     more = f" (the first {len(rows)} of {len(found)} drawings)" if len(rows) < len(found) else ""
-    log.info("pictures in %s%s, all in %s", folder / "contact_sheet.png", more, folder / "results.json")
+    log.info("pictures in %s%s, all in %s", sheet, more, results)

@@ -138,7 +138,7 @@ def searcher_for(options: argparse.Namespace) -> Searcher:
     """What the command line asks for, with its index opened."""
     weights = load(options)
     check(options.index, weights, options)
-    device = settings.pick_device(options.device)
+    device = settings.pick_device(options)
     weights.network.to(device)
     searcher = Searcher(weights, open_gallery(weights, options, device), options, device)
     searcher.index(options.index)

@@ -4,15 +4,16 @@ import argparse
 import errno
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,8 @@ from phases.searcher import Searcher, searcher_for
 from phases.serving.answers import MOST, Answers, examples_of
 from phases.serving.guard import guarded
 from utils.errors import UserError
+from utils.locks import Busy, exclusive
+from utils.memory import share_arenas
 from utils.optional import needed
 from utils.signals import stop_requests
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 0.5  # seconds: a search that takes no longer follows every stroke
 CONNECTIONS = 200  # an open page holds up to seven
+DRAWINGS = "drawings-"  # how the folder of open pages is called, in the folder for temporary files
+ARENAS = 2  # of memory, for all threads
 FOLDER_BYTES, FOLDER_FILES = 256 << 20, 4000  # of what is kept for open pages
 # read when Gradio is imported: it shall not call home, whatever the environment says
 GRADIO_SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -42,11 +47,12 @@ def run(options: argparse.Namespace) -> int:
     if options.top > MOST:
         raise UserError(f"--top {options.top} is more than the page shows: {MOST}")
     os.environ.update(GRADIO_SETTINGS)
+    share_arenas(ARENAS)  # every visit takes threads of its own
     needed("gradio", "serve", "--phase=serve")
     with bound(options.host, options.port) as listening:
         searcher = searcher_for(options)
-        with stop_requests() as stop, tempfile.TemporaryDirectory(prefix="drawings-") as folder:
-            with serving(searcher, Path(folder).resolve(), listening) as server:
+        with stop_requests() as stop, drawings() as folder:
+            with serving(searcher, folder, listening) as server:
                 announce(searcher, listening)
                 while not stop and server.is_alive():
                     server.join(0.2)
@@ -75,6 +81,25 @@ def refusal(host: str, port: int, error: OSError) -> UserError:
     if error.errno == errno.EADDRNOTAVAIL:
         return UserError(f"--host {host} is no address of this machine; 127.0.0.1 is, 0.0.0.0 stands for all")
     return UserError(f"port {port} of {host} cannot be had ({error.strerror}); choose another with --port")
+
+
+@contextmanager
+def drawings() -> Iterator[Path]:
+    """A folder for the files of the page, gone in the end; those of processes that were killed go as well.
+
+    A lock beside the files tells who is at work. Nothing is opened in what other users put there.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{DRAWINGS}*"):
+        with suppress(Busy, OSError):
+            status = left.lstat()
+            if S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and (left / ".lock").exists():
+                with exclusive(left):
+                    shutil.rmtree(left, ignore_errors=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=DRAWINGS))).resolve()
+        stack.enter_context(exclusive(folder))
+        (folder / "files").mkdir()
+        yield folder / "files"
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from losses import loss_class
 from models import build_network, network_module
 from utils import distributed
 from utils.errors import UserError
+from utils.seeding import be_deterministic
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,6 @@ RUN_OPTIONS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
 
 # Options that came later, as they were before: runs of then can be continued and told from others.
 ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False}
-
-CHECKPOINT_ENTRIES = ("step", "network", "loss", "options", "lists", "categories")
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -124,7 +123,7 @@ def resolve_speed(options: argparse.Namespace) -> None:
         map(shutil.which, (shlex.split(os.environ.get("CXX", "g++"))[0], "clang++", "c++"))
     ):
         raise UserError("--compile needs a C++ compiler: install g++ or clang++, or leave the option out")
-    if options.sync_bn and pick_device(options.device).type != "cuda":
+    if options.sync_bn and pick_device(options).type != "cuda":
         raise UserError("--sync_bn needs CUDA: PyTorch has no synchronised BatchNorm for the CPU")
 
 
@@ -183,11 +182,15 @@ def blocks_of(network: nn.Module, name: str) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, block)]
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(options: argparse.Namespace) -> torch.device:
     """The device that --device names; of several processes each takes the GPU of its number on the machine.
 
-    Raises UserError if it is not there.
+    With --deterministic whatever is computed there then repeats to the last bit. Raises UserError if it is
+    not there.
     """
+    if options.deterministic:
+        be_deterministic()
+    name = options.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if distributed.launched() and name.startswith("cuda"):

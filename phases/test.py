@@ -12,6 +12,7 @@ from PIL import Image
 
 from datasets.annotations import Annotation
 from datasets.images import read_image
+from datasets.workers import naming_dead_workers
 from phases import margin, results, settings, trained
 from phases.features import Features, test_features
 from retrieval.hashing import binary_codes, fit_code_map
@@ -20,6 +21,7 @@ from retrieval.ranking import Ranking
 from retrieval.search import code_rankings, feature_rankings, nearest
 from utils import distributed
 from utils.figures import SheetRow, contact_sheet, save_png
+from utils.files import remove_leftovers
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ SHEET_QUERIES, SHEET_RESULTS = 12, 10
 
 def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
-    with distributed.joined():
+    with distributed.joined(), naming_dead_workers():
         trained.find(options)  # before the folder is made
         with distributed.first_only(exclusive(settings.run_folder(options))):
             evaluate_checkpoint(options)
@@ -39,8 +41,9 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     """What `run` does, in a folder that is this process's own; others help with the features and leave."""
     folder = settings.run_folder(options)
     model = trained.load(options)
-    device = settings.pick_device(options.device)
+    device = settings.pick_device(options)
     data = model.data
+    results.read_records(folder / "log" / "result.json")  # of no use: better known before hours of work
     log.info(
         "testing step %d of %s on %s: %d test sketches against %d photos",
         model.step,
@@ -52,6 +55,7 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     features = test_features(model.network.to(device), data, options, step=model.step, device=device)
     if features is None:
         return
+    remove_leftovers(folder / "log")
     sketches, photos = features
     condition = None
     if options.margin_condition == "on":
@@ -68,9 +72,9 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
         hashed = {
             bits: evaluate_codes(model.centers, sketches, photos, options, bits) for bits in options.hash_bits
         }
-    results.write(folder / "log", options, model, found, hashed, condition)
     sheet = draw_sheet(data, found, sketches, photos, options, device)
     save_png(sheet, folder / "log" / "contact_sheet.png")
+    results.write(folder / "log", options, model, found, hashed, condition)  # last: then the test is done
     log.info(
         "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
     )

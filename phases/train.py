@@ -5,24 +5,24 @@ One step takes `batch_size` sketches and `batch_size` photos through one network
 
 import argparse
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.annotations import load_annotation
+from datasets.workers import naming_dead_workers
 from models.weights import initialise
-from phases import settings, test
+from phases import results, settings, stored, test
+from phases.divergence import Watch, check_weights
+from phases.lists import load_lists
 from phases.trainer import Trainer
 from utils import checkpoints, distributed
 from utils.errors import Diverged, UserError
 from utils.figures import save_curves
+from utils.files import remove_leftovers
 from utils.locks import exclusive
 from utils.signals import stop_requests
 from utils.tracking import Scalars
@@ -36,7 +36,7 @@ SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
-    with distributed.joined():
+    with distributed.joined(), naming_dead_workers():
         return train_and_test(options)
 
 
@@ -50,6 +50,9 @@ def train_and_test(options: argparse.Namespace) -> int:
         since = distributed.said_by_the_first(checkpoints.saved_steps(models))
         if since != steps:  # another run was at it meanwhile
             trainer = resume(options, checkpoints.path_for(models, since[-1]))
+        if distributed.rank() == 0:
+            for name in ("model", "log", "vec"):
+                remove_leftovers(settings.run_folder(options) / name)
         if trainer.step < options.num_steps:
             exit_code = train(trainer, options)
             if exit_code:
@@ -62,7 +65,7 @@ def train_and_test(options: argparse.Namespace) -> int:
 def begin(options: argparse.Namespace) -> Trainer:
     """A new run, from the weights of --backbone_weights."""
     settings.resolve_training(options)
-    trainer = Trainer(options, load_annotation(options.data_path, options.anno_path, options.dataset))
+    trainer = Trainer(options, load_lists(options))
     if options.backbone_weights != "none" and distributed.rank() == 0:  # the others get its weights
         report = initialise(
             trainer.network, options.network, options.backbone_weights, pad_se=options.pad_pretrained_se
@@ -73,13 +76,21 @@ def begin(options: argparse.Namespace) -> Trainer:
 
 def resume(options: argparse.Namespace, path: Path) -> Trainer:
     """The run whose newest checkpoint is at `path`, as it was then."""
-    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
+    state = stored.read(path)
     settings.adopt(options, state["options"], CONTINUED, path)
     settings.resolve_speed(options)
-    data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    stored.check_network(options, state["network"], path)
+    left_out = state.get("left_out", [])
+    data = load_lists(options, left_out)
     settings.check_lists(data, state["lists"], path)
+    if len(data.left_out) > len(left_out):
+        log.warning(
+            "warning: this training had not left them out: continued without, it is not the same any more"
+        )
     trainer = Trainer(options, data)
-    trainer.load_state_dict(state, path)
+    with stored.continuing(path):
+        stored.check_training(state, trainer.optimizer, trainer.schedule)
+        trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)
     return trainer
 
@@ -97,7 +108,7 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
         disable=distributed.rank() > 0,
     )
     images_a_step = 2 * options.batch_size * distributed.size()
-    losses: list[Tensor] = []  # since the last row of the log
+    watch = Watch(trainer)
     exit_code, begun = 0, False
     with (
         logging_redirect_tqdm(),
@@ -105,12 +116,13 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
         (
             nullcontext() if distributed.rank() else Scalars(folder / "log", SCALARS, start_step=trainer.step)
         ) as scalars,
-        saving_on_error(trainer, folder, losses),
+        saving_on_error(trainer, options, watch),
+        naming_dead_workers(),
         progress,
     ):
         since = time.monotonic()
-        for sketches, photos in batches:
-            losses.append(trainer.training_step(sketches, photos))
+        for pair in batches:
+            watch.step(pair)
             progress.update()
             # one is stopped, all stop; the first step may compile, on some longer than on others
             exit_code = distributed.largest(stop.exit_code, patient=not begun)
@@ -119,15 +131,14 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
             saving = ending or trainer.step % options.model_save_step == 0
             if saving or trainer.step % options.log_step == 0:
                 now = time.monotonic()
-                images_per_second = images_a_step * len(losses) / (now - since)
-                row = [finite_mean(losses, trainer.step), trainer.last_lr, trainer.alpha, images_per_second]
+                images_per_second = images_a_step * len(watch.losses) / (now - since)
+                row = [watch.row(), trainer.last_lr, trainer.alpha, images_per_second]
                 if scalars:
                     scalars.write(trainer.step, dict(zip(SCALARS, row, strict=True)))
                 progress.set_postfix_str("loss {0:.3f}, lr {1:.1e}, {3:.0f} images/s".format(*row))
-                losses.clear()
                 since = now
             if saving:
-                save(trainer, folder)
+                save(trainer, options)
             if ending:
                 break
     if scalars:
@@ -137,33 +148,28 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
     return exit_code
 
 
-def save(trainer: Trainer, folder: Path) -> None:
+def save(trainer: Trainer, options: argparse.Namespace) -> None:
+    """Write a checkpoint, then remove those that --keep leaves out. Raises Diverged for weights like NaN."""
+    folder = settings.run_folder(options)
     state = trainer.state_dict()  # of all processes
+    check_weights(state)
     with distributed.first_alone():
         if distributed.rank() == 0:
             checkpoints.save(checkpoints.path_for(folder / "model", trainer.step), state)
+            if options.keep:
+                best = results.best_step(folder / "log" / "result.json", options.test_distance)
+                checkpoints.keep_newest(folder / "model", options.keep, best)
 
 
 @contextmanager
-def saving_on_error(trainer: Trainer, folder: Path, losses: list[Tensor]) -> Iterator[None]:
-    """Save before a UserError (an unreadable image, say) ends the run, unless a loss was not finite."""
+def saving_on_error(trainer: Trainer, options: argparse.Namespace, watch: Watch) -> Iterator[None]:
+    """Save before a UserError (an unreadable image, say) ends the run, unless a number was not finite."""
     start = trainer.step
     try:
         yield
-    except UserError:
+    except UserError as error:
         alone = distributed.size() == 1  # others may be in the middle of the next step
-        if alone and trainer.step > start and (not losses or torch.stack(losses).isfinite().all()):
-            save(trainer, folder)
+        if alone and trainer.step > start and not isinstance(error, Diverged) and watch.good():
+            save(trainer, options)
             log.info("saved after step %d", trainer.step)
         raise
-
-
-def finite_mean(losses: list[Tensor], step: int) -> float:
-    """Mean of the losses since the last row. Raises Diverged if it is not finite: nothing is saved then."""
-    mean = distributed.mean(float(torch.stack(losses).mean()))
-    if not math.isfinite(mean):
-        raise Diverged(
-            f"the loss became {mean} within the {len(losses)} steps up to {step}; checkpoints stay. "
-            "Train under another --save_path with a smaller --lr or a longer --annealing_step"
-        )
-    return mean

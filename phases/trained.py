@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from datasets import DATASETS
-from datasets.annotations import Annotation, load_annotation
+from datasets.annotations import Annotation
 from losses import ALIASES, LOSSES, loss_class
 from models.recognise import recognise
-from phases import settings
+from phases import settings, stored
+from phases.lists import load_lists
 from utils import checkpoints, published
 from utils.errors import UserError
 
@@ -26,8 +27,9 @@ class Weights:
     """What a checkpoint holds, without the data it was trained on.
 
     `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
-    given, `lists` the digest of its lists, `categories` theirs, trained on first, and `versions` those of the
-    training: all empty if the checkpoint does not say.
+    given, `lists` the digest of its lists, `categories` theirs, trained on first, `versions` those of the
+    training, `revision` the program's of then and `left_out` the images that it did without: all empty if
+    the checkpoint does not say.
     """
 
     step: int
@@ -38,6 +40,8 @@ class Weights:
     lists: str
     categories: list[str]
     versions: dict[str, str]
+    revision: str
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def load(options: argparse.Namespace) -> Trained:
     Raises UserError if it is missing, damaged or does not fit the options, the lists or itself.
     """
     weights = load_weights(options)
-    data = load_annotation(options.data_path, options.anno_path, options.dataset)
+    data = load_lists(options, weights.left_out, training=False)
     if weights.lists:
         settings.check_lists(data, weights.lists, weights.path)
     else:
@@ -97,18 +101,23 @@ def load_weights(options: argparse.Namespace) -> Weights:
 
 
 def load_own(options: argparse.Namespace, path: Path) -> Weights:
-    state = checkpoints.load(path, required=settings.CHECKPOINT_ENTRIES)
+    state = stored.read(path)
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
     settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
     settings.inherit_folders(options, state["options"])
+    stored.check_network(options, state["network"], path)
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state["network"], path)
-    centers = state["loss"].get("centers", torch.empty(1, options.f_dim))  # without, what comes next says so
-    criterion = loss_class(options.loss_type)(len(centers), options.f_dim)
+    # without centres of this width, the loading says so; those of none say how many there are for nothing
+    centers = state["loss"].get("centers", torch.empty(0))
+    classes = len(centers) if centers.shape[1:] == (options.f_dim,) else 1
+    criterion = loss_class(options.loss_type)(classes, options.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
     centers = criterion.centers.detach().numpy()
     said = {name: state[name] for name in ("step", "options", "lists", "categories")}
-    return Weights(path=path, network=network, centers=centers, versions=state.get("versions", {}), **said)
+    said |= {"versions": state.get("versions", {}), "revision": state.get("revision", "")}
+    said["left_out"] = tuple(state.get("left_out", ()))
+    return Weights(path=path, network=network, centers=centers, **said)
 
 
 def load_published(options: argparse.Namespace, path: Path, step: int) -> Weights:
@@ -124,6 +133,7 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Weight
         "f_dim": found.f_dim,
     }
     settings.adopt(options, said, tuple(said), path)
+    stored.check_network(options, state, path)
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state, path)
     log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *said.values())
@@ -133,7 +143,9 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Weight
     if "dataset" not in options.given:
         guess_dataset(options, None if centers is None else len(centers))
     settings.resolve_input(options)
-    return Weights(step, path, network, centers, options={}, lists="", categories=[], versions={})
+    unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
+    unsaid["left_out"] = ()
+    return Weights(step, path, network, centers, **unsaid)
 
 
 def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarray | None:
@@ -165,7 +177,7 @@ def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarr
             f"{file} has centres of {centers.shape[1]} features, the network beside it gives "
             f"{options.f_dim}: they are not of one training"
         )
-    return centers.float().numpy()
+    return centers.detach().float().numpy()
 
 
 def guess_dataset(options: argparse.Namespace, classes: int | None) -> None:

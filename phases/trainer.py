@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,27 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from datasets import PHOTO, SKETCH, transforms
+from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
-from datasets.loaders import ImageSet, training_batches
 from losses import loss_class
 from models.recompute import recompute
 from phases import settings
-from phases.kept import kept_images
+from phases.batches import batches
+from phases.provenance import provenance
 from utils import distributed
 from utils.checkpoints import load_strictly
 from utils.seeding import random_state, restore_random_state, stream_seed
 
 WEIGHT_DECAY = 1e-4  # on the network alone
 PRECISIONS = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def norm_of(tensors: list[Tensor]) -> Tensor:
+    """The Euclidean norm of all numbers in `tensors`, a scalar on their device; not finite if one is not.
+
+    Nor if their squares overflow, which Adam keeps.
+    """
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
 def lr_factor(step: int, num_steps: int) -> float:
@@ -55,7 +64,7 @@ class Trainer:
     def __init__(self, options: argparse.Namespace, data: Annotation) -> None:
         torch.manual_seed(options.seed)
         self.options, self.data = options, data
-        self.device = settings.pick_device(options.device)
+        self.device = settings.pick_device(options)
         self.network = settings.network_of(options)
         self.criterion = loss_class(options.loss_type)(
             data.trained,
@@ -70,7 +79,7 @@ class Trainer:
             recompute(settings.blocks_of(self.network, options.network))
         self.network.to(self.device).to(memory_format=torch.channels_last).train()
         self.criterion.to(self.device)
-        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+        torch.backends.cudnn.benchmark = not options.deterministic  # every batch has the same shape
         if distributed.rank():  # the same weights everywhere, but dropout of its own
             torch.manual_seed(stream_seed(options.seed, distributed.rank()))
         groups: list[dict[str, Any]] = [
@@ -82,6 +91,8 @@ class Trainer:
         # gradients of float16 are lifted out of its underflow; with any other precision this does nothing
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp == "fp16")
         self.step = 0
+        self.within_step = False  # between two steps all that is saved belongs together
+        self.gradient_norm = torch.zeros((), device=self.device)  # of the last step, as --amp=fp16 scaled it
 
     @cached_property
     def objective(self) -> nn.Module:
@@ -97,6 +108,7 @@ class Trainer:
 
         Nothing here waits for the device: the next batch is prepared while it computes.
         """
+        self.within_step = True
         parts = list(self.joint_parts(sketches, photos))
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad()
@@ -106,12 +118,17 @@ class Trainer:
                 loss = self.objective(*part) * (len(part[1]) / (len(sketches[1]) + len(photos[1])))
                 self.scaler.scale(loss).backward()
             total += loss.detach()
+        self.gradient_norm = norm_of([each.grad for each in self.parameters() if each.grad is not None])
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
         self.criterion.step += 1
         self.step += 1
+        self.within_step = False
         return total
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        return chain(self.network.parameters(), self.criterion.parameters())
 
     def joint_parts(
         self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]
@@ -139,33 +156,7 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple]:
         """Pairs of a sketch batch and a photo batch, from this run's step on."""
-        size, normalize = self.options.image_size, self.options.normalize
-        kept = kept_images(self.options, self.data)
-        sketches = ImageSet(
-            self.data.root,
-            self.data.train_sketches,
-            SKETCH,
-            transforms.sketch_train(size, normalize=normalize),
-            self.options.seed,
-            decoded=kept.sketches,
-        )
-        photos = ImageSet(
-            self.data.root,
-            self.data.train_photos,
-            PHOTO,
-            transforms.photo_train(size, self.options.photo_channels, normalize=normalize),
-            self.options.seed,
-            kept=kept.photos,
-        )
-        load = partial(
-            training_batches,
-            batch_size=self.options.batch_size,
-            workers=self.options.num_workers,
-            start=self.step,
-            device=self.device,
-            share=(distributed.rank(), distributed.size()),
-        )
-        return zip(load(sketches), load(photos), strict=True)
+        return batches(self.options, self.data, start=self.step, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a continued run needs to equal one that never stopped."""
@@ -177,10 +168,10 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": distributed.everyones(random_state()),
-            "options": settings.stored_options(self.options),
             "lists": self.data.digest(),
+            "left_out": list(self.data.left_out),
             "categories": self.data.categories,
-            "versions": settings.versions(),
+            **provenance(self.options),
         }
 
     def load_state_dict(self, state: dict[str, Any], path: Path) -> None:

@@ -74,7 +74,8 @@ def build(name: str, gallery: np.ndarray, kind: str, path: Path, *, seed: int = 
     for mirror in range(mirrors):
         for first in range(0, len(gallery), BLOCK):
             index.add(views(gallery[first : first + BLOCK, :, mirror, None], kind))
-    faiss.write_index(index, str(path))
+    with path.open("wb") as file:  # by a callback, for FAISS's own files tell nobody which error it was
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def trained_ivfpq(gallery: np.ndarray, kind: str, seed: int) -> Any:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.errors import Diverged
+
 DISTANCES = ("euclidean", "angular")
 COLUMNS = 1024  # photos per product: what comes out of it stays in the cache
 SAMPLED = (64, 4096)  # queries and photos whose error is measured
@@ -68,7 +70,11 @@ def prepared(values: np.ndarray, planes: Tensor, origin: np.ndarray, kind: str) 
         torch.sum((planes[:, part] - shift).square_(), dim=2, out=squares[:, part])
     square = squares.T.cpu().numpy()  # (N, M)
     if not np.isfinite(square).all():
-        raise ValueError("a distance would be NaN: the features are not finite")
+        first = int(np.argmin(np.isfinite(values).all(axis=(1, 2))))
+        raise Diverged(
+            f"features of image {first} of {len(values)}, counted from 0, are not finite, "
+            "so it has no distances: the training diverged, take an earlier step (--pretrained_model)"
+        )
     if kind == "euclidean":
         return Side(values, planes, origin, np.ones_like(square), square)
     scale = 1 / np.sqrt(np.where(square > 0, square, np.inf))  # zeros stay, at a right angle to everything

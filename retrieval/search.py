@@ -24,7 +24,7 @@ def feature_rankings(
 ) -> Iterator[Ranking]:
     """The ranking of each query, in order, by features (N, D, M) float32 of M mirrors.
 
-    `kind`, `memory` and `device` as in `distance_chunks`. Raises ValueError if a distance is not a number.
+    `kind`, `memory` and `device` as in `distance_chunks`. Raises Diverged if a feature is not finite.
     """
 
     members = members_of(query_labels, gallery_labels)

@@ -66,8 +66,10 @@ def draw_tree(root: Path, *, sketches: int = 4, photos: int = 3, size: int = 40)
                 corner = int(rng.integers(2, 8))
                 box = (corner, corner, size - corner, size - corner)
                 draw = ImageDraw.Draw(image)
-                shape = (draw.rectangle, draw.ellipse, draw.line)[label]
-                shape(box, fill=0, width=2) if label == 2 else shape(box, outline=0, width=2)
+                if label == 2:
+                    draw.line(box, fill=0, width=2)
+                else:
+                    (draw.rectangle, draw.ellipse)[label](box, outline=0, width=2)
                 image.save(folder / f"{index}.png")
     return root
 

@@ -1,14 +1,14 @@
 """Checkpoints: one file per step, written atomically, read without running code."""
 
-import pickle
 import re
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from utils import tensor_files
 from utils.errors import UserError
 from utils.files import replacing
 
@@ -48,32 +48,45 @@ def pick(folder: Path, available: dict[int, Path], step: int) -> Path:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, and dicts and lists of them) to `path`, atomically."""
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    """Write `state` (tensors, numbers, strings, and dicts and lists of them) to `path`, atomically.
 
-
-def load(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read a file of tensors onto the CPU, refusing pickles that would run code.
-
-    Raises UserError if the file is missing, truncated, holds anything but plain tensors and values, or lacks
-    one of the `required` entries.
+    Raises OSError, with the file's name, where the disk does not take it.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"cannot read {path}: {reason}; the file is damaged or not a plain file of tensors, "
-            "remove it or pass another"
-        ) from error
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # of a full disk, or of Ctrl-C meanwhile, PyTorch's writer says "unexpected pos 704 vs 598"; what
+            # a file of Python's own raised is behind that
+            raise (error.__context__ or error) from None
+
+
+def keep_newest(folder: Path, count: int, best: int | None = None) -> None:
+    """Remove all checkpoints in `folder` but the `count` newest (1 at least) and the one of step `best`."""
+    for step in saved_steps(folder)[: -max(count, 1)]:
+        if step != best:
+            path_for(folder, step).unlink()
+
+
+def load(path: Path, required: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Read a file of tensors onto the CPU, as `utils.tensor_files` does.
+
+    Raises UserError if the file is missing or not whole, holds anything but plain tensors and values, or
+    lacks one of the `required` entries, or has it of another type.
+    """
+    state = tensor_files.read(path)
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, expected a dict of tensors")
+    required = required or {}
     lacking = [name for name in required if name not in state]
     if lacking:
         raise UserError(f"{path} has no entry {', '.join(lacking)}: it is no checkpoint of this program")
+    for name, expected in required.items():
+        if not isinstance(state[name], expected) or isinstance(state[name], bool):
+            raise UserError(
+                f"{path} has an entry {name} that is no {expected.__name__} but a "
+                f"{type(state[name]).__name__}: it is no checkpoint of this program"
+            )
     return state
 
 

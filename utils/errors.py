@@ -32,6 +32,13 @@ class Diverged(UserError):
     """A training whose loss or features are not finite any more."""
 
 
+def one_line(text: str) -> str:
+    """`text` with names of files as they are safe to show: without line breaks and codes for the terminal."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
 def refusal_of_the_machine(error: OSError) -> str | None:
     """One line for what a disk or its owner refused, with the file if it is known; None for other errors."""
     if error.errno not in REMEDIES:

@@ -67,7 +67,10 @@ def contact_sheet(rows: list[SheetRow], caption: str) -> Image.Image:
 
 
 def paste(sheet: Image.Image, image: Image.Image, corner: tuple[int, int]) -> None:
-    sheet.paste(ImageOps.pad(image.convert("RGB"), (CELL, CELL), color="white"), corner)
+    image = image.convert("RGB")
+    if CELL * min(image.size) < max(image.size):  # so thin that nothing of it would be left
+        image.thumbnail((CELL, CELL))
+    sheet.paste(ImageOps.pad(image, (CELL, CELL), color="white"), corner)
 
 
 def frame(draw: ImageDraw.ImageDraw, corner: tuple[int, int], colour: str, *, dashed: bool) -> None:

@@ -4,12 +4,15 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # what `scratch` names files: the name to be, the process
 
 
 @contextmanager
@@ -21,9 +24,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with naming(path), scratch(path) as temporary:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.replace(path)
+
+
+def flush(path: Path) -> None:
+    """Have the content of the file at `path` on the disk, not on its way there."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -42,17 +50,23 @@ def scratch(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which need not be there, and remove it in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # in a folder from elsewhere a link of that name could lead anywhere
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what `replacing` left in `folder` when its process was killed; nobody may be at work there."""
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Remove what `replacing` left in `folder` when its process was killed; nobody may be at work there.
+
+    With `names`, of those files alone: in a folder of the user's, others may have a name of this form.
+    """
     for path in folder.glob(".*.tmp"):
-        log.info("removing %s, left by a process that was killed", path)
-        path.unlink(missing_ok=True)
+        match = TEMPORARY.fullmatch(path.name)
+        if match and (not names or match[1] in names):
+            log.info("removing %s, left by a process that was killed", path)
+            path.unlink(missing_ok=True)
 
 
 def add_files(digest: "hashlib._Hash", root: Path, names: Iterable[str]) -> None:
@@ -86,4 +100,39 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write `value` to `path` as indented JSON, atomically. NaN and infinity raise ValueError."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, as_json(value, indent))
+
+
+def write_jsons(values: dict[Path, Any]) -> None:
+    """Write files that belong together. The first is the one without which the others count for nothing.
+
+    A disk that is full is known before any of the old ones goes. A process that is killed in between leaves
+    no first file, never one beside others that are not its own.
+    """
+    first = next(iter(values))
+    with ExitStack() as stack:
+        whole = {path: stack.enter_context(scratch(path)) for path in values}
+        for path, temporary in whole.items():
+            with naming(path):
+                temporary.write_text(as_json(values[path]), encoding="utf-8")
+                flush(temporary)
+        first.unlink(missing_ok=True)
+        for path, temporary in reversed(whole.items()):
+            with naming(path):
+                temporary.replace(path)
+
+
+def as_json(value: Any, indent: int | None = 2) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """What the file at `path` says. Raises ValueError if it is not JSON, has NaN in it, or is too deep."""
+
+    def refused(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refused)
+    except RecursionError:
+        raise ValueError("its lists are too deep") from None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from utils.checkpoints import load
 from utils.errors import UserError
+from utils.tensor_files import is_state_dict
 
 NAME = re.compile(r"model-(.+)-(\d+)\.cpkt")
 NETWORK = "net"
@@ -51,6 +52,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises UserError if the file is damaged or holds anything else than names and tensors.
     """
     content: dict[str, Any] = load(path)
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+    if not content or not is_state_dict(content):
         raise UserError(f"{path} is no plain state dict, names and tensors, as published checkpoints are")
     return {name.removeprefix("module."): value for name, value in content.items()}

@@ -1,5 +1,6 @@
-"""Random states: one seed for a run, one stream for every sample."""
+"""Random states: one seed for a run, one stream for every sample; and sums in one order."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,3 +43,14 @@ def restore_random_state(state: dict) -> None:
     torch.set_rng_state(state["cpu"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def be_deterministic() -> None:
+    """From here on, compute the same bits on every call, on CUDA too. Before anything is computed there.
+
+    An operation that cannot raises RuntimeError. What PyTorch does on the CPU repeats anyway, for a number of
+    threads.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False  # it may choose another algorithm each time

@@ -5,6 +5,7 @@ just measured. What none of them says is said to be unknown.
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -14,6 +15,7 @@ from phases import settings
 from phases.exporting.card_results import records_of, results_section, table
 from phases.exporting.card_terms import licences
 from phases.exporting.card_usage import definition, usage
+from phases.provenance import UNKNOWN, revision, without_folders
 from phases.trained import Weights
 
 PAPER = (
@@ -189,9 +191,15 @@ def limits_section(source: Weights) -> str:
 
 
 def versions_section(source: Weights, versions: dict[str, str]) -> str:
+    """Also the program's own revision, and all options of the training, of paths the name alone."""
     lines = [f"- written and checked with {listed(settings.versions() | versions)}"]
+    lines.append(f"- by revision `{revision()}` of the program")
     if source.versions:
         lines.append(f"- trained with {listed(source.versions)}")
+    if source.options:
+        lines.append(f"- by revision `{source.revision or UNKNOWN}` of the program, with these options:")
+        stored = json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str)
+        lines.append(f"\n```json\n{stored}\n```")
     return "\n".join(lines)
 
 

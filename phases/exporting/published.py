@@ -12,6 +12,8 @@ import torch
 from phases import settings, trained
 from phases.parser import PROJECT
 from utils import checkpoints, published
+from utils.files import remove_leftovers
+from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +35,15 @@ def run(options: argparse.Namespace) -> None:
     path = checkpoints.find(folder / "model", options.pretrained_model)
     weights = trained.load_own(options, path)  # what is not whole is not handed on
     target = folder / "published" / "model"
-    for what, content in (
-        (published.NETWORK, weights.network.state_dict()),
-        (options.loss_type, {"centers": torch.from_numpy(weights.centers)}),
-    ):
-        file = published.path_for(target, what, weights.step)
-        checkpoints.save(file, dict(content))
-        log.info("wrote %s: %d entries", file, len(content))
+    with exclusive(target):
+        remove_leftovers(target)
+        for what, content in (
+            (published.NETWORK, weights.network.state_dict()),
+            (options.loss_type, {"centers": torch.from_numpy(weights.centers)}),
+        ):
+            file = published.path_for(target, what, weights.step)
+            checkpoints.save(file, dict(content))
+            log.info("wrote %s: %d entries", file, len(content))
     for line in unsaid(options):
         log.warning("warning: %s", line)
     stored = {**settings.ADDED, **weights.options}

@@ -1,10 +1,12 @@
 """What is handed on: a trained network as its checkpoint has it, with or without the data of its training."""
 
 import argparse
+import json
 import logging
 
 from datasets.annotations import Annotation, load_annotation
 from phases import settings, trained
+from phases.provenance import provenance, without_folders
 from phases.trained import Weights
 from utils.errors import UserError
 
@@ -24,7 +26,7 @@ def load(options: argparse.Namespace) -> Weights:
 def data_at_hand(options: argparse.Namespace, source: Weights) -> Annotation | None:
     """The data set of the training; None, with the reason logged, if it is not here or not that one."""
     try:
-        data = load_annotation(options.data_path, options.anno_path, options.dataset)
+        data = load_annotation(options.data_path, options.anno_path, options.dataset, source.left_out)
         if source.lists:
             settings.check_lists(data, source.lists, source.path)
     except UserError as error:
@@ -34,8 +36,25 @@ def data_at_hand(options: argparse.Namespace, source: Weights) -> Annotation | N
 
 
 def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
-    """What a file is told about itself, to be read without the model card."""
+    """What a file is told about itself, to be read without the model card.
+
+    Beside what is needed to use it, what it was made with, as JSON where it is no text.
+    """
     names = {*settings.NETWORK_OPTIONS, "test_distance"} - (
         {"loss_type"} if source.centers is None else set()
     )
-    return {name: str(getattr(options, name)) for name in sorted(names)} | {"step": str(source.step)}
+    made = provenance(options)
+    made["options"] = without_folders(made["options"])
+    made["training"] = {
+        "options": without_folders(source.options),
+        "versions": source.versions,
+        "revision": source.revision,
+    }
+    return {
+        **{name: str(getattr(options, name)) for name in sorted(names)},
+        "step": str(source.step),
+        **{
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in made.items()
+        },
+    }

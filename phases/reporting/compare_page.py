@@ -137,7 +137,8 @@ def made_with(records: Records) -> list[Html]:
         [name, *(record[name] for record in records.values())] for name in ("run", "checkpoint", "images")
     ]
     rows.append(["lists (SHA-256)", *(record["lists"][:12] for record in records.values())])
-    versions = next(iter(records.values()))["versions"]  # all were tested by this one process
+    first = next(iter(records.values()))  # all were tested by this one process
+    versions = {"program": first["revision"], **first["versions"]}
     return [
         table(header, rows),
         paragraph(

@@ -54,7 +54,7 @@ def examine(options: argparse.Namespace) -> Examined:
     Rankings are kept: about 32 bytes per query and positive, 120 MB for Sketchy and 65 MB for TU-Berlin.
     """
     model = trained.load(options)
-    device = settings.pick_device(options.device)
+    device = settings.pick_device(options)
     log.info("report of step %d of %s on %s", model.step, settings.run_folder(options), device)
     features = test_features(model.network.to(device), model.data, options, step=model.step, device=device)
     if features is None:

@@ -100,8 +100,14 @@ def published(record: Record) -> list[Html]:
 
 
 def made_with(record: Record) -> list[Html]:
-    """Options, versions and lists: what the figures depend on."""
-    facts = {"checkpoint": record["checkpoint"], "lists (SHA-256)": record["lists"], **record["versions"]}
+    """Options, versions, revision and lists: what the figures depend on."""
+    facts = {
+        "checkpoint": record["checkpoint"],
+        "lists (SHA-256)": record["lists"],
+        "seed": record["seed"],
+        "revision of the program": record["revision"],
+        **record["versions"],
+    }
     options = {name: shown(value) for name, value in sorted(record["options"].items())}
     return [
         table(["what", "value"], facts.items()),

@@ -1,12 +1,14 @@
 """The record of one run's report: every number that its page prints or draws, with what it depends on."""
 
 import argparse
+import math
 from typing import Any
 
 from datasets import dataset_facts
 from experiments.published import BITS, hashed, real_valued
 from experiments.table import Published
 from phases import results, settings
+from phases.provenance import provenance
 from phases.reporting.bit import domain_bit
 from phases.reporting.definitions import DEFINITIONS
 from phases.reporting.examined import Examined, compared_with_result_json
@@ -61,17 +63,16 @@ def record_of(run: Examined) -> Record:
         },
         "images": str(data.root),
         "checkpoint": str(model.path),
-        "options": settings.stored_options(options),
         "training_options": model.options,
         "lists": data.digest(),
-        "versions": settings.versions(),
-        "seed": options.seed,
+        **provenance(options),
     }
 
 
 def training(options: argparse.Namespace) -> dict[str, list[float]]:
-    """The columns of log/scalars.csv; none if the run has no such file."""
+    """The columns of log/scalars.csv, without rows that are not finite; none if the run has no such file."""
     rows = read_scalars(settings.run_folder(options) / "log" / "scalars.csv")
+    rows = [row for row in rows if all(map(math.isfinite, row.values()))]
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 

@@ -15,10 +15,12 @@ from typing import Any
 from experiments import TABLES, load_table
 from experiments.table import Table
 from phases import settings
+from phases.provenance import provenance
 from phases.runs import Run, planned
 from utils.errors import UserError
 from utils.figures import save_dots
-from utils.files import write_json, write_text
+from utils.files import remove_leftovers, write_json, write_text
+from utils.locks import in_turn
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
-    """Write the table `name` from what its `runs` have found so far; returns the Markdown's path."""
+    """Write the table `name` from what its `runs` have found so far; returns the Markdown's path.
+
+    Several processes may be at work on one table: the last one has what all of them found.
+    """
+    folder = settings.run_folder(options) / "tables"
+    with in_turn(folder):
+        remove_leftovers(folder)
+        return write_found(folder / f"{name}.md", name, table, runs, options)
+
+
+def write_found(path: Path, name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
+    """What `write` does, in a folder that is this process's own."""
     found: Found = {
         row.label: {
             column.label: {
@@ -63,7 +76,6 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
     }
     diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
     protocol = describe_protocol(table, runs, options)
-    path = settings.run_folder(options) / "tables" / f"{name}.md"
     zero_shot = any(is_zero_shot(record) for record in records(table, runs))
     write_text(path, markdown(table, found, diverged, protocol, options, zero_shot=zero_shot))
     write_text(path.with_suffix(".csv"), as_csv(table, runs, options))
@@ -78,8 +90,7 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
                 {"row": each.row.label, "seed": each.options.seed, "folder": str(each.folder)}
                 for each in runs
             ],
-            "options": settings.stored_options(options),
-            "versions": settings.versions(),
+            **provenance(options),
         },
     )
     columns = [each.label for each in table.columns if each.metric == "MAP" or each.metric.startswith("hash")]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets.drawings import Drawing
-from datasets.images import DECODE_ERRORS, flatten, named
+from datasets.images import DECODE_ERRORS, FORMATS, flatten, opened
 from phases.gallery import DATASET
 from phases.searcher import Hit, Searcher
 from phases.serving.guard import inside
@@ -31,7 +31,6 @@ from utils.page import Html, element
 log = logging.getLogger(__name__)
 
 FEATURES, CODES = "features", "hash codes"  # what photos are compared by
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # EPS, for one, would start another program
 MOST = 50  # photos for one drawing
 EXAMPLES = 8
 SIDE = 256  # pixels of the longer side of what is shown of a photo
@@ -121,7 +120,7 @@ class Answers:
             os.utime(path)  # the folder is emptied of what was not used for longest
             return path
         try:
-            with named(hit.file, "the gallery has changed"), Image.open(hit.file) as image:
+            with opened(hit.file, "the gallery has changed") as image:
                 image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG need not be decoded in full
                 ImageOps.exif_transpose(image, in_place=True)
                 photo = flatten(image).convert("RGB")

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def guarded(app: App, folder: Path, *, upload_bytes: int, local: bool, trim: Cal
     it answers to this machine's names alone, so that no site can pass for it (DNS rebinding). trim: called
     before every upload, to make room in the folder.
     """
+    from starlette.requests import ClientDisconnect  # comes with Gradio
 
     async def gate(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -72,7 +74,9 @@ def guarded(app: App, folder: Path, *, upload_bytes: int, local: bool, trim: Cal
             return await answer(send, refused.status, str(refused))
         if scope["path"] == "/" and b"__theme=" not in scope["query_string"]:
             return await answer(send, 307, "", location=LIGHT)
-        return await app(scope, receive, with_headers(send))
+        with suppress(ClientDisconnect):  # who breaks off is owed no answer, and the log no traceback
+            await app(scope, receive, with_headers(send))
+        return None
 
     return gate
 

@@ -15,7 +15,7 @@ from utils.page import Html, element
 
 CANVAS = 640  # pixels of the canvas's side
 PEN = 4  # its radius: strokes of 1.25 % of the side are like those of the data sets
-WAITING, AT_ONCE = 16, 2  # searches; with more than that a client is told to try again
+WAITING, AT_ONCE = 64, 2  # searches; with more than that a client is told to try again
 CLEAN_EVERY, CLEAN_AFTER = 60, 600  # seconds: what was sent and shown leaves the page's folder
 CSS = """
 .gradio-container { width: 100%; max-width: 84rem !important; margin: 0 auto !important; }

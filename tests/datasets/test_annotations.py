@@ -140,6 +140,22 @@ def test_a_category_without_photos(root: Path) -> None:
         load(root)
 
 
+def test_images_that_are_left_out(root: Path) -> None:
+    write(root.parent / "anno", lists())
+    whole = load(root)
+    gone = ["photos/cat/1.png", FIRST]
+    (root / FIRST).unlink()  # what is left out may be gone
+    for data in (whole.without(gone), load_annotation(root.parent, root.parent / "anno", "tiny", gone)):
+        assert data.left_out == tuple(gone) and data.digest() == whole.digest()
+        assert data.train_sketches == [entry for entry in whole.train_sketches if entry[0] != FIRST]
+        assert len(data.gallery) == len(data.train_photos) == 8 and data.test_sketches == whole.test_sketches
+        more = data.without(["sketches/cat/2.png", "elsewhere.png"])
+        assert more.left_out == (*gone, "sketches/cat/2.png") and more.digest() == whole.digest()
+    assert whole.without([]) is whole
+    with pytest.raises(UserError, match="no image of cat in test sketches"):
+        whole.without(["sketches/cat/2.png", "sketches/cat/3.png"])
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "3", '{"train": []}', '{"train": {}, "test": []}', "[" * 100_000]
 )

@@ -187,7 +187,8 @@ def test_room_is_asked_for_all_files_at_once(
     wanted = [kept_sketches(root, SKETCHES, folder), kept_photos(root, NAMES, SIZE, folder)]
     sizes = [each.contents(0).size for each in wanted]
     assert sizes == [30 + 50 + 3 * 1500 + 1600 + 8 * 6, 6 * 3 * SIZE**2]
-    need, usage = sum(sizes) + sum(sizes) // 20 + cache.SPARE, namedtuple("usage", "total used free")
+    need = sum(sizes) + sum(sizes) // 20 + cache.SPARE
+    usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40 - need, need - 1))
     monkeypatch.setattr(cache, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(UserError, match=r"needs 0\.1 GB in .* for 6 sketches and 6 photos of 24 px"):
@@ -297,3 +298,20 @@ def test_a_second_process_waits_and_uses_what_the_first_one_made(
     assert second.returncode == 0
     assert output.splitlines()[-1] == str(folder / made.name)
     assert (folder / made.name).stat().st_mtime_ns == made.stat().st_mtime_ns  # not made again
+
+
+@pytest.mark.parametrize("damage", ["pickle", "sizes", "shape", "deep"])
+def test_a_file_of_a_stranger_is_made_anew(root: Path, folder: Path, damage: str) -> None:
+    kept = keep_sketches(root, folder)
+    whole, key = kept.file.read_bytes(), kept.file.with_suffix(".json")
+    cache.mapped.cache_clear()
+    if damage == "pickle":
+        np.save(kept.file, np.array([Path("x")], dtype=object), allow_pickle=True)
+    elif damage == "sizes":  # a table that leads beyond the file
+        kept.file.write_bytes(whole[:-8] + b"\xff" * 8)
+    elif damage == "shape":
+        key.write_text(f'{{"key": "{kept.key}", "shape": [1e999]}}')
+    else:
+        key.write_text("[" * 100_000)
+    assert keep_sketches(root, folder) == kept
+    assert kept.file.read_bytes() == whole

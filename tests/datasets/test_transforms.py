@@ -69,10 +69,10 @@ def test_resizing_equals_pillow(shape: tuple[int, int], size: int) -> None:
     photo = noise(*shape, 1, (3,))
     for seed in range(4):
         with seeded(seed):
-            expected = literal.photo_train(size)(photo)
+            wanted = literal.photo_train(size)(photo)
         with seeded(seed):
-            found = transforms.photo_train(size)(photo)
-        assert np.abs(levels(found.numpy()) - levels(expected.numpy())).max() <= 1
+            ours = transforms.photo_train(size)(photo)
+        assert np.abs(levels(ours.numpy()) - levels(wanted.numpy())).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,6 @@ def test_normalised_input_is_that_of_imagenet_by_position(channels: str) -> None
     for make in (transforms.photo_test, transforms.photo_train):
         found = make(32, channels, normalize=True)(photo)
         assert torch.allclose(found[:, 5, 5], (red - mean) / std, atol=1e-6)
-    for make in (transforms.sketch_test, transforms.sketch_train):
-        found = make(32, normalize=True)(sketch)
+    for made in (transforms.sketch_test, transforms.sketch_train):
+        found = made(32, normalize=True)(sketch)
         assert torch.allclose(found[:, 5, 5], (1 - mean) / std, atol=1e-6)

@@ -1,13 +1,14 @@
 """Loading is strict and counted; a failed download says what was tried."""
 
+import hashlib
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
 
-from models import build_network, network_module
-from models.weights import initialise, load_backbone
+from models import NETWORKS, build_network, network_module
+from models.weights import NAMED_HASH, fetch, initialise, load_backbone
 from utils.errors import UserError
 
 
@@ -105,6 +106,45 @@ def test_a_failed_download_names_the_urls_and_the_way_out(monkeypatch: pytest.Mo
     for url in network_module("resnext101").IMAGENET_URLS:
         assert url in str(error.value)
     assert "--backbone_weights=FILE" in str(error.value)
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """The address of weights that end their name as released ones do, and where they lie once fetched."""
+    torch.save({"weight": torch.arange(5)}, tmp_path / "weights.pth")
+    digest = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+    file = (tmp_path / "weights.pth").rename(tmp_path / f"weights-{digest[:8]}.pth")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    return file.as_uri(), tmp_path / "cache/checkpoints" / file.name
+
+
+def test_what_lies_in_the_cache_is_checked_as_what_is_downloaded(released: tuple[str, Path]) -> None:
+    url, cached = released
+    for _ in ("downloaded", "taken from the cache"):
+        assert torch.equal(fetch([url])["weight"], torch.arange(5)) and cached.is_file()
+    whole = cached.read_bytes()
+    torch.save({"weight": torch.zeros(5)}, cached)  # another file, and one that was cut off
+    for damage in (cached.read_bytes(), whole[:-1], b""):
+        cached.write_bytes(damage)
+        with pytest.raises(UserError, match="remove it, and it is downloaded anew") as error:
+            fetch([url])
+        assert str(cached) in str(error.value) and cached.read_bytes() == damage
+    cached.unlink()
+    assert torch.equal(fetch([url])["weight"], torch.arange(5))
+
+
+def test_a_download_that_is_not_what_its_name_says_is_not_kept(released: tuple[str, Path]) -> None:
+    url, cached = released
+    Path(url.removeprefix("file://")).write_bytes(b"something else")
+    with pytest.raises(UserError, match="invalid hash value"):
+        fetch([url])
+    assert not cached.exists()
+
+
+def test_all_released_weights_have_the_start_of_their_hash_in_their_name() -> None:
+    for name in NETWORKS:
+        for url in network_module(name).IMAGENET_URLS:
+            assert NAMED_HASH.search(url.rpartition("/")[2]), url
 
 
 def test_alexnet_has_no_imagenet_weights() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from datasets import loaders
 from phases.searcher import Searcher, open_searcher
 from utils.errors import UserError
 
-COMMON = {"anno_path": Path("anno"), "num_workers": 0, "device": "cpu"}
+COMMON: dict[str, Any] = {"anno_path": Path("anno"), "num_workers": 0, "device": "cpu"}
 
 
 def photo(path: Path, seed: int = 0) -> Path:
@@ -21,6 +22,11 @@ def photo(path: Path, seed: int = 0) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def state_of(folder: Path) -> str:
+    """The name of the file of features that gallery.json is of."""
+    return f"features.{json.loads((folder / 'gallery.json').read_text())['sha256'][:12]}.npy"
 
 
 @pytest.fixture
@@ -65,7 +71,7 @@ def test_files_that_come_change_and_go(mine: Path, caplog: pytest.LogCaptureFixt
         assert np.array_equal(after[name], before[name])
     assert not np.allclose(after["a.jpg"], before["a.jpg"])
     (folder,) = Path("logs/run/index").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["features.2.npy", "gallery.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [state_of(folder), "gallery.json"]
     fresh = shutil.copytree(mine, mine.parent / "copy")
     for name, values in rows(opened(str(fresh))).items():  # as if computed at once, but for batches
         assert np.allclose(values, after[name], atol=1e-5)
@@ -174,11 +180,11 @@ def test_what_cannot_be_read_is_made_anew(mine: Path, caplog: pytest.LogCaptureF
     before = rows(opened())
     (folder,) = Path("logs/run/index").iterdir()
     if content is None:
-        (folder / "features.1.npy").write_bytes(b"\x93NUMPY torn")
+        (folder / state_of(folder)).write_bytes(b"\x93NUMPY torn")
     else:
         (folder / "gallery.json").write_text(content)
     after = rows(opened())
-    assert "cannot be read" in caplog.text
+    assert "cannot be used" in caplog.text
     assert all(np.allclose(before[name], values, atol=1e-5) for name, values in after.items())
 
 
@@ -190,7 +196,7 @@ def test_what_a_killed_process_left_is_removed_and_the_old_state_holds(mine: Pat
     assert len(rows(opened())) == 4
     photo(mine / "more.jpg", 5)
     assert len(rows(opened())) == 5
-    assert sorted(path.name for path in folder.iterdir()) == ["features.3.npy", "gallery.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [state_of(folder), "gallery.json"]
 
 
 def test_a_full_disk_leaves_the_old_state(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,5 +211,5 @@ def test_a_full_disk_leaves_the_old_state(mine: Path, monkeypatch: pytest.Monkey
         with pytest.raises(UserError, match=r"cannot write .* of features.*No space left"):
             opened()
     (folder,) = Path("logs/run/index").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["features.1.npy", "gallery.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [state_of(folder), "gallery.json"]
     assert len(rows(opened())) == 5

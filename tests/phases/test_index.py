@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from phases.searcher import open_searcher
-from tests.phases.test_gallery import COMMON
+from tests.phases.test_gallery import COMMON, state_of
 from utils.errors import UserError
 from utils.locks import exclusive
 
@@ -38,7 +38,7 @@ def test_a_damaged_index_is_made_anew(trained: Path, name: str, caplog: pytest.L
         path.write_bytes(content[: len(content) // 2])
         caplog.clear()
         assert open_searcher("run", index=name, hash_bits=[8], **COMMON).search(query) == wanted
-        assert "cannot be read" in caplog.text
+        assert "cannot be used" in caplog.text
         assert path.read_bytes() == content
 
 
@@ -51,7 +51,9 @@ def test_what_is_made_from_an_earlier_gallery_is_not_used(trained: Path, command
     assert command("index", *arguments)[0] == 0
     (folder,) = Path("logs/run/index").iterdir()
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["features.2.npy", "features.2.npy.hnsw-seed0-euclidean-2", "gallery.json"]
+    state = state_of(folder)
+    made = f"{state}.hnsw-seed0-euclidean-2"
+    assert names == [state, made, f"{made}.sha256", "gallery.json"]
 
 
 def test_all_indices_compared(trained: Path, command) -> None:

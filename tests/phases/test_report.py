@@ -71,7 +71,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
     def images(self) -> list[Image.Image]:
-        found = []
+        found: list[Image.Image] = []
         for attributes in self.of("img"):
             kind, _, data = str(attributes["src"]).partition(",")
             assert kind == "data:image/png;base64" and attributes["alt"]

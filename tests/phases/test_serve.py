@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -92,26 +93,29 @@ class Server:
         assert status == 200, answer
         return json.loads(answer)[0]
 
-    def call(self, function: int, *data: Any) -> tuple[int, bytes]:
-        body = {"data": data, "fn_index": function, "session_hash": "here"}
+    def call(self, function: int, *data: Any, session: str = "here") -> tuple[int, bytes]:
+        body = {"data": data, "fn_index": function, "session_hash": session}
         content = json.dumps(body).encode()
         status, _, answer = self.ask(
             "POST", "/gradio_api/queue/join", content, content_type="application/json"
         )
         return status, answer
 
-    def search(self, content: bytes, by: str = FEATURES, top: Any = 10) -> tuple[list[dict], str]:
+    def search(
+        self, content: bytes, by: str = FEATURES, top: Any = 10, *, session: str = "here"
+    ) -> tuple[list[dict], str]:
         """The gallery and the line for an uploaded picture."""
         file = {"path": self.upload(content), "meta": {"_type": "gradio.FileData"}}
-        status, answer = self.call(self.of_upload(), file, by, top)
+        status, answer = self.call(self.of_upload, file, by, top, session=session)
         assert status == 200, answer
-        _, _, stream = self.ask("GET", "/gradio_api/queue/data?session_hash=here")
+        _, _, stream = self.ask("GET", f"/gradio_api/queue/data?session_hash={session}")
         messages = [json.loads(part.removeprefix(b"data: ")) for part in stream.split(b"\n\n") if part]
         (done,) = [each for each in messages if each["msg"] == "process_completed"]
         assert done["success"], done
         _, photos, line = done["output"]["data"]
         return (photos if isinstance(photos, list) else []), line
 
+    @cached_property
     def of_upload(self) -> int:
         """Which of the page's functions answers an upload."""
         page = self.ask("GET", "/?__theme=light")[2].decode()
@@ -288,7 +292,7 @@ def test_only_what_the_page_needs_is_there(server: Server) -> None:
 
 
 def test_calls_are_held_to_their_bounds(server: Server) -> None:
-    function = server.of_upload()
+    function = server.of_upload
     for path in ("/etc/passwd", "http://example.com/x.png", "relative.png", 7, ["/etc/passwd"]):
         for file in ({"path": path, "meta": {"_type": "gradio.FileData"}}, [{"deep": {"path": path}}]):
             assert server.call(function, file, FEATURES, 3)[0] == 403
@@ -297,7 +301,7 @@ def test_calls_are_held_to_their_bounds(server: Server) -> None:
     assert server.ask("POST", join, b"[" * 50_000)[0] == 400
     assert server.ask("POST", join, b" " * 100_000)[0] == 413
     assert server.ask("POST", "/gradio_api/upload", b" " * (2 << 20), content_type=form)[0] == 413
-    unknown = server.ask("POST", join, iter([b"{}"]), Transfer_Encoding="chunked")  # type: ignore[arg-type]
+    unknown = server.ask("POST", join, iter([b"{}"]), Transfer_Encoding="chunked")
     assert unknown[0] == 411
 
 

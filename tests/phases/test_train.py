@@ -19,23 +19,13 @@ from phases import train as train_phase
 from phases.trainer import Trainer, lr_factor
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
+from tests.reliability.training import equal
 from utils import checkpoints
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "FIT_STEPS", 100)
-
-
-def equal(left: object, right: object) -> bool:
-    """Whether two trees of dicts, lists, tensors and values are the same, bit for bit."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
-    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-        return torch.equal(left, right)
-    return left == right
 
 
 def test_the_schedule_is_the_published_one(golden) -> None:
@@ -333,7 +323,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
 ) -> None:
     assert command("train", *SMALL_RUN)[0] == 0
     really = checkpoints.saved_steps
-    answers = [[]]  # as if nothing had been there when the second process looked first
+    answers: list[list[int]] = [[]]  # as if nothing had been there when the second process looked first
     monkeypatch.setattr(
         checkpoints, "saved_steps", lambda folder: answers.pop() if answers else really(folder)
     )
@@ -341,3 +331,56 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
     status, output, errors = command("train", *SMALL_RUN)
     assert status == 0, errors
     assert "continuing after step 4" in output
+
+
+def test_keep_leaves_the_newest_and_the_best(prepared: Path, command, monkeypatch) -> None:
+    """The best of those that were tested by the distance of this run."""
+    model, whole = Path("logs/run/model"), Trainer.training_step
+    given = [*SMALL_RUN, "--num_steps=7", "--model_save_step=1"]
+
+    def stopped(self: Trainer, *batches: object) -> torch.Tensor:
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, *batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "training_step", stopped)
+        assert command("train", *given)[0] == 143
+    assert checkpoints.saved_steps(model) == [1, 2, 3, 4]
+    path = Path("logs/run/log/result.json")
+    for step, distance in ((2, "euclidean"), (3, "euclidean"), (1, "angular")):
+        test = ["--save_path=run", f"--pretrained_model={step}", f"--test_distance={distance}"]
+        assert command("test", *test)[0] == 0
+    records = json.loads(path.read_text())
+    for record in records:
+        record["metrics"]["MAP"] = {1: 99.0, 2: 90.0, 3: 80.0}[record["step"]]
+    path.write_text(json.dumps(records))
+    status, _, errors = command("train", *given, "--keep=2")
+    assert status == 0, errors
+    assert checkpoints.saved_steps(model) == [2, 6, 7]
+    assert checkpoints.load(model / "checkpoint-7.pt")["options"]["keep"] == 2
+    assert command("train", *given, "--keep=1")[0] == 0 and command("test", "--save_path=run")[0] == 0
+
+
+def test_keep_removes_nothing_before_the_new_checkpoint_is_there(
+    prepared: Path, command, monkeypatch
+) -> None:
+    really = checkpoints.save
+
+    def full(path: Path, state: dict) -> None:
+        if state["step"] == 3:
+            raise OSError(28, "No space left on device", str(path))
+        really(path, state)
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    status, _, errors = command("train", *SMALL_RUN, "--model_save_step=1", "--keep=1")
+    assert status == 2 and "checkpoint-3.pt: No space left on device; make room on the disk" in errors
+    assert checkpoints.saved_steps(Path("logs/run/model")) == [2]
+
+
+def test_keep_is_passed_on_by_reproduce(prepared: Path, command, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(train_phase, "run", lambda options: asked.append(options.keep) or 143)
+    small = [option for option in SMALL_RUN if "margin" not in option]
+    assert command("reproduce", "--table=attention", *small, "--keep=3")[0] == 143
+    assert asked == [3]

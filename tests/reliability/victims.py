@@ -31,11 +31,18 @@ class Zygote:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, folder: Path, *arguments: str) -> "Victim":
-        """`main.py` with `arguments` in `folder`, which gets the file output.txt."""
+    def start(
+        self, folder: Path, *arguments: str, opened: Path | None = None, user: int | None = None
+    ) -> "Victim":
+        """`main.py` with `arguments` in `folder`, which gets the file output.txt.
+
+        With `opened`, that file gets the places of all that is opened or changed, as JSON a line each.
+        With `user`, it runs as that one, which only root can ask for.
+        """
         output = folder / "output.txt"
         output.unlink(missing_ok=True)
-        number = self.ask(run=list(arguments), folder=str(folder), output=str(output))
+        watch = {"opened": str(opened) if opened else None, "user": user}
+        number = self.ask(run=list(arguments), folder=str(folder), output=str(output), **watch)
         return Victim(self, number, output)
 
     def run(self, folder: Path, *arguments: str, timeout: float = 120) -> "Victim":
@@ -78,7 +85,8 @@ class Victim:
     def kill(self, number: int = signal.SIGKILL, *, group: bool = False) -> None:
         """Send a signal, to its loading processes as well if `group`; nothing happens once it has ended."""
         if self.running():
-            (os.killpg if group else os.kill)(self.number, number)
+            leads = os.getpgid(self.number) == self.number  # not yet in its first moments
+            (os.killpg if group and leads else os.kill)(self.number, number)
 
     def text(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""

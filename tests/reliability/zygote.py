@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from importlib import import_module
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -16,8 +17,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 import main
-from phases import PHASES
+from phases import PHASES, prepare
 from retrieval import hashing
+
+WATCHED = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink")
 
 
 def serve() -> None:
@@ -28,6 +31,7 @@ def serve() -> None:
         import_module(module)
     import_module("torch.utils.tensorboard")
     hashing.FIT_STEPS = 100
+    prepare.draw_demo = partial(prepare.draw_demo, sketches=3, photos=2, image_size=32)
     for line in sys.stdin:
         request = json.loads(line)
         answer = polled(request["poll"]) if "poll" in request else forked(**request)
@@ -39,8 +43,13 @@ def polled(process: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def forked(run: list[str], folder: str, output: str) -> int:
-    """Start `main.py` with the arguments `run` in `folder`; what it prints goes to the file `output`."""
+def forked(
+    run: list[str], folder: str, output: str, opened: str | None = None, user: int | None = None
+) -> int:
+    """Start `main.py` with the arguments `run` in `folder`; what it prints goes to the file `output`.
+
+    With `opened`, the places of all it opens go to that file. With `user`, it runs as that user.
+    """
     process = os.fork()
     if process:
         return process
@@ -53,6 +62,11 @@ def forked(run: list[str], folder: str, output: str) -> int:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        if opened:
+            watch(opened)
+        if user is not None:
+            os.setgid(user)
+            os.setuid(user)
         status = main.main(run)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
@@ -62,6 +76,17 @@ def forked(run: list[str], folder: str, output: str) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def watch(path: str) -> None:
+    """Write to the file at `path`, as JSON a line each, where everything is that is opened from here on."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def note(event: str, arguments: tuple) -> None:
+        if event in WATCHED and isinstance(arguments[0], str | bytes | os.PathLike):
+            os.write(file, json.dumps(os.path.realpath(os.fsdecode(arguments[0]))).encode() + b"\n")
+
+    sys.addaudithook(note)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,7 @@ def naive_by_rank(hits: np.ndarray, ranks: int) -> np.ndarray:
 def over_all_orders(distances: np.ndarray, positive: np.ndarray, curve) -> np.ndarray:
     """The mean of `curve(hits)` over all orders of the gallery, each then sorted stably."""
     values = []
-    for order in itertools.permutations(range(len(distances))):
-        order = np.array(order)
+    for order in map(np.array, itertools.permutations(range(len(distances)))):
         values.append(curve(positive[order[np.argsort(distances[order], kind="stable")]]))
     return np.mean(values, axis=0)
 

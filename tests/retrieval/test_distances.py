@@ -6,6 +6,7 @@ import torch
 
 from retrieval import distances as module
 from retrieval.distances import DISTANCES, distance_chunks
+from utils.errors import Diverged
 
 
 def brute_force(query: np.ndarray, gallery: np.ndarray, kind: str) -> np.ndarray:
@@ -101,7 +102,7 @@ def test_zero_features_are_at_a_right_angle_to_everything() -> None:
 def test_features_that_are_not_finite_are_an_error() -> None:
     gallery = features(np.random.default_rng(0), 5)
     gallery[2, 3, 1] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(Diverged, match=r"features of image 2 of 5.*not finite"):
         list(distance_chunks(gallery[:1], gallery, "euclidean", memory=1 << 20))
 
 

@@ -16,9 +16,9 @@ def doubled(code_map: CodeMap) -> CodeMap:
 def literal_fit(start: CodeMap, x: np.ndarray, steps: int) -> torch.nn.Module:
     """SPEC section 4 word for word, with PyTorch's modules."""
     bits, dim = start.weight.shape
-    linear = torch.nn.Linear(dim, bits).double()
-    linear.weight.data, linear.bias.data = torch.tensor(start.weight), torch.tensor(start.bias)
-    linear = spectral_norm(linear)
+    free = torch.nn.Linear(dim, bits).double()
+    free.weight.data, free.bias.data = torch.tensor(start.weight), torch.tensor(start.bias)
+    linear = spectral_norm(free)
     norm = linear.parametrizations.weight[0]
     norm._u.copy_(torch.tensor(start.u))
     norm._v.copy_(torch.tensor(start.v))

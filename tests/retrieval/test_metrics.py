@@ -27,8 +27,7 @@ def naive_sum(hits: np.ndarray, k: int) -> float:
 def over_all_orders(distances: np.ndarray, positive: np.ndarray, figure) -> float:
     """The mean of `figure(hits)` over all orders of the gallery, each then sorted stably."""
     values = []
-    for order in itertools.permutations(range(len(distances))):
-        order = np.array(order)
+    for order in map(np.array, itertools.permutations(range(len(distances)))):
         ranking = order[np.argsort(distances[order], kind="stable")]
         values.append(figure(positive[ranking]))
     return float(np.mean(values))
@@ -91,11 +90,11 @@ def test_ties_are_the_mean_over_all_orders(gallery: list[tuple[int, bool]], k: i
 def test_the_order_of_the_gallery_does_not_matter(gallery: list[tuple[int, bool]], random) -> None:
     shuffled = list(gallery)
     random.shuffle(shuffled)
-    both = [
+    found, expected = (
         average_precision(np.array([d for d, _ in g], dtype=float), np.array([p for _, p in g]))
         for g in (gallery, shuffled)
-    ]
-    np.testing.assert_allclose(*both, rtol=1e-12)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_hash_map_does_not_depend_on_the_gallerys_order(golden) -> None:

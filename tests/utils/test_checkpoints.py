@@ -48,7 +48,10 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
         checkpoints.load(path)
     torch.save({"a": 1}, path)
     with pytest.raises(UserError, match="no entry b, c"):
-        checkpoints.load(path, required=("a", "b", "c"))
+        checkpoints.load(path, required={"a": int, "b": int, "c": str})
+    for entry, expected in (("a", str), ("a", bool)):
+        with pytest.raises(UserError, match=f"entry a that is no {expected.__name__} but a int"):
+            checkpoints.load(path, required={entry: expected})
     with pytest.raises(UserError, match="no such file"):
         checkpoints.load(tmp_path / "absent.pt")
 

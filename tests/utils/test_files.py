@@ -2,12 +2,13 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from utils.errors import refusal_of_the_machine
-from utils.files import replacing, write_json, write_text
+from utils.files import read_json, remove_leftovers, replacing, write_json, write_jsons, write_text
 
 
 def test_an_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -40,3 +41,49 @@ def test_a_full_disk_is_named_by_the_file_that_was_to_be(tmp_path: Path) -> None
     assert caught.value.filename == str(path) and list(tmp_path.iterdir()) == []
     assert refusal_of_the_machine(caught.value) == (f"{path}: No space left on device; make room on the disk")
     assert refusal_of_the_machine(OSError("no number")) is None
+
+
+def test_leftovers_are_those_of_this_program_and_of_the_names_asked_for(tmp_path: Path) -> None:
+    others = {".mine.tmp", "c.tmp", ".swp.x.tmp"}
+    for name in (".a.json.12.tmp", ".b.json.13.tmp", *others):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "b.json")
+    assert {path.name for path in tmp_path.iterdir()} == {".a.json.12.tmp", *others}
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == others
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / f".file.txt.{os.getpid()}.tmp").symlink_to(precious)
+    write_text(tmp_path / "file.txt", "new")
+    assert precious.read_text() == "mine" and (tmp_path / "file.txt").read_text() == "new"
+
+
+def test_files_that_belong_together_are_never_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    write_jsons({first: 1, second: 2})
+    with pytest.raises(ValueError):
+        write_jsons({first: 3, second: float("nan")})
+    assert (read_json(first), read_json(second)) == (1, 2)
+    plain = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == first:
+            raise KeyboardInterrupt
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_jsons({first: 3, second: 4})
+    assert not first.exists() and read_json(second) == 4
+    assert list(tmp_path.iterdir()) == [second]
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "[" * 100_000, "\0", "\udcff"])
+def test_what_is_not_json_is_a_value_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError):
+        read_json(path)

@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from utils.locks import Busy, exclusive
+from utils.locks import Busy, exclusive, in_turn
 
 HOLDER = """
 import sys
+import threading
+import time
 from pathlib import Path
 from utils.locks import exclusive
 with exclusive(Path(sys.argv[1])):
@@ -48,3 +52,43 @@ def test_what_was_there_stays_and_an_error_passes(tmp_path: Path) -> None:
     with pytest.raises(ValueError), exclusive(tmp_path):
         raise ValueError
     assert tmp_path.is_dir() and list(tmp_path.iterdir()) == []
+
+
+def test_two_things_in_one_folder_are_held_by_their_names(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path, ".a.lock"),
+        exclusive(tmp_path, ".b.lock"),
+        pytest.raises(Busy),
+        exclusive(tmp_path, ".a.lock"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.lock").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "run"):
+        pass
+    assert precious.read_text() == "mine"
+
+
+def test_who_comes_in_turn_waits(tmp_path: Path) -> None:
+    inside = threading.Event()
+    order = []
+
+    def hold() -> None:
+        with exclusive(tmp_path):
+            inside.set()
+            time.sleep(0.2)
+            order.append("first")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait()
+    with in_turn(tmp_path):
+        order.append("second")
+    other.join()
+    assert order == ["first", "second"]

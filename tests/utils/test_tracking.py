@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from utils.tracking import Scalars, read_scalars
 
 
@@ -27,3 +29,26 @@ def test_a_new_run_starts_an_empty_file(tmp_path: Path) -> None:
         pass
     assert read_scalars(tmp_path / "scalars.csv") == []
     assert read_scalars(tmp_path / "absent.csv") == []
+
+
+def test_a_torn_number_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    for torn in ("8", "8,", "8,0.1", "8,1e-"):
+        (tmp_path / "scalars.csv").write_text("step,loss\n5,1.0\n" + torn)
+        assert read_scalars(tmp_path / "scalars.csv") == [{"step": 5, "loss": 1.0}]
+
+
+def test_tensorboard_reads_what_is_written_and_forgets_what_is_written_again(tmp_path: Path) -> None:
+    for start, steps, loss in ((0, (1, 2, 3, 4), 1.0), (2, (3, 4, 5), 2.0)):
+        with Scalars(tmp_path, ["loss", "lr"], start_step=start) as scalars:
+            for step in steps:
+                scalars.write(step, {"loss": loss, "lr": 0.5})
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(each.step, each.value) for each in board.Scalars("loss")] == [
+        (1, 1),
+        (2, 1),
+        (3, 2),
+        (4, 2),
+        (5, 2),
+    ]
+    assert {each.value for each in board.Scalars("lr")} == {0.5}

@@ -1,0 +1,136 @@
+"""What annotation lists must not have: no training or test is to stumble over it, nor to be wrong by it."""
+
+import os
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from datasets.folders import INSTEAD_OF_LINKS, leads_out, pair_categories
+from utils.errors import UserError
+
+Entry = tuple[str, int]  # path relative to the data set's folder, label
+Lists = dict[str, list[Entry]]  # "train" and "test"
+
+
+def check_repeats(list_file: Path, entries: list[Entry]) -> None:
+    """Raise UserError if a file is named twice: a sketch trained on must not be tested with."""
+    repeated = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
+    if repeated:
+        raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
+
+
+def check_labels(
+    sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path
+) -> tuple[list[int], int]:
+    """The label ids, those trained on first, each part sorted, and how many are trained on.
+
+    Training sketches and photos must share their labels. The gallery must have those too, or, in zero-shot
+    lists, none of them but all of the test sketches.
+    """
+    parts = {
+        "training sketch": (sketch_list, labels_of(sketches["train"])),
+        "training photo": (photo_list, labels_of(photos["train"])),
+        "test sketch": (sketch_list, labels_of(sketches["test"])),
+        "gallery photo": (photo_list, labels_of(photos["test"])),
+    }
+    trained = parts["training sketch"][1] | parts["training photo"][1]
+    tested = parts["test sketch"][1] | parts["gallery photo"][1]
+    required = [("training sketch", trained), ("training photo", trained)]
+    if trained & tested:
+        strange = parts["test sketch"][1] - trained
+        if strange:
+            raise UserError(
+                f"{sketch_list} has test sketches of label {min(strange)}, which is not trained on"
+            )
+        required.append(("gallery photo", trained | tested))
+    else:
+        required += [("test sketch", tested), ("gallery photo", tested)]
+    for what, labels in required:
+        path, present = parts[what]
+        absent = sorted(labels - present)
+        if absent:
+            raise UserError(f"{path} has no {what} for label {absent[0]} ({len(absent)} labels in all)")
+    return sorted(trained) + sorted(tested - trained), len(trained)
+
+
+def check_agreement(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> None:
+    """Raise UserError if a category that both lists have is numbered one way here and another there."""
+    of_sketches, of_photos = (
+        {(category_of(path), label) for part in lists.values() for path, label in part}
+        for lists in (sketches, photos)
+    )
+    pairs, _, _ = pair_categories(
+        *(sorted({name for name, _ in found}) for found in (of_sketches, of_photos))
+    )
+    for name, folder in pairs.items():
+        here, there = (
+            {label for each, label in found if each == wanted}
+            for found, wanted in ((of_sketches, name), (of_photos, folder))
+        )
+        if not here & there:
+            raise UserError(
+                f"{photo_list} gives the photos of {folder} the label {min(there)}, {sketch_list} the "
+                f"sketches of {name} the label {min(here)}: the lists are not of one making"
+            )
+
+
+def category_of(path: str) -> str:
+    return path.rsplit("/", 2)[-2]
+
+
+def labels_of(entries: list[Entry]) -> set[int]:
+    return {label for _, label in entries}
+
+
+def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[str]) -> None:
+    """Raise UserError if a listed file is not there, or lies outside `root` by a link.
+
+    Reads folders rather than asking file by file. What is `left_out` may be gone, but not lead out.
+    """
+    home = Path(os.path.realpath(root))
+    wanted = {name for entries in lists.values() for name, _ in entries}
+    of_folder: dict[str, set[str]] = {}
+    for name in wanted:
+        of_folder.setdefault(name.rpartition("/")[0], set()).add(name)
+    present: set[str] = set()
+    for folder, names in of_folder.items():
+        out = names if leads_out(root / folder, home) else set()
+        if not out:
+            files, links = files_in(root, folder)
+            out = {name for name in links & names if leads_out(root / name, home)}
+            present |= files
+        if out:
+            raise UserError(
+                f"{list_file} names {min(out)}, which a link leads out of {root}; {INSTEAD_OF_LINKS}"
+            )
+    missing = sorted(wanted - present - set(left_out))
+    if missing:
+        raise UserError(
+            f"{list_file} names {len(missing)} files that are not in {root}, first {missing[0]}; make the "
+            "lists anew with --phase=prepare --force, or complete the data"
+        )
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """Whether it is a regular file, or a link to one; a link that leads round in a circle is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def files_in(root: Path, folder: str) -> tuple[set[str], set[str]]:
+    """The regular files in a folder, as paths relative to `root`, and all that is a link there."""
+    files: set[str] = set()
+    links: set[str] = set()
+    try:
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                if entry.is_symlink():
+                    links.add(name)
+                if is_file(entry):
+                    files.add(name)
+    except OSError:  # not there, no folder, or of a name too long to be there
+        return set(), set()
+    return files, links

@@ -1,0 +1,58 @@
+"""The batches of a training: what `datasets.loaders` is asked for, and which files are in one."""
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from datasets import PHOTO, SKETCH, transforms
+from datasets.annotations import Annotation
+from datasets.loaders import ImageSet, entries_of_batch, training_batches
+from phases.kept import kept_images
+from utils import distributed
+from utils.seeding import stream_seed
+
+
+def batches(
+    options: argparse.Namespace, data: Annotation, *, start: int, device: torch.device
+) -> Iterator[tuple]:
+    """Pairs of a sketch batch and a photo batch, from the one after step `start` on."""
+    size, normalize = options.image_size, options.normalize
+    kept = kept_images(options, data)
+    sketches = ImageSet(
+        data.root,
+        data.train_sketches,
+        SKETCH,
+        transforms.sketch_train(size, normalize=normalize),
+        options.seed,
+        decoded=kept.sketches,
+    )
+    photos = ImageSet(
+        data.root,
+        data.train_photos,
+        PHOTO,
+        transforms.photo_train(size, options.photo_channels, normalize=normalize),
+        options.seed,
+        kept=kept.photos,
+    )
+    load = partial(
+        training_batches,
+        batch_size=options.batch_size,
+        workers=options.num_workers,
+        start=start,
+        device=device,
+        share=(distributed.rank(), distributed.size()),
+    )
+    return zip(load(sketches), load(photos), strict=True)
+
+
+def files_of_step(options: argparse.Namespace, data: Annotation, step: int) -> dict[str, list[str]]:
+    """The images that `step` was computed from, in all processes: they follow from the seed and the step."""
+    size = options.batch_size * distributed.size()  # the batches of all are parts of one
+    sets = {"sketches": (SKETCH, data.train_sketches), "photos": (PHOTO, data.train_photos)}
+    found = {}
+    for name, (domain, entries) in sets.items():
+        seed = stream_seed(options.seed, domain)
+        found[name] = [path for path, _ in entries_of_batch(entries, size, seed, step - 1)]
+    return found

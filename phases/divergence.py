@@ -1,0 +1,133 @@
+"""A training that diverges is found at the next row of the log: no step waits for the device."""
+
+import logging
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phases import settings
+from phases.batches import files_of_step
+from phases.provenance import provenance
+from phases.trainer import Trainer
+from utils import distributed
+from utils.errors import Diverged
+from utils.files import write_json
+
+log = logging.getLogger(__name__)
+
+NEVER = 2**62
+REPORT = "not_finite.json"  # in a run's log folder
+
+
+class Watch:
+    """Loss and norm of the gradient of each step since the last row of the log, still on the device."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.losses: list[Tensor] = []
+        self.norms: list[Tensor] = []
+        self.last_finite: float | None = None
+
+    def step(self, batches: tuple) -> None:
+        """One training step on a batch of each domain."""
+        self.losses.append(self.trainer.training_step(*batches))
+        self.norms.append(self.trainer.gradient_norm)
+
+    def row(self) -> float:
+        """The mean loss of the steps since the last row, of all processes. Raises Diverged: nothing is saved.
+
+        With float16 a gradient may overflow: that step is left out, and the next is scaled less.
+        """
+        losses, norms = self.read()
+        bad = (~self.sound(losses, norms)).nonzero().flatten().tolist()
+        first = self.trainer.step - len(losses) + 1
+        step = -distributed.largest(-(first + bad[0] if bad else NEVER))
+        if step != NEVER:
+            raise self.diverged(
+                step, losses[step - first].item(), norms[step - first].item(), losses[: step - first]
+            )
+        if self.trainer.scaler.is_enabled():
+            self.check_scale(int((~norms.isfinite()).sum()))
+        self.last_finite = losses[-1].item()
+        self.losses.clear()
+        self.norms.clear()
+        return distributed.mean(losses.mean().item())
+
+    def good(self) -> bool:
+        """Whether the trainer is between two steps, and nothing was wrong since the last row."""
+        if self.trainer.within_step:
+            return False
+        return not self.losses or bool(self.sound(*self.read()).all())
+
+    def read(self) -> Tensor:
+        """(2, steps) on the CPU: losses and norms, in one exchange with the device."""
+        return torch.stack([torch.stack(self.losses), torch.stack(self.norms)]).cpu()
+
+    def sound(self, losses: Tensor, norms: Tensor) -> Tensor:
+        return losses.isfinite() & (norms.isfinite() | self.trainer.scaler.is_enabled())
+
+    def check_scale(self, skipped: int) -> None:
+        """Say how many steps float16 left out. Raises Diverged where a smaller scale does not help either."""
+        if not skipped:
+            return
+        step, scale = self.trainer.step, self.trainer.scaler.get_scale()
+        log.info(
+            "float16: %d of the %d steps up to %d were left out: their gradients overflowed; the next are "
+            "scaled by %g",
+            skipped,
+            len(self.losses),
+            step,
+            scale,
+        )
+        if scale < 1:
+            raise Diverged(
+                f"gradients overflow float16 at every scale: {skipped} of the {len(self.losses)} steps up to "
+                f"{step} were left out; checkpoints stay. {self.advice()}"
+            )
+
+    def diverged(self, step: int, loss: float, norm: float, before: Tensor) -> Diverged:
+        """What to say of `step`, whose batch is written down; `before`: losses since the last row."""
+        last = before[-1].item() if len(before) else self.last_finite
+        what = f"the gradient became {norm}" if math.isfinite(loss) else f"the loss became {loss}"
+        path = settings.run_folder(self.trainer.options) / "log" / REPORT
+        if distributed.rank() == 0:
+            figures = {"loss": str(loss), "gradient_norm": str(norm), "last_finite_loss": last}
+            files = files_of_step(self.trainer.options, self.trainer.data, step)
+            write_json(path, {"step": step, **figures, **files, **provenance(self.trainer.options)})
+        after = "" if last is None else f", after a loss of {last:.4g}"
+        return Diverged(
+            f"{what} at step {step}{after}; the files of its batch are in {path}, checkpoints stay. "
+            + self.advice()
+        )
+
+    def advice(self) -> str:
+        options = self.trainer.options
+        remedies = [f"a smaller --lr than {options.lr:g}"]
+        if options.margin is not None:
+            remedies += ["a longer --annealing_step", "a smaller --margin"]
+        if options.amp == "fp16":
+            remedies = ["--amp=bf16 or off: float16 ends at 65504"]
+        return "Train under another --save_path with " + ", or ".join(remedies)
+
+
+def check_weights(state: dict[str, Any]) -> None:
+    """Raise Diverged, on all processes, if a number of the `state` of a trainer is not finite."""
+    moments = {f"optimizer {number}": each for number, each in state["optimizer"]["state"].items()}
+    parts = {"network": state["network"], "loss": state["loss"], **moments}
+    tensors = ((part, name, value) for part, values in parts.items() for name, value in values.items())
+    bad = next((f"{part} {name}" for part, name, value in tensors if not is_finite(value)), None)
+    found = distributed.said_by_the_first(bad)
+    if found:
+        raise Diverged(
+            f"after step {state['step']} not all weights are finite ({found}): they are not saved, "
+            "checkpoints stay"
+        )
+
+
+def is_finite(value: Any) -> bool:
+    """Whether no number in a tensor is infinite or NaN; true of anything else."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return True
+    return math.isfinite(value.sum(dtype=torch.float64))  # a sum is quick, and shows them

@@ -1,0 +1,117 @@
+"""What a checkpoint of this program says, checked before anything is made of it: it may be of any making.
+
+`utils.tensor_files` sees to it that reading does no harm; here, that what was read is a training's.
+"""
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from phases import settings
+from phases.options import check_options
+from phases.parser import parse_values
+from utils import checkpoints
+from utils.errors import UserError
+from utils.tensor_files import is_state_dict
+
+ENTRIES = {"step": int, "network": dict, "loss": dict, "options": dict, "lists": str, "categories": list}
+KINDS: dict[type, Any] = {float: float | int, int: int, tuple: tuple}  # what may be given for a number
+ADOPTED = (  # of its options, those that a test or a continued training may take over
+    *settings.NETWORK_OPTIONS,
+    *settings.TRAINING_OPTIONS,
+    *settings.RUN_OPTIONS,
+    "test_distance",
+    "data_path",
+    "anno_path",
+)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The checkpoint at `path`. Raises UserError if it is not there, not whole, or no checkpoint of ours."""
+    state = checkpoints.load(path, required=ENTRIES)
+    for name in ("network", "loss"):
+        if not is_state_dict(state[name]):
+            raise UserError(f"{path}: its entry {name} is not names and tensors")
+    for name in ("categories", "left_out"):
+        names = state.get(name, [])
+        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+            raise UserError(f"{path}: its entry {name} is not names alone")
+    versions, revision = state.get("versions", {}), state.get("revision", "")
+    if not isinstance(versions, dict) or not all(isinstance(each, str) for each in versions.values()):
+        raise UserError(f"{path}: its entry versions is not names and versions")
+    if not isinstance(revision, str):
+        raise UserError(f"{path}: its entry revision is not a name")
+    check_stored_options(state["options"], path)
+    return state
+
+
+def check_stored_options(stored: dict[str, Any], path: Path) -> None:
+    """Raise UserError unless they could have been given on the command line."""
+    said = {name: stored[name] for name in ADOPTED if name in stored}
+    for name, value in said.items():  # a list may name a file of options, and that would be read
+        if not isinstance(value, str | int | float | None):
+            raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
+    try:
+        parsed = parse_values({"phase": "train", **said})
+        for name, value in said.items():
+            found = settings.plain(getattr(parsed, name))
+            if found != value and not (found is None and value is False):
+                raise UserError(f"--{name}={str(value)[:80]!r}, which this option cannot be")
+        check_options(parsed)
+    except UserError as error:
+        raise UserError(f"{path} says of its training: {error}") from None
+
+
+def check_network(options: argparse.Namespace, state: dict[str, Tensor], path: Path) -> None:
+    """Raise UserError unless `state` fits the network of `options`, which need not have room in memory."""
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that nothing is copied
+            checkpoints.load_strictly(settings.network_of(options), state, path)
+    except RuntimeError as error:
+        raise UserError(f"{path} is of a network that cannot be: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def continuing(path: Path) -> Iterator[None]:
+    """Turn what a training raises that is to continue from what is no state of one into a UserError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise UserError(
+            f"{path} cannot be continued, it does not hold the state of a training ({type(error).__name__}: "
+            f"{reason}); remove it, and the checkpoint before it is continued"
+        ) from error
+
+
+def check_training(state: dict[str, Any], optimizer: Optimizer, schedule: LRScheduler) -> None:
+    """Raise ValueError, or what else comes up on the way, unless `state` has a state of each of these.
+
+    What they would take over unseen, and fall over in the next step; and of the random numbers.
+    """
+    groups, found = optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
+    for own, given in [*zip(groups, found, strict=True), (schedule.state_dict(), state["schedule"])]:
+        for name, value in own.items():
+            kind = KINDS.get(type(value))  # of the others, versions differ
+            if kind and not isinstance(given[name], kind):
+                raise ValueError(f"{name} is a {type(given[name]).__name__}")
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    for number, moments in state["optimizer"]["state"].items():
+        sides = {"step": (), "exp_avg": parameters[number].shape, "exp_avg_sq": parameters[number].shape}
+        if {name: value.shape for name, value in moments.items()} != sides:
+            raise ValueError(f"the optimizer's moments of parameter {number} are not of its shape")
+    streams = state["random"] if isinstance(state["random"], list) else [state["random"]]
+    for stream in streams:
+        if (stream["cpu"].dtype, stream["cpu"].shape) != (torch.uint8, torch.get_rng_state().shape):
+            raise ValueError("the state of its random numbers is none")
+        if not all(each.dtype == torch.uint8 for each in stream["cuda"]):
+            raise ValueError("the state of its random numbers on a GPU is none")

@@ -1,0 +1,257 @@
+"""A disk that takes no more: the file of before stays, nothing half-written does, one line names the file."""
+
+import hashlib
+import os
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from phases import PHASES
+from retrieval import hashing
+from tests.conftest import SMALL_RUN, copy
+from tests.reliability.victims import PROJECT, Zygote
+from utils import files
+
+RUN = "logs/run"
+GALLERY = f"{RUN}/index/dataset"
+TEST = ("test", "--save_path=run")
+CACHED = (*TEST, "--cache_images")
+INDEX = ("index", "--save_path=run", "--hash_bits=8")
+SEARCH = ("search", "--save_path=run", "--query=datasets/data/tiny/sketches/cat/0.png")
+REPORT = ("report", "--save_path=run")
+TABLE = ("report", *SMALL_RUN[:-1], "--save_path=table", "--seeds=1", "--table=mirror")
+EXPORT = ("export", "--save_path=run")
+LISTS = ("prepare", "--force", "--test_per_category=2")
+
+
+@dataclass(frozen=True)
+class Write:
+    """The command that writes `file`, after what is `removed`, and the package it needs."""
+
+    file: str
+    arguments: tuple[str, ...]
+    removed: tuple[str, ...] = ()
+    package: str = ""
+
+
+VEC, KEY = f"{RUN}/vec/*", f"{RUN}/vec/*.json"
+RECORD, SEALS = f"{GALLERY}/gallery.json", f"{GALLERY}/*.sha256"
+WRITES = {
+    "sketch list": Write("anno/tiny_sketch.json", LISTS),
+    "photo list": Write("anno/tiny_photo.json", LISTS),
+    "features of sketches": Write(f"{RUN}/vec/sketch-4.npy", TEST, (KEY,)),
+    "features of photos": Write(f"{RUN}/vec/photo-4.npy", TEST, (KEY,)),
+    "key of features": Write(f"{RUN}/vec/features-4.json", TEST, (KEY,)),
+    "kept photos": Write("datasets/cache/tiny-photos-*.npy", CACHED, (VEC, "datasets/cache/*.json")),
+    "kept sketches": Write("datasets/cache/tiny-sketches-*.npy", CACHED, (VEC, "datasets/cache/*.json")),
+    "key of kept photos": Write("datasets/cache/tiny-photos-*.json", CACHED, (VEC, "datasets/cache/*.json")),
+    "result.txt": Write(f"{RUN}/log/result.txt", TEST),
+    "result.json": Write(f"{RUN}/log/result.json", TEST),
+    "contact sheet": Write(f"{RUN}/log/contact_sheet.png", TEST),
+    "margin condition": Write(f"{RUN}/log/margin_condition.png", (*TEST, "--margin_condition=on")),
+    "new features of a gallery": Write(f"{GALLERY}/fresh.npy", INDEX, (VEC, RECORD)),
+    "features of a gallery": Write(f"{GALLERY}/features.npy", INDEX, (RECORD,)),
+    "gallery.json": Write(RECORD, INDEX, (RECORD,)),
+    "hnsw": Write(f"{GALLERY}/features.*.hnsw-*-2", (*INDEX, "--index=hnsw"), (SEALS,), "faiss"),
+    "checksum": Write(SEALS, (*INDEX, "--index=hnsw"), (SEALS,), "faiss"),
+    "codes": Write(f"{GALLERY}/features.*.binary-*-2", (*INDEX, "--index=binary"), (SEALS,)),
+    "map of codes": Write(f"{GALLERY}/features.*.map", (*INDEX, "--index=binary"), (SEALS,)),
+    "evaluation": Write(f"{RUN}/index/evaluation.json", (*INDEX, "--evaluate")),
+    "results of a search": Write(f"{RUN}/search/results.json", SEARCH),
+    "sheet of a search": Write("out/contact_sheet.png", (*SEARCH, "--output=out")),
+    "figure of a report": Write(f"{RUN}/report/confusion.png", REPORT),
+    "numbers of a report": Write(f"{RUN}/report/report.json", REPORT),
+    "page of a report": Write(f"{RUN}/report/index.html", REPORT),
+    "table": Write("logs/table/tables/mirror.md", TABLE),
+    "table as csv": Write("logs/table/tables/mirror.csv", TABLE),
+    "table as json": Write("logs/table/tables/mirror.json", TABLE),
+    "figure of a table": Write("logs/table/tables/mirror.png", TABLE),
+    "published network": Write(f"{RUN}/published/model/model-net-4.cpkt", (*EXPORT, "--format=published")),
+    "published centres": Write(f"{RUN}/published/model/model-mems-4.cpkt", (*EXPORT, "--format=published")),
+    "onnx": Write(f"{RUN}/export/onnx/photo.onnx", (*EXPORT, "--format=onnx"), (), "onnxruntime"),
+    "torchscript": Write(f"{RUN}/export/torchscript/sketch.pt", (*EXPORT, "--format=torchscript")),
+    "safetensors": Write(
+        f"{RUN}/export/safetensors/model.safetensors", (*EXPORT, "--format=safetensors"), (), "safetensors"
+    ),
+    "model card": Write(
+        f"{RUN}/export/safetensors/model_card.md", (*EXPORT, "--format=safetensors"), (), "safetensors"
+    ),
+}
+
+QUICK = ("sketch list", "features of photos", "gallery.json", "codes", "results of a search", "table")
+
+
+def state(home: Path) -> dict[Path, str]:
+    return {
+        path.relative_to(home): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in home.rglob("*")
+        if path.is_file() and not path.is_symlink() and path.suffix != ".pt"
+    }
+
+
+@contextmanager
+def no_larger_than(size: int) -> Iterator[None]:
+    """The kernel refuses what this process writes behind so many bytes of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def full_for(pattern: str) -> Iterator[None]:
+    """The disk is full whenever a file of this name is being written."""
+    plain = files.scratch
+    for phase in PHASES.values():
+        import_module(phase)  # now, while what they import is what it is
+
+    @contextmanager
+    def scratch(path: Path) -> Iterator[Path]:
+        with plain(path) as temporary, ExitStack() as stack:
+            if path.absolute().match(pattern):
+                stack.enter_context(no_larger_than(20))
+            yield temporary
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            if name.split(".")[0] in ("utils", "phases") and getattr(module, "scratch", None) is plain:
+                patch.setattr(module, "scratch", scratch)
+        yield
+
+
+def remove(home: Path, write: Write) -> None:
+    for pattern in write.removed:
+        for path in home.glob(pattern):
+            path.unlink()
+
+
+def refused(home: Path, command: Callable[..., tuple[int, str, str]], write: Write, *, again: bool) -> None:
+    """Give the command while the disk takes no `write.file`, after it was made once if `again`."""
+    if again:
+        assert command(*write.arguments)[0] == 0
+    remove(home, write)
+    known = state(home)
+    with full_for(write.file):
+        status, output, errors = command(*write.arguments)
+    assert status == 2, (status, output, errors)
+    said = errors[errors.index("error: ") :]
+    assert len(said.strip().splitlines()) == 1 and "File too large" in said, errors
+    assert str(Path(write.file).parent) in said and "Traceback" not in output
+    now = state(home)
+    assert not [path for path in now if path.name.startswith(".")]
+    lost = [path for path in known if path.match(write.file) and now.get(path) != known[path]]
+    assert not lost, "the file of before is not what it was"
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_file_that_the_disk_does_not_take(trained: Path, command, name: str) -> None:
+    refused(trained, command, WRITES[name], again=True)
+
+
+@pytest.mark.long
+def test_all_files_that_a_disk_does_not_take(
+    trained_once: Path, tmp_path: Path, command, ledger: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    for name, write in WRITES.items():
+        if not write.package or find_spec(write.package):
+            for again in (False, True):
+                home = tmp_path / f"{name}{again}"
+                shutil.copytree(trained_once, home, copy_function=copy)
+                monkeypatch.chdir(home)
+                refused(home, command, write, again=again)
+                shutil.rmtree(home)
+                tried += 1
+    ledger(
+        2,
+        f"{len(WRITES)} kinds of files that are written, each when the disk takes no more of it, once before "
+        "there is such a file and once after",
+        times=tried,
+        outcome="exit status 2, one line naming the place; the file of before unchanged, no temporary one",
+    )
+
+
+def main_in(mounted: str, *arguments: str) -> subprocess.CompletedProcess:
+    """`main.py` after the shell commands `mounted`, as root of mounts of its own; skips where none can be."""
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("no mounts of one's own here (unshare -rm)")
+    phase, *rest = arguments
+    common = ["--anno_path=anno", "--num_workers=0", "--device=cpu", "--dataset=tiny"]
+    program = shlex.join([sys.executable, str(PROJECT / "main.py"), f"--phase={phase}", *common, *rest])
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-ec", f"{mounted}; exec {program}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def check_line(done: subprocess.CompletedProcess, place: str, reason: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    said = done.stderr[done.stderr.index("error: ") :]
+    assert place in said and reason in said and len(said.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("anno", LISTS),
+        pytest.param(f"{RUN}/vec", TEST, marks=pytest.mark.long),
+        pytest.param(f"{RUN}/index", INDEX, marks=pytest.mark.long),
+        pytest.param("out", (*SEARCH, "--output=out"), marks=pytest.mark.long),
+    ],
+)
+def test_a_disk_without_room(trained: Path, command, place: str, arguments: tuple[str, ...]) -> None:
+    """A real one, of one page that is taken."""
+    if place == "out":
+        assert command("index", "--save_path=run")[0] == 0
+    Path(place).mkdir(exist_ok=True)
+    before = state(trained)
+    fill = f"mount -t tmpfs -o size=4k tmpfs {place}; head -c 4096 /dev/zero > {place}/taken"
+    check_line(main_in(fill, *arguments), place, "No space left on device")
+    assert state(trained) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        TEST,
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in (LISTS, SEARCH, REPORT, (*EXPORT, "--format=torchscript"))
+        ),
+    ],
+)
+def test_a_disk_that_can_only_be_read(trained: Path, arguments: tuple[str, ...]) -> None:
+    before = state(trained)
+    done = main_in("mount --bind . . && mount -o remount,ro,bind . && cd $PWD", *arguments)
+    check_line(done, "anno" if "prepare" in arguments else RUN, "Read-only file system")
+    assert state(trained) == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("arguments", [LISTS, TEST, SEARCH, REPORT])
+def test_a_folder_of_somebody_else(trained: Path, zygote: Zygote, arguments: tuple[str, ...]) -> None:
+    phase, *rest = arguments
+    before = state(trained)
+    common = ["--anno_path=anno", "--num_workers=0", "--device=cpu", "--dataset=tiny"]
+    victim = zygote.start(trained, f"--phase={phase}", *common, *rest, user=65534)
+    victim.wait()
+    said = victim.text()
+    assert victim.status == 2 and "Permission denied" in said.splitlines()[-1], said
+    victim.output.unlink()
+    assert state(trained) == before

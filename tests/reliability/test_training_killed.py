@@ -1,0 +1,242 @@
+"""A training that is killed or stopped at any moment continues as if nothing had been."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.training import TRAIN, Run, prepare, start, trained
+from tests.reliability.victims import PROJECT, Victim, Zygote
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
+CHECKPOINT = 134 * 2**20  # bytes, about
+
+
+def waited_for(condition: Callable[[], object], victim: Victim) -> bool:
+    """Whether it came true before the victim ended."""
+    while not condition():
+        if not victim.running():
+            return False
+        time.sleep(0.0005)
+    return True
+
+
+def killed_while_saving(victim: Victim, run: Run, size: float, *, group: bool) -> bool:
+    """Kill it when a checkpoint has been written to so many bytes; whether it was so."""
+
+    def large_enough() -> bool:
+        try:
+            return any(path.stat().st_size >= size for path in run.half_written(victim))
+        except FileNotFoundError:  # it has got its name meanwhile
+            return False
+
+    waited_for(large_enough, victim)
+    victim.kill(group=group)
+    victim.wait()
+    return bool(run.half_written(victim))
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.long)])
+def test_killed_at_random_moments_it_continues_bit_for_bit(
+    tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
+) -> None:
+    rng = random.Random(times)
+    prepare(zygote, tmp_path)
+    whole = trained(zygote, tmp_path, "whole")
+    shutil.rmtree(tmp_path / "logs/whole")
+    run = Run(tmp_path / "logs/killed")
+    kills, inside, ended = 0, 0, 0
+    while kills < times:
+        victim = start(zygote, tmp_path, "killed", workers=kills % 2)
+        group = rng.random() < 0.5
+        if kills % 2:
+            inside += killed_while_saving(victim, run, rng.uniform(0, CHECKPOINT), group=group)
+        else:
+            end = time.monotonic() + rng.uniform(0, 3)
+            waited_for(lambda end=end: time.monotonic() > end, victim)
+            victim.kill(group=group)
+            victim.wait()
+        run.check_readable()
+        if victim.status == 0:
+            run.check_whole(whole)
+            shutil.rmtree(run.folder)
+            run, ended = Run(run.folder), ended + 1
+        else:
+            assert victim.status == -signal.SIGKILL, victim.text()
+            kills += 1
+    trained(zygote, tmp_path, "killed", workers=1)
+    run.check_whole(whole)
+    assert inside >= times * 0.3
+    ledger(
+        1,
+        f"training, resnet18: SIGKILL at random moments, {inside} of them while a checkpoint was written, "
+        "half with loading processes, half to the whole group",
+        times=times,
+        outcome=f"no checkpoint unreadable; {ended + 1} runs came to their end, with weights, moments and "
+        "random states equal bit for bit to an uninterrupted one; no temporary file left",
+    )
+
+
+def catches(victim: Victim, number: int) -> bool:
+    """Whether the process has a handler for the signal by now."""
+    try:
+        lines = Path(f"/proc/{victim.number}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt")), "0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(50, marks=pytest.mark.long)])
+def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
+    tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
+) -> None:
+    """From the start on, through training, to the end of the test."""
+    rng = random.Random(times)
+    prepare(zygote, tmp_path)
+    whole = trained(zygote, tmp_path, "whole")
+    shutil.rmtree(tmp_path / "logs/whole")
+    run = Run(tmp_path / "logs/stopped")
+    signals = 0
+    while signals < times:
+        number = (signal.SIGINT, signal.SIGTERM)[signals % 2]
+        victim = start(zygote, tmp_path, "stopped", workers=signals // 2 % 2)
+        assert waited_for(lambda: catches(victim, number), victim), victim.text()  # noqa: B023
+        end = time.monotonic() + rng.uniform(0, 3)
+        waited_for(lambda end=end: time.monotonic() > end, victim)
+        victim.kill(number, group=rng.random() < 0.5)
+        victim.wait()
+        run.check_readable()
+        assert not run.leftovers() and "Traceback" not in victim.text(), victim.text()
+        if victim.status == 0:  # too late
+            run.check_whole(whole)
+            shutil.rmtree(run.folder)
+            run = Run(run.folder)
+            continue
+        assert victim.status == 128 + number, victim.text()
+        if "stopped after step" in victim.text():
+            assert f"stopped after step {run.steps()[-1]} and saved" in victim.text()
+        signals += 1
+    trained(zygote, tmp_path, "stopped")
+    run.check_whole(whole)
+    ledger(
+        1,
+        "training and the test after it: SIGINT and SIGTERM in turn at random moments, half with loading "
+        "processes, half to the whole group",
+        times=times,
+        outcome="exit status 130 or 143, nothing half-written, no traceback; final weights equal bit for bit",
+    )
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_a_second_interrupt_ends_it_at_once(
+    tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
+) -> None:
+    """While it saves, for the first one."""
+    rng = random.Random(times)
+    prepare(zygote, tmp_path)
+    inside = 0
+    for turn in range(times):
+        run = Run(tmp_path / f"logs/run-{turn}")
+        victim = start(zygote, tmp_path, run.folder.name, "--model_save_step=2", workers=turn % 2)
+        assert waited_for(lambda run=run: run.steps(), victim), victim.text()
+        victim.kill(signal.SIGINT)
+        waited_for(lambda run=run, victim=victim: run.half_written(victim), victim)
+        time.sleep(rng.uniform(0, 0.1))
+        inside += bool(run.half_written(victim))
+        victim.kill(signal.SIGINT, group=bool(turn % 2))
+        assert victim.wait() == 130, victim.text()
+        run.check_readable()
+        assert run.steps()[0] == 2 and not run.leftovers(), victim.text()
+        shutil.rmtree(run.folder)
+    assert inside
+    ledger(
+        1,
+        f"training: a second SIGINT, {inside} times while the checkpoint for the first was written",
+        times=times,
+        outcome="exit status 130, no temporary file, the checkpoints before it readable",
+    )
+
+
+def children_of(victim: Victim) -> list[int]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        text = Path(f"/proc/{victim.number}/task/{victim.number}/children").read_text()
+        return [int(each) for each in text.split()]
+    return []
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.long)])
+def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
+    tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
+) -> None:
+    rng = random.Random(times)
+    prepare(zygote, tmp_path)
+    whole = trained(zygote, tmp_path, "whole")
+    shutil.rmtree(tmp_path / "logs/whole")
+    run = Run(tmp_path / "logs/orphaned")
+    kills = 0
+    while kills < times:
+        victim = start(zygote, tmp_path, "orphaned", workers=1)
+        waited_for(lambda victim=victim: children_of(victim), victim)
+        time.sleep(rng.uniform(0, 1))
+        loading = children_of(victim)
+        if not loading:  # too late
+            if victim.wait() == 0:
+                run.check_whole(whole)
+                shutil.rmtree(run.folder)
+                run = Run(run.folder)
+            continue
+        with suppress(ProcessLookupError):
+            os.kill(rng.choice(loading), signal.SIGKILL)
+        assert victim.wait(60) in (0, 2), victim.text()
+        if victim.status == 2:
+            errors = [line for line in victim.text().splitlines() if line.startswith("error: ")]
+            assert len(errors) == 1 and "a loading process died" in errors[0] and "--num_workers" in errors[0]
+            assert "Traceback" not in victim.text()
+            kills += 1
+        run.check_readable()
+    trained(zygote, tmp_path, "orphaned", workers=1)
+    run.check_whole(whole)
+    ledger(
+        2,
+        "training and the test after it: SIGKILL to a loading process at a random moment",
+        times=times,
+        outcome="one line, exit status 2, no wait; saved between two steps; final weights equal bit for bit",
+    )
+
+
+STOPPED = """
+import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))
+import torch; torch.set_num_threads(1)
+import main
+from phases import features
+embed = features.embed
+def stopped(*arguments, **named):
+    yield next(embed(*arguments, **named))
+    os.kill(os.getpid(), signal.SIGTERM)
+features.embed = stopped
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("what", ["an image", "SIGTERM"])
+def test_loading_processes_do_not_keep_the_program_from_its_end(prepared: Path, what: str) -> None:
+    """Python ends them when it exits: those of the other domain too, which no error was told of."""
+    if what == "an image":
+        (prepared / "photos/cat/0.png").write_bytes(b"torn")
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(PROJECT), *TRAIN, "--num_workers=2"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == (2 if what == "an image" else 143), ended.stderr
+    assert "Traceback" not in ended.stderr and "Exception" not in ended.stderr
