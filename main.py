@@ -27,7 +27,6 @@ def main(argv: list[str] | None = None) -> int:
 
     0; 2 for a mistake of the user, a full disk and the like; 130 or 143 when a signal stopped it.
     """
-    options = parse(argv, description=__doc__)
     # Waiting threads shall sleep, not spin: beside loading processes on the same cores, spinning was seen to
     # slow a training step down eight times. It is read when torch loads OpenMP, so set before any phase.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -39,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # to leave nothing half-written
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        options = parse(argv, description=__doc__)
         check_options(options)
         return import_module(PHASES[options.phase]).run(options) or 0
     except UserError as error:

@@ -23,7 +23,7 @@ import PIL
 from tqdm import tqdm
 
 from datasets.loaders import ImageSet
-from utils.arrays import read_array
+from utils.arrays import header, read_array
 from utils.errors import UserError
 from utils.files import add_files, read_json, remove_leftovers, replacing, write_json
 from utils.locks import in_turn
@@ -169,8 +169,7 @@ def build(kept: Kept, contents: Contents) -> None:
     bar = tqdm(total=contents.size, unit="B", unit_scale=True, desc=f"keep {kept.kind}", dynamic_ncols=True)
     try:
         with bar, stop_requests() as stop, replacing(file) as temporary, temporary.open("wb") as out:
-            header = {"descr": "|u1", "fortran_order": False, "shape": contents.shape}
-            np.lib.format.write_array_header_1_0(out, header)
+            out.write(header(contents.shape, np.uint8))
             for chunk in contents.chunks():
                 written += out.write(chunk.data)
                 bar.update(chunk.nbytes)

@@ -6,6 +6,8 @@ here: the network squeezes a picture into a square and cuts 4.5 % off each side,
 corner of a wide sheet is not what it was trained on.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,21 @@ def read_drawing(path: Path, *, clean: bool = True, pixels: int = 180_000_000) -
         raise UserError(f"{path}: {error}") from None
 
 
+def as_it_is(image: Image.Image) -> Drawing:
+    """The picture in grey, nothing else done to it. Raises UserError if Pillow cannot turn it to grey."""
+    with readable(image):
+        return Drawing(flatten(ImageOps.exif_transpose(image)).convert("L"))
+
+
+@contextmanager
+def readable(image: Image.Image) -> Iterator[None]:
+    """Raise UserError for what Pillow says inside of a picture that it cannot turn to grey."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"a picture of mode {image.mode} cannot be read: {error}") from error
+
+
 def cleaned(image: Image.Image) -> Drawing:
     """The drawing in a picture of any mode that Pillow can turn to grey.
 
@@ -65,11 +82,9 @@ def cleaned(image: Image.Image) -> Drawing:
     """
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    try:
+    with readable(image):
         small = at_most(image, SIDE)
         grey, notes = on_paper(small)
-    except ValueError as error:
-        raise UserError(f"a picture of mode {image.mode} cannot be read: {error}") from error
     of_a_data_set = small is image and not image.has_transparency_data  # perhaps
     pixels = np.asarray(grey)
     if not paper.is_clean(pixels):

@@ -8,7 +8,7 @@ from utils.errors import UserError
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
-INSTEAD_OF_LINKS = "link that folder as a whole instead, or copy what the link leads to"
+INSTEAD_OF_LINKS = "make that folder itself the link, or copy what is linked into it"
 
 # TU-Berlin: sketch folders whose photo folder is spelled in a way that no rule gives
 TUBERLIN_PHOTO_FOLDERS = {
@@ -46,9 +46,11 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
         check_link(folder, home)
     tree = {folder.name: image_names(folder) for folder in sorted(folders, key=lambda path: path.name)}
     for category, names in tree.items():
+        folder = domain_folder / category
         for name in names:
-            check_name(domain_folder / category / name)
-            check_link(domain_folder / category / name, home)
+            check_name(folder / name)
+        for name in links_in(folder).intersection(names):
+            check_link(folder / name, home)
     empty = [category for category, names in tree.items() if not names]
     if empty:
         raise UserError(
@@ -83,6 +85,12 @@ def check_link(path: Path, home: Path) -> None:
 def leads_out(path: Path, home: Path) -> bool:
     """Whether `path` is, by the links in it, not below `home`, which has none."""
     return not Path(os.path.realpath(path)).is_relative_to(home)
+
+
+def links_in(folder: Path) -> set[str]:
+    """The names of all links in a folder, which the folder itself says: no file is asked."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_symlink()}
 
 
 def image_names(folder: Path) -> list[str]:
@@ -150,14 +158,16 @@ def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str]
     folders without one. Names pair when they are equal, else by TU-Berlin's table, else by plain spelling.
     """
     by_spelling = {plain_spelling(name): name for name in photo}
+    known, taken = set(photo), set()
     pairs: dict[str, str] = {}
-    for name in sorted(sketch, key=lambda name: name not in photo):  # equal names first
+    for name in sorted(sketch, key=lambda name: name not in known):  # equal names first
         candidates = (name, TUBERLIN_PHOTO_FOLDERS.get(name), by_spelling.get(plain_spelling(name)))
-        found = next((candidate for candidate in candidates if candidate in photo), None)
-        if found is not None and found not in pairs.values():  # a folder of photos has one label
+        found = next((candidate for candidate in candidates if candidate in known), None)
+        if found is not None and found not in taken:  # a folder of photos has one label
             pairs[name] = found
+            taken.add(found)
     lone_sketches = [name for name in sketch if name not in pairs]
-    lone_photos = sorted(set(photo) - set(pairs.values()))
+    lone_photos = sorted(known - taken)
     return pairs, lone_sketches, lone_photos
 
 

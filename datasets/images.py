@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from utils.errors import UserError
+from utils.errors import REMEDIES, UserError, is_shortage
 
 # by content, whatever a file's name ends with; of what else Pillow knows, EPS would start another program
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -72,7 +72,10 @@ def named(path: Path, remedy: str = IN_A_DATA_SET) -> Iterator[None]:
     try:
         yield
     except DECODE_ERRORS as error:
-        raise UserError(f"cannot read image {path}: {error}; {remedy}") from error
+        if isinstance(error, OSError) and is_shortage(error):
+            raise UserError(f"cannot read image {path}: {error}; {REMEDIES[error.errno or 0]}") from error
+        reason = str(error) or type(error).__name__
+        raise UserError(f"cannot read image {path}: {reason}; {remedy}") from error
 
 
 def check_numbers(image: Image.Image) -> None:

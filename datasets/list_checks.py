@@ -55,23 +55,23 @@ def check_labels(
 
 def check_agreement(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> None:
     """Raise UserError if a category that both lists have is numbered one way here and another there."""
-    of_sketches, of_photos = (
-        {(category_of(path), label) for part in lists.values() for path, label in part}
-        for lists in (sketches, photos)
-    )
-    pairs, _, _ = pair_categories(
-        *(sorted({name for name, _ in found}) for found in (of_sketches, of_photos))
-    )
+    of_sketches, of_photos = labels_by_category(sketches), labels_by_category(photos)
+    pairs, _, _ = pair_categories(sorted(of_sketches), sorted(of_photos))
     for name, folder in pairs.items():
-        here, there = (
-            {label for each, label in found if each == wanted}
-            for found, wanted in ((of_sketches, name), (of_photos, folder))
-        )
+        here, there = of_sketches[name], of_photos[folder]
         if not here & there:
             raise UserError(
                 f"{photo_list} gives the photos of {folder} the label {min(there)}, {sketch_list} the "
                 f"sketches of {name} the label {min(here)}: the lists are not of one making"
             )
+
+
+def labels_by_category(lists: Lists) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for part in lists.values():
+        for path, label in part:
+            found.setdefault(category_of(path), set()).add(label)
+    return found
 
 
 def category_of(path: str) -> str:

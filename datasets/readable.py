@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datasets.images import read_image
-from utils.errors import UserError, one_line
+from utils.errors import UserError, is_shortage, one_line
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ def find_unreadable(root: Path, names: Sequence[str], *, workers: int) -> list[s
         try:
             read_image(root / name, "RGB")
         except UserError as error:
+            if is_shortage(error.__cause__):  # nothing that this image could be left out for
+                raise
             return str(error.__cause__)
         return None
 

@@ -18,6 +18,7 @@ from utils.files import write_json
 log = logging.getLogger(__name__)
 
 NEVER = 2**62
+COLLAPSED = 2.0**-10  # a scale: gradients beyond 6e7 are no passing overflow
 REPORT = "not_finite.json"  # in a run's log folder
 
 
@@ -81,7 +82,7 @@ class Watch:
             step,
             scale,
         )
-        if scale < 1:
+        if scale < COLLAPSED:
             raise Diverged(
                 f"gradients overflow float16 at every scale: {skipped} of the {len(self.losses)} steps up to "
                 f"{step} were left out; checkpoints stay. {self.advice()}"

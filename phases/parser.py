@@ -112,7 +112,7 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         "--anno_path", type=Path, default=PROJECT / "anno", help="folder with the annotation lists"
     )
     group.add_argument(
-        "--image_size", type=at_least(32), default=224, help="side of the network's input, pixels"
+        "--image_size", type=at_least(32, 4096), default=224, help="side of the network's input, pixels"
     )
     group.add_argument(
         "--photo_channels",

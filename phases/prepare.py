@@ -24,15 +24,23 @@ def run(options: argparse.Namespace) -> None:
     """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
     root: Path = options.data_path / options.dataset
     lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
-    # a sketch list is written last: without it, a photo list is what a killed process left
+    refuse_existing(lists, options)
+    with exclusive(options.anno_path, f".{options.dataset}.lock"):
+        refuse_existing(lists, options)  # another process may have been faster
+        remove_leftovers(options.anno_path, *(path.name for path in lists.values()))
+        prepare(options, root, lists)
+
+
+def refuse_existing(lists: dict[str, Path], options: argparse.Namespace) -> None:
+    """Raise UserError if there are lists that were not to be overwritten.
+
+    A sketch list is written last: without it, a photo list is what a killed process left.
+    """
     if lists["sketch"].exists() and not options.force:
         existing = [str(path) for path in lists.values() if path.exists()]
         raise UserError(
             f"{' and '.join(existing)} exist already; --force overwrites, other seeds other splits"
         )
-    with exclusive(options.anno_path, f".{options.dataset}.lock"):
-        remove_leftovers(options.anno_path, *(path.name for path in lists.values()))
-        prepare(options, root, lists)
 
 
 def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> None:

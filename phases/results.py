@@ -19,7 +19,7 @@ HASH_DEFINITION = (
 )
 GALLERY = "all photos of the data set, training photos among them"
 ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
-COUNTS = ("queries", "gallery", "categories", "trained_categories")
+COUNTS = ("queries", "gallery", "categories")  # older records have no more
 # what every record has, beside others
 ENTRIES = {"step": int, "distance": str, "lists": str} | dict.fromkeys(
     ("metrics", "hash", "definitions", "counts", "per_category_MAP", "options"), dict
@@ -122,6 +122,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             raise ValueError("it does not hold the records of tests")
     except ValueError as error:
         raise UserError(f"cannot read {path}: {error}; remove it, and a test writes it anew") from error
+    for each in records:  # from before there were zero-shot lists
+        each["counts"].setdefault("trained_categories", each["counts"]["categories"])
     return records
 
 
@@ -131,8 +133,12 @@ def is_record(value: object) -> bool:
         isinstance(value, dict)
         and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
         and all(are_numbers(value[name]) for name in ("metrics", "counts", "per_category_MAP"))
-        and all(are_numbers(each) for each in value["hash"].values())
+        and all(are_numbers(each) and "MAP" in each for each in value["hash"].values())
         and set(COUNTS) <= set(value["counts"])
+        and "MAP" in value["metrics"]
+        and value.get("mirror", "on") in ("on", "off")
+        and isinstance(value.get("training_options", {}), dict)
+        and isinstance(value.get("seed", 0), int)
     )
 
 

@@ -13,7 +13,7 @@ from phases import settings
 from phases.gallery import list_folder
 from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.figures import SheetRow, contact_sheet, save_png
 from utils.files import remove_leftovers, write_json
 from utils.locks import in_turn
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         except UserError as error:
             if len(queries) == 1:
                 raise
-            log.error("\nerror: %s", error)
+            log.error("\nerror: %s", one_line(str(error)))
             failed.append({"query": str(path), "error": str(error)})
             continue
         hits = searcher.search(drawing, options.top)
@@ -79,13 +79,13 @@ def drawings_of(given: list[Path]) -> list[Path]:
 
 def show(path: Path, drawing: Drawing, hits: list[Hit], searcher: Searcher) -> None:
     """The hits of one drawing as a table."""
-    log.info("\n%s%s", path, "".join(f"\n  {note}" for note in drawing.notes))
-    names = [hit.file.relative_to(searcher.gallery.root).as_posix() for hit in hits]
-    known = [hit.category or "" for hit in hits] if any(hit.category for hit in hits) else []
+    log.info("\n%s%s", one_line(str(path)), "".join(f"\n  {note}" for note in drawing.notes))
+    names = [one_line(hit.file.relative_to(searcher.gallery.root).as_posix()) for hit in hits]
+    known = [one_line(hit.category or "") for hit in hits] if any(hit.category for hit in hits) else []
     width = max(map(len, ["category", *known])) + 2 if known else 0
     log.info("%4s  %9s  %-*s%s", "rank", "distance", width, "category" if known else "", "file")
-    for hit, name in zip(hits, names, strict=True):
-        log.info("%4d  %9.4g  %-*s%s", hit.rank, hit.distance, width, hit.category or "", name)
+    for hit, category, name in zip(hits, known or [""] * len(hits), names, strict=True):
+        log.info("%4d  %9.4g  %-*s%s", hit.rank, hit.distance, width, category, name)
 
 
 def sheet_row(path: Path, drawing: Drawing, category: str | None, hits: list[Hit]) -> SheetRow:

@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from datasets import SKETCH
-from datasets.drawings import Drawing, cleaned, read_drawing
-from datasets.images import flatten
+from datasets.drawings import Drawing, as_it_is, cleaned, read_drawing
 from phases import settings
 from phases.features import sketch_transform
 from phases.gallery import Gallery, load, open_gallery
@@ -88,7 +87,7 @@ class Searcher:
         if isinstance(query, Drawing):
             return query
         if isinstance(query, Image.Image):
-            return cleaned(query) if clean else Drawing(flatten(ImageOps.exif_transpose(query)).convert("L"))
+            return cleaned(query) if clean else as_it_is(query)
         return read_drawing(Path(query), clean=clean)
 
     def features(self, drawing: Drawing) -> np.ndarray:

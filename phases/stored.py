@@ -54,7 +54,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check_stored_options(stored: dict[str, Any], path: Path) -> None:
-    """Raise UserError unless they could have been given on the command line."""
+    """Raise UserError unless they could have been given on the command line, and can go into a record."""
+    for name, value in stored.items():
+        if not isinstance(name, str) or not is_plain(value):
+            raise UserError(f"{path} says --{str(name)[:80]} is a {type(value).__name__}, which no option is")
     said = {name: stored[name] for name in ADOPTED if name in stored}
     for name, value in said.items():  # a list may name a file of options, and that would be read
         if not isinstance(value, str | int | float | None):
@@ -68,6 +71,13 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
         check_options(parsed)
     except UserError as error:
         raise UserError(f"{path} says of its training: {error}") from None
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a number, a string, None, or a list of those."""
+    return all(
+        isinstance(each, str | int | float | None) for each in (value if isinstance(value, list) else [value])
+    )
 
 
 def check_network(options: argparse.Namespace, state: dict[str, Tensor], path: Path) -> None:

@@ -18,6 +18,7 @@ from models.weights import initialise
 from phases import results, settings, stored, test
 from phases.divergence import Watch, check_weights
 from phases.lists import load_lists
+from phases.provenance import revision
 from phases.trainer import Trainer
 from utils import checkpoints, distributed
 from utils.errors import Diverged, UserError
@@ -36,6 +37,7 @@ SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
+    revision()  # the one that runs: by the first checkpoint, the files may have changed
     with distributed.joined(), naming_dead_workers():
         return train_and_test(options)
 
@@ -51,6 +53,7 @@ def train_and_test(options: argparse.Namespace) -> int:
         if since != steps:  # another run was at it meanwhile
             trainer = resume(options, checkpoints.path_for(models, since[-1]))
         if distributed.rank() == 0:
+            results.read_records(settings.run_folder(options) / "log" / "result.json")  # its own word, now
             for name in ("model", "log", "vec"):
                 remove_leftovers(settings.run_folder(options) / name)
         if trainer.step < options.num_steps:

@@ -33,7 +33,7 @@ PRECISIONS = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 def norm_of(tensors: list[Tensor]) -> Tensor:
     """The Euclidean norm of all numbers in `tensors`, a scalar on their device; not finite if one is not.
 
-    Nor if their squares overflow, which Adam keeps.
+    Also infinite from 1.8e19 on, where the squares that Adam keeps overflow too.
     """
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 

@@ -69,10 +69,12 @@ def prepared(values: np.ndarray, planes: Tensor, origin: np.ndarray, kind: str) 
         # straight into place: small results between large temporaries would keep their memory from reuse
         torch.sum((planes[:, part] - shift).square_(), dim=2, out=squares[:, part])
     square = squares.T.cpu().numpy()  # (N, M)
-    if not np.isfinite(square).all():
-        first = int(np.argmin(np.isfinite(values).all(axis=(1, 2))))
+    usual = square < np.finfo(np.float32).max / 8  # sums of two, and the products, are in float32
+    if not usual.all():
+        finite = np.isfinite(values).all(axis=(1, 2))  # one that is not leaves no square finite
+        first = int(np.argmin(usual.all(axis=1) if finite.all() else finite))
         raise Diverged(
-            f"features of image {first} of {len(values)}, counted from 0, are not finite, "
+            f"features of image {first} of {len(values)}, counted from 0, are not finite or too large, "
             "so it has no distances: the training diverged, take an earlier step (--pretrained_model)"
         )
     if kind == "euclidean":

@@ -12,7 +12,7 @@ from utils import tensor_files
 from utils.errors import UserError
 from utils.files import replacing
 
-NAME = re.compile(r"checkpoint-(\d+)\.pt")
+NAME = re.compile(r"checkpoint-(0|[1-9]\d*)\.pt")
 
 
 def path_for(folder: Path, step: int) -> Path:
@@ -58,7 +58,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
         except RuntimeError as error:
             # of a full disk, or of Ctrl-C meanwhile, PyTorch's writer says "unexpected pos 704 vs 598"; what
             # a file of Python's own raised is behind that
-            raise (error.__context__ or error) from None
+            behind = error.__context__
+            known = isinstance(behind, OSError) or not isinstance(behind, Exception | None)
+            raise (behind if known and behind else error) from None
 
 
 def keep_newest(folder: Path, count: int, best: int | None = None) -> None:

@@ -15,9 +15,17 @@ REMEDIES = {
     errno.EISDIR: "a folder is where a file should be",
     errno.EEXIST: "a file is where a folder should be",
     errno.ENAMETOOLONG: "take a shorter name",
-    errno.ELOOP: "links lead round in a circle",
+    errno.ELOOP: "links lead round in a circle, or one is where a file should be",
+    errno.ENOLCK: "the file system there has no locks; take another folder",
+    errno.EOPNOTSUPP: "the file system there cannot do this; take another folder",
+    errno.ENOMEM: "make memory free",
+    errno.ENFILE: "the machine has too many files open",
     errno.EMFILE: "allow more open files (ulimit -n), or take a smaller --num_workers",
 }
+
+
+# what may be otherwise a moment later: it says nothing of the file at hand
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UserError(Exception):
@@ -37,6 +45,11 @@ def one_line(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
     )
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether the machine was short of something, whatever was at hand."""
+    return isinstance(error, OSError) and error.errno in SHORTAGES
 
 
 def refusal_of_the_machine(error: OSError) -> str | None:

@@ -132,6 +132,8 @@ def read_json(path: Path) -> Any:
     def refused(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
 
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no regular file")
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=refused)
     except RecursionError:

@@ -6,8 +6,10 @@ import logging
 import os
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +17,8 @@ from utils.errors import UserError
 from utils.files import naming
 
 log = logging.getLogger(__name__)
+
+open_locks: weakref.WeakSet[IO[str]] = weakref.WeakSet()  # of this process
 
 
 class Busy(UserError):
@@ -62,13 +66,27 @@ def in_turn(folder: Path, name: str = ".lock") -> Iterator[None]:
         yield
 
 
+@cache
+def close_in_children() -> None:
+    """An orphan that has the file of a lock open would hold it for its dead parent."""
+
+    def close() -> None:
+        for file in open_locks:
+            file.close()
+
+    os.register_at_fork(after_in_child=close)
+
+
 def lock(path: Path) -> IO[str]:
     """Open `path`, empty and locked, the file that has this name then. Raises Busy."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         # a link of that name, in a folder from elsewhere, would lead to a file that is emptied
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        file = os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8")
+        try:
+            file = os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8")
+        except FileNotFoundError:  # another holder removed the folder that it had made
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -79,6 +97,7 @@ def lock(path: Path) -> IO[str]:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 file.truncate(0)
-                os.register_at_fork(after_in_child=file.close)  # an orphan would hold it for its dead parent
+                open_locks.add(file)
+                close_in_children()
                 return file
         file.close()  # its holder removed it meanwhile

@@ -19,7 +19,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from utils.errors import UserError
+from utils.errors import UserError, is_shortage
 
 ARCHIVE = b"PK\x03\x04"  # by this, PyTorch's reader tells an archive
 PICKLES_OF_OLD = 5  # what a file without an archive begins with
@@ -47,7 +47,11 @@ def read(path: Path) -> Any:
             content = torch.load(path, map_location="cpu", weights_only=True)
         for tensor in tensors_in(content):
             check_size(tensor)
+    except MemoryError:
+        raise UserError(f"there is no memory for {path}, of {path.stat().st_size / 2**20:,.0f} MiB") from None
     except Exception as error:  # there is no end to what bytes of any making raise on their way
+        if is_shortage(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"cannot read {path}: {reason[:300]}; the file is damaged or not a plain file of tensors, "

@@ -1,9 +1,11 @@
 """Scalars of a training run, as a CSV file and for TensorBoard."""
 
 import csv
+import math
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,7 +54,8 @@ class Scalars:
     def __init__(self, folder: Path, names: list[str], start_step: int = 0) -> None:
         self.names = names
         self.path = folder / "scalars.csv"
-        kept = [row for row in read_scalars(self.path) if row["step"] <= start_step] if start_step else []
+        before = read_scalars(self.path, names) if start_step else []
+        kept = [row for row in before if row["step"] <= start_step]
         header = ",".join(["step", *names]) + "\n"
         write_text(self.path, header + "".join(self.line(int(row["step"]), row) for row in kept))
         self.board = Events(folder / "tensorboard", start_step + 1)
@@ -82,8 +85,8 @@ class Scalars:
                     raise
 
 
-def read_scalars(path: Path) -> list[dict[str, float]]:
-    """The rows of a scalars.csv; empty if the file is not there. A torn last row is left out.
+def read_scalars(path: Path, names: Sequence[str] = ()) -> list[dict[str, float]]:
+    """The rows of a scalars.csv, with `names`; empty if the file is not there. A torn last row is left out.
 
     Raises UserError if the file is of another form.
     """
@@ -97,8 +100,11 @@ def read_scalars(path: Path) -> list[dict[str, float]]:
             for row in csv.DictReader(whole)
             if None not in row.values()
         ]
-        if any("step" not in row for row in rows):
+        if not all(math.isfinite(row.get("step", math.nan)) for row in rows):
             raise ValueError("its rows have no step")
+        lacking = [name for name in names if rows and name not in rows[0]]
+        if lacking:
+            raise ValueError(f"its rows have no {', '.join(lacking)}")
     except (ValueError, TypeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; remove it, or put a whole one there") from None
     return rows

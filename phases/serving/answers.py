@@ -84,7 +84,7 @@ class Answers:
         return self.to(lambda: self.searcher.drawing(path), by, top)
 
     def to(self, source: Callable[[], Drawing], by: object, top: object) -> Answer:
-        """Never raises UserError. What is asked for comes from outside, and may be anything."""
+        """Never raises UserError, nor OSError. What is asked for comes from outside, and may be anything."""
         start = perf_counter()
         index = self.indices.get(str(by), self.indices[FEATURES])
         count = min(max(1, top), MOST) if isinstance(top, int) else self.searcher.options.top
@@ -96,8 +96,13 @@ class Answers:
             hits = self.searcher.search(drawing, count, index=index)
         except UserError as error:
             return Answer([], NOTHING if str(error) == EMPTY else said(error, role="alert", class_="problem"))
-        with ThreadPoolExecutor(cores()) as pool:
-            photos = list(pool.map(self.small, hits))
+        try:
+            with ThreadPoolExecutor(cores()) as pool:
+                photos = list(pool.map(self.small, hits))
+        except OSError as error:  # of a full disk, say
+            log.error("error: %s", error)
+            problem = f"the photos cannot be shown: {error.strerror} on the machine that serves them"
+            return Answer([], said(problem, role="alert", class_="problem"))
         found = [(str(photo), self.caption(hit)) for photo, hit in zip(photos, hits, strict=True)]
         return Answer(found, self.about(found, index, drawing, perf_counter() - start), drawing)
 

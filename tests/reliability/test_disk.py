@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import resource
-import shlex
 import shutil
 import subprocess
 import sys
@@ -19,9 +17,11 @@ import pytest
 from phases import PHASES
 from retrieval import hashing
 from tests.conftest import SMALL_RUN, copy
-from tests.reliability.victims import PROJECT, Zygote
+from tests.reliability.disks import files_end_at, main_after, mount
+from tests.reliability.victims import Zygote
 from utils import files
 
+COMMON = ("--anno_path=anno", "--num_workers=0", "--device=cpu", "--dataset=tiny")
 RUN = "logs/run"
 GALLERY = f"{RUN}/index/dataset"
 TEST = ("test", "--save_path=run")
@@ -100,17 +100,6 @@ def state(home: Path) -> dict[Path, str]:
 
 
 @contextmanager
-def no_larger_than(size: int) -> Iterator[None]:
-    """The kernel refuses what this process writes behind so many bytes of a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextmanager
 def full_for(pattern: str) -> Iterator[None]:
     """The disk is full whenever a file of this name is being written."""
     plain = files.scratch
@@ -121,7 +110,7 @@ def full_for(pattern: str) -> Iterator[None]:
     def scratch(path: Path) -> Iterator[Path]:
         with plain(path) as temporary, ExitStack() as stack:
             if path.absolute().match(pattern):
-                stack.enter_context(no_larger_than(20))
+                stack.enter_context(files_end_at(20))
             yield temporary
 
     with pytest.MonkeyPatch.context() as patch:
@@ -184,20 +173,8 @@ def test_all_files_that_a_disk_does_not_take(
     )
 
 
-def main_in(mounted: str, *arguments: str) -> subprocess.CompletedProcess:
-    """`main.py` after the shell commands `mounted`, as root of mounts of its own; skips where none can be."""
-    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("no mounts of one's own here (unshare -rm)")
-    phase, *rest = arguments
-    common = ["--anno_path=anno", "--num_workers=0", "--device=cpu", "--dataset=tiny"]
-    program = shlex.join([sys.executable, str(PROJECT / "main.py"), f"--phase={phase}", *common, *rest])
-    return subprocess.run(
-        ["unshare", "-rm", "sh", "-ec", f"{mounted}; exec {program}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def as_given(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"--phase={arguments[0]}", *COMMON, *arguments[1:])
 
 
 def check_line(done: subprocess.CompletedProcess, place: str, reason: str) -> None:
@@ -221,8 +198,8 @@ def test_a_disk_without_room(trained: Path, command, place: str, arguments: tupl
         assert command("index", "--save_path=run")[0] == 0
     Path(place).mkdir(exist_ok=True)
     before = state(trained)
-    fill = f"mount -t tmpfs -o size=4k tmpfs {place}; head -c 4096 /dev/zero > {place}/taken"
-    check_line(main_in(fill, *arguments), place, "No space left on device")
+    full = mount("size=4k", place, filled=True)
+    check_line(main_after(full, *as_given(arguments)), place, "No space left on device")
     assert state(trained) == before
 
 
@@ -238,20 +215,46 @@ def test_a_disk_without_room(trained: Path, command, place: str, arguments: tupl
 )
 def test_a_disk_that_can_only_be_read(trained: Path, arguments: tuple[str, ...]) -> None:
     before = state(trained)
-    done = main_in("mount --bind . . && mount -o remount,ro,bind . && cd $PWD", *arguments)
+    read_only = "mount --bind . . && mount -o remount,ro,bind . && cd $PWD"
+    done = main_after(read_only, *as_given(arguments))
     check_line(done, "anno" if "prepare" in arguments else RUN, "Read-only file system")
     assert state(trained) == before
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("arguments", [LISTS, TEST, SEARCH, REPORT])
-def test_a_folder_of_somebody_else(trained: Path, zygote: Zygote, arguments: tuple[str, ...]) -> None:
-    phase, *rest = arguments
+@pytest.mark.parametrize(
+    ("place", "arguments", "removed"),
+    [
+        ("anno", LISTS, ()),
+        (RUN, TEST, ()),
+        (f"{RUN}/vec", TEST, (KEY,)),
+        (f"{RUN}/log", TEST, ()),
+        (RUN, INDEX, ()),
+        (GALLERY, INDEX, (RECORD,)),
+        (RUN, SEARCH, ()),
+        (RUN, REPORT, ()),
+        (RUN, (*EXPORT, "--format=torchscript"), ()),
+    ],
+)
+def test_a_folder_of_somebody_else(
+    trained: Path, zygote: Zygote, command, place: str, arguments: tuple[str, ...], removed: tuple[str, ...]
+) -> None:
+    """Everything can be read, and all but one folder be written to."""
+    if place == GALLERY:
+        assert command(*INDEX)[0] == 0
+    remove(trained, Write(place, arguments, removed))
     before = state(trained)
-    common = ["--anno_path=anno", "--num_workers=0", "--device=cpu", "--dataset=tiny"]
-    victim = zygote.start(trained, f"--phase={phase}", *common, *rest, user=65534)
+    for folder in (trained, *(path for path in trained.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+        os.chown(folder, 65534, 65534)
+    os.chown(place, 0, 0)
+    victim = zygote.start(trained, *as_given(arguments), user=65534)
     victim.wait()
     said = victim.text()
-    assert victim.status == 2 and "Permission denied" in said.splitlines()[-1], said
+    assert victim.status == 2 and "Traceback" not in said, said
+    line = said.splitlines()[-1]
+    assert line.startswith(f"error: {place}/") and ": Permission denied; see whose" in line, said
     victim.output.unlink()
-    assert state(trained) == before
+    now = state(trained)
+    assert not [path for path in now if path.name.startswith(".")]
+    assert {path: now.get(path) for path in before} == before, "nothing of before is lost"

@@ -288,7 +288,8 @@ def test_codes_of_a_stranger(trained: Path, caplog: pytest.LogCaptureFixture) ->
     assert not Path("sprung").exists()
 
 
-RECORDS = [
+# what is in the place of a result.json, or of some entries of its first record
+RECORDS: list[str | dict[str, Any]] = [
     "",
     "{}",
     "null",
@@ -296,47 +297,58 @@ RECORDS = [
     "[{}]",
     "[" * 100_000,
     "[NaN]",
-    "metrics: x",
-    "metrics: none",
-    "hash: {}",
-    "counts: {}",
-    "per_category_MAP: x",
-    "step: x",
+    {"metrics": {}},
+    {"metrics": {"MAP": "x"}},
+    {"metrics": {"MAP": None}},
+    {"hash": {"4": []}},
+    {"hash": {"4": {"fit_loss": 0.5}}},
+    {"counts": {}},
+    {"per_category_MAP": {"cat": "x"}},
+    {"step": "x"},
+    {"mirror": 1},
+    {"training_options": 7},
+    {"seed": "x"},
 ]
 
 
-def record_with(text: str, whole: list[dict]) -> str:
-    """`text`, or "key: what" as the first record with that as a part of its value."""
-    if ": " not in text:
-        return text
-    name, _, what = text.partition(": ")
-    changed = {"x": {"MAP": "x"}, "none": {"MAP": None}, "{}": {"4": {}}}[what]
-    if text == "counts: {}":
-        changed = {}
-    if text == "hash: {}":
-        changed = {"4": []}
-    if name == "step":
-        changed = "x"
-    return json.dumps([{**whole[0], name: changed}])
-
-
 @pytest.mark.parametrize(
-    ("text", "arguments"),
+    ("content", "arguments"),
     [
-        *((text, ("test",)) for text in RECORDS),
+        *((content, ("test",)) for content in RECORDS),
+        *((content, ("report",)) for content in RECORDS if isinstance(content, dict)),
         ("[{}]", ("report",)),
         ("[{}]", ("export", "--format=torchscript")),
     ],
+    ids=lambda value: str(value)[:40] or "nothing",
 )
-def test_results_of_another_form_are_refused(trained: Path, command, text: str, arguments: tuple) -> None:
+def test_results_of_another_form_are_refused(
+    trained: Path, command, content: str | dict[str, Any], arguments: tuple
+) -> None:
     path = RUN / "log/result.json"
-    path.write_text(record_with(text, json.loads(path.read_text())))
+    if not isinstance(content, str):
+        content = json.dumps([{**json.loads(path.read_text())[0], **content}])
+    path.write_text(content)
     before = path.read_bytes()
     status, output, errors = command(*arguments, "--save_path=run")
     assert status == 2, (output, errors)
     said = errors[errors.index("error: ") :]
     assert "cannot read logs/run/log/result.json" in said and len(said.strip().splitlines()) == 1
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [("test", "--test_distance=angular"), ("report",)])
+def test_results_of_before_there_were_zero_shot_lists_are_read(
+    trained: Path, command, arguments: tuple
+) -> None:
+    path = RUN / "log/result.json"
+    records = json.loads(path.read_text())
+    for record in records:
+        del record["counts"]["trained_categories"]
+    path.write_text(json.dumps(records))
+    status, _, errors = command(*arguments, "--save_path=run")
+    assert status == 0, errors
+    known = {(each["step"], each["distance"]) for each in json.loads(path.read_text())}
+    assert {(each["step"], each["distance"]) for each in records} <= known
 
 
 @pytest.mark.parametrize(

@@ -208,8 +208,7 @@ def test_links_that_lead_out(tree: Path, command, linked: str, photo_list: bool)
         status, _, errors = command(phase, *arguments)
         assert status == 2 and errors.startswith("error: ") and errors.count("\n") == 1
         assert (
-            linked in errors
-            and "link that folder as a whole instead, or copy what the link leads to" in errors
+            linked in errors and "make that folder itself the link, or copy what is linked into it" in errors
         )
         if phase == "train" and photo_list:
             assert f"anno/tiny_{'sketch' if linked.startswith('sketches') else 'photo'}.json names" in errors

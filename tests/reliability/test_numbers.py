@@ -160,7 +160,7 @@ def test_steps_that_float16_leaves_out_are_counted(prepared: Path, command, monk
 
 def test_a_scale_that_collapses_stops_the_run(prepared: Path, command, monkeypatch) -> None:
     from_step(1, "gradient", monkeypatch)
-    scaled_by(4.0, monkeypatch)
+    scaled_by(2.0**-8, monkeypatch)
     steps = ["--num_steps=9", "--model_save_step=9", "--log_step=2", "--amp=fp16"]
     status, output, errors = command("train", *SMALL_RUN, *steps)
     assert "float16: 2 of the 2 steps up to 2 were left out" in output

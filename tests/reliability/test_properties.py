@@ -23,6 +23,7 @@ from retrieval.hashing import CodeMap
 from retrieval.ranking import Ranking, rank_positives
 from retrieval.search import code_rankings, feature_rankings, packed
 from tests.reliability import naive
+from tests.reliability.equal import equal
 from utils import checkpoints
 from utils.errors import UserError
 
@@ -343,28 +344,13 @@ states = st.dictionaries(
 )
 
 
-def same(one: Any, other: Any) -> bool:
-    """To the last bit, and of the same types."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, torch.Tensor):
-        return (one.dtype, one.shape) == (other.dtype, other.shape) and torch.equal(
-            *(each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other))
-        )
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other or (one != one and other != other)
-
-
 @examples(2000)
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path, count: int, ledger) -> None:
     path = tmp_path / "checkpoint-1.pt"
 
     def check(state: dict) -> None:
         checkpoints.save(path, state)
-        assert same(checkpoints.load(path), state)
+        assert equal(checkpoints.load(path), state)
 
     hold(count, check, states)
     ledger(8, "checkpoints of any content written and read", times=count, outcome="equal bit for bit")

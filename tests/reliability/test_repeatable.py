@@ -16,10 +16,11 @@ import main
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.phases.test_speed import stepped
-from tests.reliability.training import CONTENTS, Run, equal, prepare, start, trained
+from tests.reliability.equal import equal
+from tests.reliability.training import CONTENTS, Run, prepare, start, trained
 from tests.reliability.victims import Zygote
 from utils import checkpoints
-from utils.locks import Busy, lock
+from utils.locks import Busy, in_turn, lock
 
 OWN = ("save_path", "num_workers", "given", "deterministic")  # options that may differ
 
@@ -77,7 +78,8 @@ def test_weights_features_and_results_repeat(
 def test_a_second_command_is_told_who_is_at_work_in_the_folder(tmp_path: Path, zygote: Zygote) -> None:
     prepare(zygote, tmp_path)
     run = Run(tmp_path / "logs/run")
-    first = start(zygote, tmp_path, "run", "--num_steps=1000")
+    long = ("--num_steps=1000", "--keep=1")  # killed much sooner
+    first = start(zygote, tmp_path, "run", *long)
     while not run.steps():
         assert first.running(), first.text()
         time.sleep(0.01)
@@ -85,7 +87,7 @@ def test_a_second_command_is_told_who_is_at_work_in_the_folder(tmp_path: Path, z
     other.mkdir()
     for name in ("logs", "anno", "datasets"):
         (other / name).symlink_to(tmp_path / name)
-    second = start(zygote, other, "run", "--num_steps=1000")
+    second = start(zygote, other, "run", *long)
     assert second.wait() == 2
     assert f"error: logs/run is in use by process {first.number} on " in second.text()
     assert first.running(), "and was not disturbed"
@@ -102,8 +104,8 @@ def test_a_child_does_not_hold_the_folder_for_its_dead_parent(tmp_path: Path) ->
     with pytest.raises(Busy):
         lock(tmp_path / ".lock")
     held.close()  # as the system does for a process that ends
-    lock(tmp_path / ".lock").close()
-    assert child.is_alive()
+    with in_turn(tmp_path):  # once the child has got so far
+        assert child.is_alive()
     child.kill()
 
 

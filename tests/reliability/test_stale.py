@@ -3,10 +3,10 @@
 import json
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from PIL import Image
 from phases import settings
 from phases.searcher import open_searcher
 from tests.phases.test_gallery import COMMON
-from utils import checkpoints
+from utils import checkpoints, locks
 from utils.locks import exclusive
 
 RUN, QUERY = Path("logs/run"), "datasets/data/tiny/sketches/cat/0.png"
@@ -142,7 +142,9 @@ def test_what_a_checkpoint_says_of_itself_is_not_overruled(
         {"files": touched},
         {"files": PHOTO.unlink},
     ],
-    ids=str,
+    ids=lambda change: (
+        "-".join(f"{name}-{getattr(value, '__name__', value)}" for name, value in change.items()) or "nothing"
+    ),
 )
 def test_an_index_is_that_of_its_options(trained: Path, index: str, change: dict) -> None:
     """What is found with an index kept of before is what is found with none kept."""
@@ -211,17 +213,19 @@ def test_two_at_once_in_one_folder_are_refused(
     assert f"error: {folder} is in use by process {os.getpid()} on " in errors
 
 
-def test_a_second_search_into_one_folder_waits(trained: Path, command) -> None:
-    def let_go() -> None:
-        with exclusive(Path("out"), ".search.lock"):
-            held.set()
-            time.sleep(1)
+def test_a_second_search_into_one_folder_waits(trained: Path, command, monkeypatch) -> None:
+    held = ExitStack()
+    held.enter_context(exclusive(Path("out"), ".search.lock"))
+    pauses = []
 
-    held = threading.Event()
-    other = threading.Thread(target=let_go)
-    other.start()
-    held.wait()
-    status, _, errors = command("search", "--save_path=run", f"--query={QUERY}", "--output=out")
-    other.join()
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            held.close()
+
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=pause))
+    status, output, errors = command("search", "--save_path=run", f"--query={QUERY}", "--output=out")
     assert status == 0, errors
+    assert output.count(f"out is in use by process {os.getpid()} on ") == 1 and ": waiting for it" in output
+    assert len(pauses) == 2
     assert sorted(path.name for path in Path("out").iterdir()) == ["contact_sheet.png", "results.json"]

@@ -5,8 +5,6 @@ import random
 import re
 import resource
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +18,10 @@ from phases import test as test_phase
 from phases import train as train_phase
 from phases.trainer import Trainer
 from tests.conftest import SMALL_RUN
+from tests.reliability.disks import files_end_at, main_after, mount
 from tests.reliability.training import COMMON, Run, prepare, start
 from tests.reliability.training import trained as trained_to_the_end
-from tests.reliability.victims import PROJECT, Zygote
+from tests.reliability.victims import Zygote
 from utils import checkpoints, tracking
 
 RUN = Path("logs/run")
@@ -42,17 +41,6 @@ WRITES = {
     "result.json": (results, "write_json", 3000, "log/result.json"),
     "contact sheet": (test_phase, "save_png", 1000, "log/contact_sheet.png"),
 }
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    """No file of this process can become larger: a write fails where it would, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
@@ -178,49 +166,17 @@ def quick_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.hashing.FIT_STEPS", 100)
 
 
-SPACE = ["unshare", "--map-root-user", "--mount", "bash", "-c"]
-
-
-def mounting() -> bool:
-    """Whether a process here may mount a disk of its own."""
-    probe = [*SPACE, "mount -t tmpfs none /mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True).returncode == 0
-
-
-@pytest.fixture
-def mounted() -> Callable[..., tuple[int, str]]:
-    """Runs main.py after a shell line that mounts and before another one; then the mount goes."""
-    if not mounting():
-        pytest.skip("this machine lets no process mount a disk of its own")
-
-    def run(mount: str, arguments: tuple[str, ...], after: str = "true", **variables: str) -> tuple[int, str]:
-        command = " ".join([sys.executable, str(PROJECT / "main.py"), *arguments])
-        found = subprocess.run(
-            [*SPACE, f"{mount} && {{ {command}; status=$?; {after}; exit $status; }}"],
-            env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        return found.returncode, found.stdout
-
-    return run
-
-
 TRAIN = ("--phase=train", *COMMON, *ARGUMENTS)
 
 
 @pytest.mark.parametrize(("size", "step"), [("1m", 2), ("100m", 2), ("200m", 4), ("260m", 4)])
-def test_a_full_disk(prepared: Path, mounted, size: str, step: int) -> None:
+def test_a_full_disk(prepared: Path, size: str, step: int) -> None:
     """A real one, in memory, with room for none or one of the checkpoints."""
     Path("logs").mkdir()
-    status, output = mounted(
-        f"mount -t tmpfs -o size={size} none logs",
-        (*TRAIN, "--num_workers=0"),
-        "find logs; cp -r logs/run kept",
-    )
-    assert status == 2, output
+    keep = "find logs; cp -r logs/run kept"
+    done = main_after(mount(f"size={size}", "logs"), *TRAIN, "--num_workers=0", then=keep)
+    output = done.stdout + done.stderr
+    assert done.returncode == 2, output
     path = f"logs/run/model/checkpoint-{step}.pt"
     assert f"error: {path}: No space left on device; make room on the disk" in output
     assert "Traceback" not in output and ".tmp" not in output and ".lock" not in output
@@ -229,27 +185,30 @@ def test_a_full_disk(prepared: Path, mounted, size: str, step: int) -> None:
     assert kept.steps() == [2][: step // 4]
 
 
-def test_a_read_only_disk(prepared: Path, mounted) -> None:
+def test_a_read_only_disk(prepared: Path) -> None:
     (RUN / "model").mkdir(parents=True)
-    status, output = mounted(
-        "mount -t tmpfs none logs && mkdir logs/run && mount -o remount,ro logs", (*TRAIN, "--num_workers=0")
-    )
-    assert status == 2 and "Traceback" not in output
+    read_only = f"{mount('size=1m', 'logs')} && mkdir logs/run && mount -o remount,ro logs"
+    done = main_after(read_only, *TRAIN, "--num_workers=0")
+    output = done.stdout + done.stderr
+    assert done.returncode == 2 and "Traceback" not in output, output
     assert "error: logs/run/.lock: Read-only file system; it can only be read there" in output, output
 
 
 @pytest.mark.parametrize("what", ["semaphores", "images", "temporary"])
-def test_no_room_to_hand_images_over(prepared: Path, mounted, what: str) -> None:
+def test_no_room_to_hand_images_over(prepared: Path, what: str) -> None:
     """Shared memory is where they go; the folder for temporary files has the socket that it goes through."""
     Path("temporary").mkdir()
     room = {"semaphores": "size=8k", "images": "size=300k", "temporary": "nr_inodes=2"}[what]
     folder = "temporary" if what == "temporary" else "/dev/shm"
-    status, output = mounted(
-        f"mount -t tmpfs -o {room} none {folder}",
-        (*TRAIN, "--num_workers=1", "--image_size=160"),
+    if not Path(folder).is_dir():
+        pytest.skip(f"no {folder} here")
+    done = main_after(
+        mount(room, folder),
+        *(*TRAIN, "--num_workers=1", "--image_size=160"),
         TMPDIR=str(Path("temporary").resolve()),
     )
-    assert status == 2, output
+    output = done.stdout + done.stderr
+    assert done.returncode == 2, output
     assert "Traceback" not in output.partition("Exception ignored in")[0]  # of PyTorch's half-made loader
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "loading processes cannot work here" in errors[0]

@@ -14,19 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.training import TRAIN, Run, prepare, start, trained
-from tests.reliability.victims import PROJECT, Victim, Zygote
+from tests.reliability.victims import PROJECT, Victim, Zygote, catches, waited_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 CHECKPOINT = 134 * 2**20  # bytes, about
-
-
-def waited_for(condition: Callable[[], object], victim: Victim) -> bool:
-    """Whether it came true before the victim ended."""
-    while not condition():
-        if not victim.running():
-            return False
-        time.sleep(0.0005)
-    return True
 
 
 def killed_while_saving(victim: Victim, run: Run, size: float, *, group: bool) -> bool:
@@ -85,16 +76,6 @@ def test_killed_at_random_moments_it_continues_bit_for_bit(
     )
 
 
-def catches(victim: Victim, number: int) -> bool:
-    """Whether the process has a handler for the signal by now."""
-    try:
-        lines = Path(f"/proc/{victim.number}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt")), "0")
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
 @pytest.mark.parametrize("times", [4, pytest.param(50, marks=pytest.mark.long)])
 def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
@@ -109,7 +90,7 @@ def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
     while signals < times:
         number = (signal.SIGINT, signal.SIGTERM)[signals % 2]
         victim = start(zygote, tmp_path, "stopped", workers=signals // 2 % 2)
-        assert waited_for(lambda: catches(victim, number), victim), victim.text()  # noqa: B023
+        assert waited_for(lambda: catches(victim, signal.SIGTERM), victim), victim.text()  # noqa: B023
         end = time.monotonic() + rng.uniform(0, 3)
         waited_for(lambda end=end: time.monotonic() > end, victim)
         victim.kill(number, group=rng.random() < 0.5)

@@ -3,9 +3,8 @@
 import csv
 from pathlib import Path
 
-import torch
-
 from tests.conftest import SMALL_RUN, draw_tree
+from tests.reliability.equal import equal
 from tests.reliability.victims import Victim, Zygote
 from utils import checkpoints
 
@@ -13,17 +12,6 @@ COMMON = ("--dataset=tiny", "--anno_path=anno", "--device=cpu")
 STEPS = 4
 TRAIN = ("--phase=train", *COMMON, *SMALL_RUN, "--model_save_step=1", "--log_step=1")
 CONTENTS = ("network", "loss", "optimizer", "schedule", "scaler", "random", "step", "lists")
-
-
-def equal(left: object, right: object) -> bool:
-    """Whether two trees of dicts, lists, tensors and values are the same, bit for bit."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
-    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-        return torch.equal(left, right)
-    return left == right
 
 
 def prepare(zygote: Zygote, folder: Path) -> None:

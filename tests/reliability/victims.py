@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,22 @@ class Victim:
 
     def text(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""
+
+
+def waited_for(condition: Callable[[], object], victim: Victim) -> bool:
+    """Whether it came true before the victim ended."""
+    while not condition():
+        if not victim.running():
+            return False
+        time.sleep(0.0005)
+    return True
+
+
+def catches(victim: Victim, number: int) -> bool:
+    """Whether the process has a handler for the signal by now."""
+    try:
+        lines = Path(f"/proc/{victim.number}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt")), "0")
+    return bool(int(mask, 16) >> (number - 1) & 1)

@@ -29,7 +29,8 @@ def serve() -> None:
     torch.empty(2, 3) @ torch.empty(3, 2)
     for module in PHASES.values():
         import_module(module)
-    import_module("torch.utils.tensorboard")
+    for package in ("torch.utils.tensorboard", "matplotlib.figure"):  # another user may not be able to
+        import_module(package)
     hashing.FIT_STEPS = 100
     prepare.draw_demo = partial(prepare.draw_demo, sketches=3, photos=2, image_size=32)
     for line in sys.stdin:
@@ -65,6 +66,7 @@ def forked(
         if opened:
             watch(opened)
         if user is not None:
+            os.setgroups([])
             os.setgid(user)
             os.setuid(user)
         status = main.main(run)

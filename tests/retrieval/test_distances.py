@@ -117,3 +117,10 @@ def test_cuda_is_within_its_tolerance(golden, kind: str) -> None:
             np.abs(chunk.near - expected[chunk.first : chunk.first + len(chunk.near)]).max()
             <= chunk.tolerance
         )
+
+
+def test_features_too_large_for_float32_are_an_error() -> None:
+    gallery = features(np.random.default_rng(0), 5)
+    gallery[3, 0, 0] = 1e25
+    with pytest.raises(Diverged, match=r"features of image \d of 5.*too large"):
+        list(distance_chunks(gallery[:1], gallery, "euclidean", memory=1 << 20))

@@ -1,8 +1,10 @@
 """What the page answers, without the page."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from phases.searcher import open_searcher
@@ -48,3 +50,15 @@ def test_examples_are_drawn_by_the_seed(trained: Path) -> None:
     assert drawn[0] == drawn[1] and any(each != drawn[0] for each in drawn)
     assert [example.category for example in drawn[0]] == list(CATEGORIES)
     assert all(example.path.is_file() for example in drawn[0])
+
+
+def test_a_full_disk_is_said_on_the_page(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    answered = Answers(open_searcher("run", hash_bits=[], **COMMON), tmp_path)
+    answer = answered.to_sketch(CAT, FEATURES, 3)
+    assert not answer.photos and "No space left on device" in answer.line
