@@ -5,6 +5,7 @@ import random
 import re
 import resource
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -194,18 +195,24 @@ def test_a_read_only_disk(prepared: Path) -> None:
     assert "error: logs/run/.lock: Read-only file system; it can only be read there" in output, output
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder in which the name of a socket is not too long: 107 bytes are all there is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("what", ["semaphores", "images", "temporary"])
-def test_no_room_to_hand_images_over(prepared: Path, what: str) -> None:
+def test_no_room_to_hand_images_over(prepared: Path, short_folder: Path, what: str) -> None:
     """Shared memory is where they go; the folder for temporary files has the socket that it goes through."""
-    Path("temporary").mkdir()
     room = {"semaphores": "size=8k", "images": "size=300k", "temporary": "nr_inodes=2"}[what]
-    folder = "temporary" if what == "temporary" else "/dev/shm"
+    folder = str(short_folder) if what == "temporary" else "/dev/shm"
     if not Path(folder).is_dir():
         pytest.skip(f"no {folder} here")
     done = main_after(
         mount(room, folder),
         *(*TRAIN, "--num_workers=1", "--image_size=160"),
-        TMPDIR=str(Path("temporary").resolve()),
+        TMPDIR=str(short_folder),
     )
     output = done.stdout + done.stderr
     assert done.returncode == 2, output

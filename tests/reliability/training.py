@@ -43,8 +43,12 @@ class Run:
         return checkpoints.saved_steps(self.model)
 
     def leftovers(self) -> list[Path]:
-        """Temporary files, and locks of processes that are gone."""
-        return [path for path in self.folder.rglob(".*") if path.is_file()]
+        """Temporary files, and locks of processes that are gone.
+
+        A lock that says nothing yet is what a signal left right after it was opened: the next one takes it.
+        """
+        found = [path for path in self.folder.rglob(".*") if path.is_file()]
+        return [path for path in found if path.name != ".lock" or path.stat().st_size]
 
     def half_written(self, victim: Victim) -> list[Path]:
         """Checkpoints that it is writing."""
