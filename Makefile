@@ -35,6 +35,7 @@ test: setup lint
 
 # every fault at its full number: half an hour on two cores; the table of docs/reliability.md
 test-long: setup
+	rm -rf logs/reliability
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m long -n 2 --durations=0
 	$(BIN)/python -m tests.reliability.ledger
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from utils.errors import UserError
+from utils.signals import signals_held_back
 
 Batch = tuple[Tensor, Tensor]  # images, labels (B,) int64
 
@@ -57,7 +58,8 @@ def collate(samples: list[tuple[Tensor, int] | UserError]) -> Batch | UserError:
 def begun(batches: Iterable[Batch | UserError]) -> Iterator[Batch | UserError]:
     """An iterator over the batches, for which processes may be started. Raises UserError if that fails."""
     try:
-        return iter(batches)
+        with signals_held_back():
+            return iter(batches)
     except OSError as error:
         raise cannot_work(error) from error
     finally:  # the last to be registered is the first to be called, and PyTorch's own waits for seconds

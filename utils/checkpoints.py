@@ -1,6 +1,7 @@
 """Checkpoints: one file per step, written atomically, read without running code."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,15 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises OSError, with the file's name, where the disk does not take it.
     """
+    handled = sys.exc_info()[1]  # what this is called for, if anything
     with replacing(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:
             # of a full disk, or of Ctrl-C meanwhile, PyTorch's writer says "unexpected pos 704 vs 598"; what
-            # a file of Python's own raised is behind that
+            # was raised while the file was written is behind that
             behind = error.__context__
-            known = isinstance(behind, OSError) or not isinstance(behind, Exception | None)
-            raise (behind if known and behind else error) from None
+            raise (error if behind is handled or behind is None else behind) from None
 
 
 def keep_newest(folder: Path, count: int, best: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """Stop a long loop at a good moment."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -37,3 +38,26 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """SIGINT and SIGTERM that arrive inside act at the end; of the main thread alone, where Python has them.
+
+    What a handler raises while Python starts another process by a fork is printed and lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in taken:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)

@@ -209,7 +209,10 @@ def test_what_says_what_features_are_of(trained: Path, command, ledger: Callable
         arguments = ("test",) if path == vec else ("index", "--hash_bits=8")
         status, output, errors = command(*arguments, "--save_path=run")
         assert status == 0 and "Traceback" not in output + errors, (done, output, errors)
-        assert "anew" in output or (path == gallery and "step" in done), (done, output)
+        # a step is said alone, and nothing unreadable may be put for nothing unreadable
+        nothing = [f"unreadable: {each}" for each in ([], {}, "")]
+        harmless = path == gallery and ("step" in done or done in nothing)
+        assert "anew" in output or harmless, (done, output)
         assert vec.read_bytes() == whole[vec], done
         path.write_bytes(whole[path])
     assert search()[1] == wanted

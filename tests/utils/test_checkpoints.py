@@ -63,3 +63,27 @@ def test_loading_into_a_module_is_strict(tmp_path: Path) -> None:
     for state in ({"weight": torch.ones(3, 2)}, {"weight": torch.ones(4, 2), "bias": torch.ones(3)}):
         with pytest.raises(UserError, match="does not fit a Linear"):
             checkpoints.load_strictly(module, state, tmp_path)
+
+
+def test_what_is_raised_while_it_saves_is_what_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the loader, for one, whose processes may die just then; not what it saves for."""
+
+    def interrupted(state: object, file: object) -> None:
+        try:
+            raise RuntimeError("DataLoader worker is killed")
+        finally:
+            raise RuntimeError("unexpected pos")
+
+    def broken(state: object, file: object) -> None:
+        raise RuntimeError("CUDA error")
+
+    for save, message in ((interrupted, "DataLoader worker is killed"), (broken, "CUDA error")):
+        monkeypatch.setattr(torch, "save", save)
+        try:
+            raise UserError("an unreadable image")
+        except UserError:
+            with pytest.raises(RuntimeError, match=message):
+                checkpoints.save(tmp_path / "checkpoint-1.pt", {"step": 1})
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from utils.signals import stop_requests
+from utils.signals import signals_held_back, stop_requests
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -51,3 +51,12 @@ def test_an_ignored_signal_stays_ignored() -> None:
         time.sleep(0.01)
         assert not stop
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_held_back_signals_act_at_the_end() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), signals_held_back():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        done.append("the block")
+    assert done == ["the block"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
