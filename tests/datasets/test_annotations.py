@@ -1,6 +1,7 @@
 """Lists: the published form, the checks, and photos listed from the folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,19 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
         assert "list.json" in str(error)
     else:
         assert all(isinstance(name, str) and label >= 0 for part in entries.values() for name, label in part)
+
+
+def test_photos_of_the_folder_for_a_zero_shot_list(root: Path) -> None:
+    content = lists()["sketch"]
+    unseen = max(LABELS.values())
+    every = [*content["train"], *content["test"]]
+    parts = {
+        "train": [each for each in every if each[1] != unseen],
+        "test": [each for each in every if each[1] == unseen],
+    }
+    write(root.parent / "anno", {"sketch": parts})
+    data = load(root)
+    assert data.zero_shot and len(data.train_photos) == 6 and len(data.gallery) == 3
+    shutil.rmtree(root / "photos/cat")
+    with pytest.raises(UserError, match=r"no folder in .*photos for 1 categories: cat"):
+        load(root)
