@@ -20,7 +20,7 @@ from phases import train as train_phase
 from phases.trainer import Trainer
 from tests.conftest import SMALL_RUN
 from tests.reliability.disks import files_end_at, main_after, mount
-from tests.reliability.training import COMMON, Run, prepare, start
+from tests.reliability.training import COMMON, Run, start, uninterrupted
 from tests.reliability.training import trained as trained_to_the_end
 from tests.reliability.victims import Zygote
 from utils import checkpoints, tracking
@@ -94,9 +94,7 @@ def test_a_disk_that_fills_up_at_any_moment(
 ) -> None:
     """From a random moment on, no file becomes larger than so many bytes."""
     rng = random.Random(times)
-    prepare(zygote, tmp_path)
-    whole = trained_to_the_end(zygote, tmp_path, "whole")
-    shutil.rmtree(tmp_path / "logs/whole")
+    whole = uninterrupted(zygote, tmp_path)
     run = Run(tmp_path / "logs/run")
     refused = ended = 0
     while refused < times:
@@ -109,9 +107,8 @@ def test_a_disk_that_fills_up_at_any_moment(
         run.check_readable()
         assert not run.leftovers() and "Traceback" not in victim.text()
         if victim.status == 0:
-            run.check_whole(whole)
-            shutil.rmtree(run.folder)
-            run, ended = Run(run.folder), ended + 1
+            run.begin_anew(whole)
+            ended += 1
         else:
             assert re.search(r"error: logs/run/model/checkpoint-\d\.pt: File too large; ", victim.text())
             refused += 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.training import TRAIN, Run, prepare, start, trained
+from tests.reliability.training import TRAIN, Run, prepare, start, trained, uninterrupted
 from tests.reliability.victims import PROJECT, Victim, Zygote, catches, waited_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
@@ -40,9 +40,7 @@ def test_killed_at_random_moments_it_continues_bit_for_bit(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
     rng = random.Random(times)
-    prepare(zygote, tmp_path)
-    whole = trained(zygote, tmp_path, "whole")
-    shutil.rmtree(tmp_path / "logs/whole")
+    whole = uninterrupted(zygote, tmp_path)
     run = Run(tmp_path / "logs/killed")
     kills, inside, ended = 0, 0, 0
     while kills < times:
@@ -57,9 +55,8 @@ def test_killed_at_random_moments_it_continues_bit_for_bit(
             victim.wait()
         run.check_readable()
         if victim.status == 0:
-            run.check_whole(whole)
-            shutil.rmtree(run.folder)
-            run, ended = Run(run.folder), ended + 1
+            run.begin_anew(whole)
+            ended += 1
         else:
             assert victim.status == -signal.SIGKILL, victim.text()
             kills += 1
@@ -82,9 +79,7 @@ def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
 ) -> None:
     """From the start on, through training, to the end of the test."""
     rng = random.Random(times)
-    prepare(zygote, tmp_path)
-    whole = trained(zygote, tmp_path, "whole")
-    shutil.rmtree(tmp_path / "logs/whole")
+    whole = uninterrupted(zygote, tmp_path)
     run = Run(tmp_path / "logs/stopped")
     signals = 0
     while signals < times:
@@ -98,9 +93,7 @@ def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
         run.check_readable()
         assert not run.leftovers() and "Traceback" not in victim.text(), victim.text()
         if victim.status == 0:  # too late
-            run.check_whole(whole)
-            shutil.rmtree(run.folder)
-            run = Run(run.folder)
+            run.begin_anew(whole)
             continue
         assert victim.status == 128 + number, victim.text()
         if "stopped after step" in victim.text():
@@ -159,9 +152,7 @@ def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
     rng = random.Random(times)
-    prepare(zygote, tmp_path)
-    whole = trained(zygote, tmp_path, "whole")
-    shutil.rmtree(tmp_path / "logs/whole")
+    whole = uninterrupted(zygote, tmp_path)
     run = Run(tmp_path / "logs/orphaned")
     kills = 0
     while kills < times:
@@ -171,9 +162,7 @@ def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
         loading = children_of(victim)
         if not loading:  # too late
             if victim.wait() == 0:
-                run.check_whole(whole)
-                shutil.rmtree(run.folder)
-                run = Run(run.folder)
+                run.begin_anew(whole)
             continue
         with suppress(ProcessLookupError):
             os.kill(rng.choice(loading), signal.SIGKILL)

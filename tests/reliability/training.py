@@ -1,6 +1,7 @@
 """A tiny training to be killed, stopped and continued, and what must hold of it ever after."""
 
 import csv
+import shutil
 from pathlib import Path
 
 from tests.conftest import SMALL_RUN, draw_tree
@@ -30,6 +31,14 @@ def trained(zygote: Zygote, folder: Path, run: str, *more: str, workers: int = 0
     victim = start(zygote, folder, run, *more, workers=workers)
     assert victim.wait() == 0, victim.text()
     return checkpoints.load(checkpoints.find(folder / "logs" / run / "model"))
+
+
+def uninterrupted(zygote: Zygote, folder: Path) -> dict:
+    """Prepare `folder`; the last checkpoint of a training there that nothing disturbed, its run removed."""
+    prepare(zygote, folder)
+    whole = trained(zygote, folder, "whole")
+    shutil.rmtree(folder / "logs/whole")
+    return whole
 
 
 class Run:
@@ -71,3 +80,9 @@ class Run:
         with (self.folder / "log" / "scalars.csv").open() as file:
             assert [row["step"] for row in csv.DictReader(file)] == [str(n + 1) for n in range(STEPS)]
         assert not self.leftovers()
+
+    def begin_anew(self, expected: dict) -> None:
+        """After it came to its end: check that it is as `expected`, and remove it for the next one."""
+        self.check_whole(expected)
+        shutil.rmtree(self.folder)
+        self.seen.clear()
