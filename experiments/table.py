@@ -10,14 +10,12 @@ class Row:
     """One line of a table: what sets its runs apart from those of the other rows.
 
     `options` are training options by name, `test` options of the test alone. A row that names its
-    `loss_type` takes that loss's margin and scale, never those of the command line. `paper` is the paper's
-    own MAP for the row, in percent, by data set: its tables are not at hand yet, so none is known.
+    `loss_type` takes that loss's margin and scale, never those of the command line.
     """
 
     label: str
     options: Options = field(default_factory=dict)
     test: Options = field(default_factory=dict)
-    paper: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

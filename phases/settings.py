@@ -1,4 +1,4 @@
-"""From options to settings: the paper's defaults, what belongs together, and what a run was made with."""
+"""From options to settings: published defaults, what belongs together, and what a run was made with."""
 
 import argparse
 import logging
@@ -26,8 +26,9 @@ from utils.seeding import be_deterministic
 
 log = logging.getLogger(__name__)
 
-# The paper's margins where they differ from the loss's own: alexnet separates less (SPEC section 2)
-PAPER_MARGINS = {("mems", "alexnet"): 2.0}
+# Margin and scale of the published commands, by loss and network
+PUBLISHED_MARGINS = {("mems", "resnext101"): 4.0, ("mems", "alexnet"): 2.0, ("cosface", "resnext101"): 0.35}
+PUBLISHED_SCALES = {("cosface", "resnext101"): 32.0}
 
 # What a checkpoint belongs to. Given again, these options must agree with it; not given, they are its.
 NETWORK_OPTIONS = (
@@ -64,7 +65,7 @@ def run_folder(options: argparse.Namespace) -> Path:
 
 
 def resolve_loss(options: argparse.Namespace) -> None:
-    """Fill in the paper's margin and scale for the loss and network where none was given.
+    """Fill in the published command's margin and scale for the loss and network, else the loss's defaults.
 
     Raises UserError for an option that the loss has no use for, or a value out of its range.
     """
@@ -76,17 +77,35 @@ def resolve_loss(options: argparse.Namespace) -> None:
     if "annealing_step" in options.given and loss.default_margin is None:
         raise UserError(f"--annealing_step has no meaning for --loss_type={options.loss_type}; leave it out")
     if options.margin is None and loss.default_margin is not None:
-        options.margin = PAPER_MARGINS.get((options.loss_type, options.network), loss.default_margin)
-        log.info("margin %g: the paper's for %s with %s", options.margin, options.loss_type, options.network)
+        options.margin = take_default("margin", PUBLISHED_MARGINS, loss.default_margin, options)
     if options.scale is None and loss.default_scale is not None:
-        options.scale = loss.default_scale
-        log.info("scale %g: the paper's for %s", options.scale, options.loss_type)
+        options.scale = take_default("scale", PUBLISHED_SCALES, loss.default_scale, options)
     low, high = loss.margin_range
     if options.margin is not None and not (low <= options.margin <= high and math.isfinite(options.margin)):
         allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
         raise UserError(f"--margin {options.margin:g} is out of range for {options.loss_type}: {allowed}")
     if options.scale is not None and not 0 < options.scale < math.inf:
         raise UserError(f"--scale {options.scale:g} must be above 0")
+
+
+def take_default(
+    name: str, published: dict[tuple[str, str], float], default: float, options: argparse.Namespace
+) -> float:
+    """The published command's value of `name` for the loss and network, else `default`, logged."""
+    value = published.get((options.loss_type, options.network))
+    if value is None:
+        log.info("%s %g: the default of %s", name, default, options.loss_type)
+        return default
+    log.info("%s %g: the published command's for %s with %s", name, value, options.loss_type, options.network)
+    return value
+
+
+def is_used(name: str, loss_type: str) -> bool:
+    """Whether the option `name` has a meaning for the loss: not a margin, say, where it has none."""
+    loss = loss_class(loss_type)
+    if name in ("margin", "annealing_step"):
+        return loss.default_margin is not None
+    return name != "scale" or loss.default_scale is not None
 
 
 def resolve_training(options: argparse.Namespace) -> None:
@@ -127,28 +146,35 @@ def resolve_speed(options: argparse.Namespace) -> None:
         raise UserError("--sync_bn needs CUDA: PyTorch has no synchronised BatchNorm for the CPU")
 
 
-def paper_recipe(options: argparse.Namespace) -> dict[str, Any]:
-    """The paper's settings (SPEC sections 2, 3 and 5) for the network, loss and data set of `options`."""
-    alexnet = options.network == "alexnet"  # the one that starts at random
-    default_margin = loss_class(options.loss_type).default_margin
-    return {
+def published_recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """The published program's settings for the network, loss and data set of `options`.
+
+    Only what applies to that loss: no margin where no published command has the loss, no annealing without
+    a margin.
+    """
+    network = "alexnet" if options.network == "alexnet" else "resnext101"
+    recipe = {
         "image_size": 224,
-        "batch_size": 400 if alexnet else 22,
+        "batch_size": 400 if network == "alexnet" else 22,
         "photo_channels": published_channels(options.dataset),
         "normalize": False,
-        "network": "alexnet" if alexnet else "resnext101",
+        "network": network,
         "attention": "dase",
         "se_activation": "sigmoid",
         "se_reduction": 16,
         "f_dim": 512,
-        "backbone_weights": "none" if alexnet else "imagenet",
+        "backbone_weights": "none" if network == "alexnet" else "imagenet",
         "pad_pretrained_se": False,
-        "margin": PAPER_MARGINS.get((options.loss_type, options.network), default_margin),
-        "scale": loss_class(options.loss_type).default_scale,
+        "margin": PUBLISHED_MARGINS.get((options.loss_type, network)),
+        "scale": PUBLISHED_SCALES.get((options.loss_type, network)),
         "num_steps": 200_000,
-        "annealing_step": 100_000,
+        "annealing_step": None if options.margin is None else 100_000,
         "lr": 1e-4,
+        "amp": "off",
+        "accumulate": 1,
+        "sync_bn": False,
     }
+    return {name: value for name, value in recipe.items() if value is not None}
 
 
 def resolve_input(options: argparse.Namespace) -> None:

@@ -130,7 +130,8 @@ def training_section(options: argparse.Namespace, source: Weights) -> str:
         stored = {**settings.ADDED, **source.options}
         names = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
         said = f"From `{source.path.name}`, made with these options:"
-        given = {name: stored.get(name) for name in names}
+        used = [name for name in names if settings.is_used(name, stored["loss_type"])]
+        given = {name: stored.get(name) for name in used}
     else:
         said = (
             f"From `{source.path.name}`, which says nothing of its training. The first {len(SHAPE_OPTIONS)} "

@@ -7,8 +7,9 @@ from typing import Any
 from phases.reporting import compare_sections as sections
 from phases.reporting.compare_figures import published_rows
 from phases.reporting.page import HASHED, problems, shown, summary
-from phases.reporting.record import UNKNOWN, Record
+from phases.reporting.record import Record
 from phases.runs import MADE_WITH
+from phases.settings import is_used
 from utils.page import (
     Html,
     Section,
@@ -59,7 +60,7 @@ def test_figures(records: Records, figures: Figures, *, comparable: bool) -> lis
     first = next(iter(records.values()))
     elsewhere = published_rows(records)
     if elsewhere:
-        sources = sorted({each["source"] for each in elsewhere if each["source"] != UNKNOWN})
+        sources = sorted({each["source"] for each in elsewhere})
         photos = ", ".join(f"{letter} {record['counts']['gallery']:,}" for letter, record in records.items())
         note = (
             f"In percent. Published figures are of {first['published']['of']} (photos here: {photos}), empty "
@@ -114,6 +115,8 @@ def differences(records: Records) -> list[Html]:
     def of(record: Record, name: str) -> str:
         said = record["training_options"] or name in OF_TESTS
         recognised = ("dataset", "network", "attention", "f_dim", "loss_type")
+        if not is_used(name, record["options"]["loss_type"]):
+            return ""
         return shown(record["options"][name]) if said or name in recognised else UNSAID
 
     values = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from phases.reporting import sections
 from phases.reporting.record import Record
+from phases.settings import is_used
 from utils.page import Html, Section, document, element, folded, paragraph, table, warning
 
 HASHED = ("32", "64", "128")  # lengths of published codes
@@ -108,7 +109,11 @@ def made_with(record: Record) -> list[Html]:
         "revision of the program": record["revision"],
         **record["versions"],
     }
-    options = {name: shown(value) for name, value in sorted(record["options"].items())}
+    options = {
+        name: shown(value)
+        for name, value in sorted(record["options"].items())
+        if is_used(name, record["options"]["loss_type"])
+    }
     return [
         table(["what", "value"], facts.items()),
         folded("All options", table(["option", "value"], options.items())),

@@ -6,7 +6,6 @@ from typing import Any
 
 from datasets import dataset_facts
 from experiments.published import BITS, hashed, real_valued
-from experiments.table import Published
 from phases import results, settings
 from phases.provenance import provenance
 from phases.reporting.bit import domain_bit
@@ -25,9 +24,6 @@ from retrieval import metrics
 from utils.tracking import read_scalars
 
 Record = dict[str, Any]
-
-PAPER = "the paper: Lu et al., ACM MM 2021"
-UNKNOWN = "not at hand, so left empty"
 
 
 def record_of(run: Examined) -> Record:
@@ -102,11 +98,9 @@ def published(options: argparse.Namespace, categories: int, *, zero_shot: bool) 
             f"these lists have {categories}."
         }
     photos = dataset_facts(options.dataset).photos
-    paper = Published(PAPER, UNKNOWN, {options.dataset: {}})
     return {
         "of": f"all {whole} categories, seen in training, and {photos:,} photos",
         "rows": [
-            {"method": each.label, "source": each.source, **each.values[options.dataset]}
-            for each in (paper, *rows)
+            {"method": each.label, "source": each.source, **each.values[options.dataset]} for each in rows
         ],
     }

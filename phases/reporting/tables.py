@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from datasets import dataset_facts
 from experiments import TABLES, load_table
 from experiments.table import Table
 from phases import settings
@@ -125,26 +126,44 @@ def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None
 
 
 def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace) -> list[str]:
-    """What was run, and where that differs from the paper's recipe, as sentences."""
+    """What was run, and where that differs from the published program's recipe, as sentences."""
     counts = next((record["counts"] for record in records(table, runs)), None)
     size = ""
+    differing = []
     if counts is not None:
         unseen = counts["categories"] - counts["trained_categories"]
         size = f" ({counts['categories']} categories{f', {unseen} of them unseen' if unseen else ''}, "
         size += f"{counts['queries']} test sketches against {counts['gallery']} photos)"
+        published = dataset_facts(options.dataset).categories
+        if published not in (None, counts["categories"]):
+            differing.append(f"{counts['categories']} categories (published {published})")
+    return [
+        f"Data: {options.dataset}{size}.",
+        describe_recipe(differing + differences_to_published(table, runs)),
+    ]
+
+
+def describe_recipe(differing: list[str]) -> str:
+    if not differing:
+        return "The published program's recipe, but for what the rows vary."
+    return f"A reduced protocol, not the published program's: {', '.join(differing)}."
+
+
+def differences_to_published(table: Table, runs: list[Run]) -> list[str]:
+    """Each option that no row sets and that differs from the published value, with its rows if not of all."""
     set_by_rows = {name for row in table.rows for name in row.options}
-    differing = {
-        f"{name} {getattr(each.options, name)} (paper {usual})": None
-        for each in runs
-        for name, usual in settings.paper_recipe(each.options).items()
-        if name not in set_by_rows and getattr(each.options, name) != usual
-    }  # a dict keeps their order
-    recipe = (
-        f"A reduced protocol, not the paper's: {', '.join(differing)}."
-        if differing
-        else "The paper's recipe, but for what the rows vary."
-    )
-    return [f"Data: {options.dataset}{size}.", recipe]
+    rows_of: dict[str, dict[tuple[Any, Any], dict[str, None]]] = {}  # option -> (own, published) -> rows
+    for each in runs:
+        for name, usual in settings.published_recipe(each.options).items():
+            if name not in set_by_rows:
+                values = rows_of.setdefault(name, {}).setdefault((getattr(each.options, name), usual), {})
+                values[each.row.label] = None  # a dict keeps the order of the rows
+    return [
+        f"{name} {own} (published {usual})" + (f" for {' and '.join(rows)}" if len(values) > 1 else "")
+        for name, values in rows_of.items()
+        for (own, usual), rows in values.items()
+        if own != usual
+    ]
 
 
 def markdown(
@@ -161,12 +180,11 @@ def markdown(
     first, last = options.seed, options.seed + options.seeds - 1
     several = f"Mean and sample standard deviation over seeds {first} to {last}"
     lines += [f"{several if last > first else f'Seed {first}'}, in percent.", ""]
-    header = ["", *(column.label for column in table.columns), "paper", "seeds"]
+    header = ["", *(column.label for column in table.columns), "seeds"]
     lines += [joined(header), joined(["---"] * len(header))]
     for row in table.rows:
         label, values = row.label, found[row.label]
         cells = [mean_and_spread(list(values[column.label].values())) for column in table.columns]
-        cells.append(shown(row.paper.get(options.dataset)))
         count = max(map(len, values.values()))
         note = f"{count} of {options.seeds}" if count < options.seeds else str(count)
         lines.append(
@@ -175,9 +193,8 @@ def markdown(
     elsewhere = [each for each in table.published if options.dataset in each.values and not zero_shot]
     for each in elsewhere:
         cells = [shown(each.values[options.dataset].get(column.label)) for column in table.columns]
-        lines.append(joined([f"*{each.label}*", *cells, "", ""]))
+        lines.append(joined([f"*{each.label}*", *cells, ""]))
     sources = sorted({f"{each.source}" for each in elsewhere})
-    lines += ["", "paper: Lu et al., ACM MM 2021, empty as long as its tables are not at hand."]
     if sources:
         lines += [
             "",

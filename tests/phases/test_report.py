@@ -274,7 +274,7 @@ def test_the_most_confused_pairs_come_first() -> None:
 def test_published_figures_stand_beside_what_they_are_comparable_with() -> None:
     options = main.parse(["--phase=report", "--dataset=sketchy"])
     rows = published(options, 125, zero_shot=False)["rows"]
-    assert rows[0]["method"].startswith("the paper") and set(rows[0]) == {"method", "source"}, "left empty"
+    assert not any("Lu et al." in each["method"] for each in rows), "the paper's own numbers are not known"
     by_method = {each["method"]: each for each in rows}
     assert by_method["Triplet-AlexNet"]["MAP"] == 57.3
     assert by_method["GDH"]["64"] is None and by_method["GDH"]["128"] == 78.4

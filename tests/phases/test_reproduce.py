@@ -14,6 +14,7 @@ from datasets.shapes import draw_demo
 from experiments import load_table
 from models import build_network
 from phases import train
+from phases.reporting import tables
 from phases.reporting.tables import describe_protocol
 from phases.runs import planned
 from retrieval import hashing
@@ -59,7 +60,7 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
     assert [found[row][-1] for row in ("DASE", "SE", "none")] == ["2"] * 3
     text = (TABLES / "attention.md").read_text()
     assert "12 categories, 12 test sketches against 24 photos" in text
-    assert "reduced protocol, not the paper's: image_size 64 (paper 224)" in text and "num_steps 4" in text
+    assert "not the published program's: image_size 64 (published 224)" in text and "num_steps 4" in text
 
     by_seed = {
         row: columns["MAP, Euclidean"]
@@ -198,21 +199,42 @@ def test_a_report_passes_over_tables_that_the_options_do_not_suit(demo: None, co
     assert "table in logs/table/tables/mirror.md" in output
 
 
-def test_the_papers_recipe_is_told_from_others(demo: None, command) -> None:
+def test_the_published_recipe_is_told_from_others(demo: None, command) -> None:
     options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention"])
     table = load_table("attention")
     assert describe_protocol(table, planned("attention", table, options), options)[1].startswith(
-        "The paper's"
+        "The published program's recipe"
     )
     for given, said in (
-        ("--normalize", "normalize True (paper False)"),
-        ("--margin=2", "margin 2.0 (paper 4.0)"),
-        ("--network=alexnet", "batch_size 22 (paper 400)"),
-        ("--photo_channels=bgr", "photo_channels bgr (paper rgb)"),
+        ("--normalize", "normalize True (published False)"),
+        ("--margin=2", "margin 2.0 (published 4.0)"),
+        ("--network=alexnet", "batch_size 22 (published 400)"),
+        ("--photo_channels=bgr", "photo_channels bgr (published rgb)"),
+        ("--amp=bf16", "amp bf16 (published off)"),
+        ("--accumulate=2", "accumulate 2 (published 1)"),
     ):
         options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention", given])
         text = describe_protocol(table, planned("attention", table, options), options)[1]
         assert text.startswith("A reduced protocol") and said in text
+
+
+def test_a_reduced_protocol_says_which_rows_differ() -> None:
+    """One loss with a rate of its own; softmax has no margin to anneal."""
+    arguments = ["--phase=report", "--dataset=sketchy", "--table=losses", "--lr_of", "cosface=3e-4"]
+    table = load_table("losses")
+    options = main.parse([*arguments, "--annealing_step=5"])
+    text = describe_protocol(table, planned("losses", table, options), options)[1]
+    assert "lr 0.0003 (published 0.0001) for CosFace, m = 0.35, s = 32." in text
+    assert "annealing_step 5 (published 100000)," in text, "of every loss that has a margin"
+
+
+def test_a_subset_of_the_categories_is_no_published_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"categories": 25, "trained_categories": 25, "queries": 125, "gallery": 625}
+    monkeypatch.setattr(tables, "records", lambda *_: [{"counts": counts}])
+    options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention"])
+    table = load_table("attention")
+    text = describe_protocol(table, planned("attention", table, options), options)[1]
+    assert "reduced" in text and "25 categories (published 125)" in text
 
 
 def test_zero_shot_tables_have_no_published_figures_of_seen_categories(demo: None, command) -> None:
