@@ -3,16 +3,15 @@
 from experiments.losses import LOSSES
 from experiments.published import BITS, hashed
 from experiments.table import Column, Row, Table
+from losses import loss_class
 
 CODES = tuple(Column(f"{bits} bits", f"hash {bits}") for bits in BITS)
-# each loss by the distance it was made for
-DISTANCE = {"mems": "euclidean", "cosface": "angular", "a-softmax": "angular", "softmax": "angular"}
 
 TABLE = Table(
     title="Hash codes",
     question="What is lost, or gained, when features are replaced by short binary codes?",
     rows=tuple(
-        Row(row.label, row.options, {"test_distance": DISTANCE[str(row.options["loss_type"])]})
+        Row(row.label, row.options, {"test_distance": loss_class(str(row.options["loss_type"])).distance})
         for row in LOSSES
     ),
     columns=(Column("features"), *CODES),

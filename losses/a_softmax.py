@@ -19,6 +19,7 @@ class ASoftmax(MarginLoss):
 
     default_margin = 4.0
     margin_range = (1.0, float("inf"))
+    distance = "angular"
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = self.cosines(features)  # (B, C)

@@ -11,6 +11,7 @@ class CosFace(MarginLoss):
     default_margin = 0.35
     default_scale = 32.0
     margin_range = (0.0, 1.0)
+    distance = "angular"
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = self.cosines(features)

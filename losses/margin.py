@@ -11,7 +11,8 @@ class MarginLoss(nn.Module):
     """Cross-entropy over the logits of `num_classes` centres, with a margin for the target class.
 
     A loss defines `logits` and which of margin and scale it has: `default_margin` and `default_scale` are
-    the paper's values, None where the loss has no such thing, and `margin_range` is inclusive.
+    its defaults, None where the loss has no such thing, and `margin_range` is inclusive. `distance` is the
+    --test_distance that it trains for.
 
     State: `centers` (num_classes, f_dim), drawn as unit-norm Gaussian directions, and `step`, the number of
     training steps done, which the training loop counts up.
@@ -20,6 +21,7 @@ class MarginLoss(nn.Module):
     default_margin: ClassVar[float | None] = None
     default_scale: ClassVar[float | None] = None
     margin_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    distance: ClassVar[str] = "euclidean"
 
     step: Tensor
 

@@ -8,8 +8,11 @@ from losses.margin import MarginLoss
 class Softmax(MarginLoss):
     """Logits f . c_j: a linear classifier whose weights are the centres.
 
-    Without a bias, so that the state is the centres alone, as in every other loss.
+    Without a bias, so that the state is the centres alone, as in every other loss. Logits are inner products:
+    directions matter, not distances.
     """
+
+    distance = "angular"
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         return features @ self.centers.T

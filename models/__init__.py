@@ -34,13 +34,20 @@ def network_module(name: str) -> ModuleType:
 
 
 def build_network(
-    name: str, *, attention: str, f_dim: int, reduction: int = 16, activation: str = "sigmoid"
+    name: str,
+    *,
+    attention: str,
+    f_dim: int,
+    reduction: int = 16,
+    activation: str = "sigmoid",
+    dase_layer4: bool = False,
 ) -> "nn.Module":
     """A freshly initialised network from NETWORKS with `f_dim` output features.
 
     Its attention modules are one of ATTENTION, with C/`reduction` squeezed channels and one of SE_ACTIVATIONS
-    on them.
+    on them. `dase_layer4` is for resnext101 with "dase" alone.
     """
     from models.dase import Attention
 
-    return network_module(name).build(attention=Attention(attention, reduction, activation), f_dim=f_dim)
+    modules = Attention(attention, reduction, activation, dase_layer4)
+    return network_module(name).build(attention=modules, f_dim=f_dim)

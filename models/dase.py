@@ -57,11 +57,15 @@ class NoAttention(nn.Module):
 
 @dataclass(frozen=True)
 class Attention:
-    """Which modules a network gets: `kind` dase, se or none; C/`reduction` squeezed channels; phi."""
+    """Which modules a network gets: `kind` dase, se or none; C/`reduction` squeezed channels; phi.
+
+    `dase_layer4`: SE-ResNeXt-101 has domain-aware modules in layer4, too, where they are plain otherwise.
+    """
 
     kind: str
     reduction: int = REDUCTION
     activation: str = "sigmoid"
+    dase_layer4: bool = False
 
     def module(self, channels: int) -> nn.Module:
         """A new module for `channels` channels."""

@@ -16,6 +16,7 @@ class Recognised:
     attention: str
     reductions: tuple[int, ...]  # all that give these shapes: 1024 // 100 is 1024 // 101
     f_dim: int
+    dase_layer4: bool = False
 
     def closest_reduction(self, wanted: int) -> int:
         """`wanted` if it gives the shapes of the state dict, else the smallest that does."""
@@ -28,7 +29,10 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
         module = network_module(name)
         head = state.get(f"{module.HEAD}weight")
         if head is not None and head.dim() == 2:
-            return Recognised(name, attention_of(state, module.FIRST_ATTENTION), reductions(state), len(head))
+            attention = attention_of(state, module.FIRST_ATTENTION)
+            layer4 = getattr(module, "LAYER4_ATTENTION", None)
+            in_layer4 = attention == "dase" and layer4 is not None and attention_of(state, layer4) == "dase"
+            return Recognised(name, attention, reductions(state), len(head), in_layer4)
     return None
 
 

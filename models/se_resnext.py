@@ -1,7 +1,8 @@
 """SE-ResNeXt-101 32x4d with domain-aware SE modules (paper, section 4.1; SPEC section 1).
 
 The network is `pretrainedmodels`' with its SE modules replaced: domain-aware ones in layer1 to layer3
-(30 blocks), plain ones in layer4. Deviations from `pretrainedmodels`, all of the published program: the
+(30 blocks), plain ones in layer4, as in the published program. The paper's figure has a domain-aware module
+in each block: `dase_layer4` builds that. Deviations from `pretrainedmodels`, of the published program: the
 first activation of every SE module is a sigmoid (by default), `last_linear` gives f_dim features. Ours: the
 pool at the end is adaptive, so that any image size from 32 pixels on can be used (equal at 224).
 
@@ -19,6 +20,7 @@ from models.dase import Attention
 
 HEAD = "last_linear."
 FIRST_ATTENTION = "layer1.0.se_module."
+LAYER4_ATTENTION = "layer4.0.se_module."
 IMAGENET_URLS = (
     "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
     "legacy_se_resnext101_32x4d-37725eac.pth",
@@ -55,7 +57,7 @@ class SEResNeXt(SENet):
         )
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            if layer is self.layer4 and attention.kind == "dase":
+            if layer is self.layer4 and attention.kind == "dase" and not attention.dase_layer4:
                 attention = replace(attention, kind="se")
             for block in layer:
                 block.se_module = attention.module(block.bn3.num_features)

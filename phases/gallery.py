@@ -64,8 +64,25 @@ class Listing:
 
 
 def load(options: argparse.Namespace) -> Weights:
-    """The checkpoint to search with; with its lists if they are what is searched."""
-    return trained.load(options) if options.gallery == DATASET else trained.load_weights(options)
+    """The checkpoint to search with; with its lists if they are what is searched.
+
+    Photos of a folder are fed in RGB unless --photo_channels is given, whatever the order of the data set
+    that was trained on: that order is a property of the data set's own files.
+    """
+    if options.gallery == DATASET:
+        return trained.load(options)
+    channels = options.photo_channels if "photo_channels" in options.given else "rgb"
+    options.given = options.given - {"photo_channels"}  # it need not be that of the training
+    weights = trained.load_weights(options)
+    if options.photo_channels != channels:
+        log.info(
+            "photos of %s are fed in %s, those of the training were in %s; --photo_channels chooses",
+            options.gallery,
+            channels.upper(),
+            options.photo_channels.upper(),
+        )
+    options.photo_channels = channels
+    return weights
 
 
 def open_gallery(

@@ -81,7 +81,7 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
 
 def run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
-    group.add_argument("--phase", choices=PHASES, required=True, help="what to do; train goes on to test")
+    group.add_argument("--phase", choices=PHASES, default="train", help="what to do; train goes on to test")
     group.add_argument(
         "--save_path",
         nargs="+",
@@ -117,7 +117,8 @@ def data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--photo_channels",
         choices=("rgb", "bgr"),
-        help="channel order of photos; default: as published, bgr for TUBerlin, else rgb",
+        help="channel order of photos; default: as published, bgr for TUBerlin, else rgb, also for a folder "
+        "given as --gallery",
     )
     group.add_argument(
         "--normalize",
@@ -155,10 +156,17 @@ def network_options(parser: argparse.ArgumentParser) -> None:
         "--se_activation",
         choices=SE_ACTIVATIONS,
         default="sigmoid",
-        help="of the squeezed channels: sigmoid as published, relu as in the SE paper",
+        help="activation of the squeezed channels: sigmoid as published, relu as in SE networks elsewhere",
     )
     group.add_argument(
         "--se_reduction", type=at_least(1), default=16, help="channels of an SE module per squeezed channel"
+    )
+    group.add_argument(
+        "--dase_layer4",
+        action="store_true",
+        default=None,
+        help="domain-aware modules in layer4 of resnext101 as well, as in the paper's figure; off: plain SE "
+        "modules there, as published",
     )
     group.add_argument("--f_dim", type=at_least(1), default=512, help="features per image")
     group.add_argument(
@@ -182,9 +190,17 @@ def loss_options(parser: argparse.ArgumentParser) -> None:
         "--loss_type", choices=sorted([*LOSSES, *ALIASES]), default="mems", help="lmcl is cosface"
     )
     group.add_argument(
-        "--margin", type=float, help="default: the paper's, mems 4 (alexnet 2), cosface 0.35, a-softmax 4"
+        "--margin",
+        type=float,
+        help="margin of the loss; default: mems 4 (with alexnet 2) and cosface 0.35, as in the published "
+        "commands; a-softmax 4",
     )
-    group.add_argument("--scale", type=float, help="of cosface alone; default: the paper's, 32")
+    group.add_argument(
+        "--scale",
+        type=float,
+        help="factor of the logits of cosface, the only loss that has one; default: 32, as in the published "
+        "command",
+    )
     group.add_argument(
         "--annealing_step",
         type=at_least(0),
@@ -246,7 +262,10 @@ def speed_options(parser: argparse.ArgumentParser) -> None:
 def test_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("test")
     group.add_argument(
-        "--test_distance", choices=("euclidean", "angular"), default="euclidean", help="between features"
+        "--test_distance",
+        choices=("euclidean", "angular"),
+        default="euclidean",
+        help="distance between features; the log says when the loss trains for the other one",
     )
     group.add_argument(
         "--mirror",

@@ -19,7 +19,13 @@ log = logging.getLogger(__name__)
 
 # What the name of a run's folder says, beside network, attention and loss; the others are common to all
 NAMED = {"f_dim": "f", "annealing_step": "annealed", "lr": "lr"}
-SWITCHES = {"se_activation": "sigmoid", "se_reduction": 16, "normalize": False, "pad_pretrained_se": False}
+SWITCHES = {
+    "se_activation": "sigmoid",
+    "se_reduction": 16,
+    "dase_layer4": False,
+    "normalize": False,
+    "pad_pretrained_se": False,
+}
 # What a run must have been made with to stand in a table
 MADE_WITH = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
 DIVERGED = "diverged.json"  # in a run's log folder

@@ -40,6 +40,7 @@ NETWORK_OPTIONS = (
     "attention",
     "se_activation",
     "se_reduction",
+    "dase_layer4",
     "f_dim",
     "loss_type",
 )
@@ -56,7 +57,7 @@ TRAINING_OPTIONS = (
 RUN_OPTIONS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
 
 # Options that came later, as they were before: runs of then can be continued and told from others.
-ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False}
+ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False, "dase_layer4": False}
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -118,6 +119,9 @@ def resolve_training(options: argparse.Namespace) -> None:
     if options.pad_pretrained_se and (options.attention != "dase" or options.backbone_weights == "none"):
         raise UserError("--pad_pretrained_se needs --attention=dase and --backbone_weights other than none")
     options.pad_pretrained_se = bool(options.pad_pretrained_se)
+    if options.dase_layer4 and (options.network, options.attention) != ("resnext101", "dase"):
+        raise UserError("--dase_layer4 needs --network=resnext101 and --attention=dase")
+    options.dase_layer4 = bool(options.dase_layer4)
     resolve_input(options)
     resolve_speed(options)
     if options.margin is not None and options.annealing_step > options.num_steps:
@@ -162,6 +166,7 @@ def published_recipe(options: argparse.Namespace) -> dict[str, Any]:
         "attention": "dase",
         "se_activation": "sigmoid",
         "se_reduction": 16,
+        "dase_layer4": False,
         "f_dim": 512,
         "backbone_weights": "none" if network == "alexnet" else "imagenet",
         "pad_pretrained_se": False,
@@ -197,6 +202,7 @@ def network_of(options: argparse.Namespace) -> nn.Module:
         f_dim=options.f_dim,
         reduction=options.se_reduction,
         activation=options.se_activation,
+        dase_layer4=bool(options.dase_layer4),
     )
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from datasets.annotations import Annotation
 from datasets.images import read_image
 from datasets.workers import naming_dead_workers
+from losses import loss_class
 from phases import margin, results, settings, trained
 from phases.features import Features, test_features
 from retrieval.hashing import binary_codes, fit_code_map
@@ -43,6 +44,8 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     model = trained.load(options)
     device = settings.pick_device(options)
     data = model.data
+    if model.centers is not None:
+        name_other_distance(options)
     results.read_records(folder / "log" / "result.json")  # of no use: better known before hours of work
     log.info(
         "testing step %d of %s on %s: %d test sketches against %d photos",
@@ -78,6 +81,19 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     log.info(
         "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
     )
+
+
+def name_other_distance(options: argparse.Namespace) -> None:
+    """Log when --test_distance is not the distance that the loss trains for."""
+    trained_for = loss_class(options.loss_type).distance
+    if options.test_distance != trained_for:
+        log.info(
+            "distance %s; %s trains for the %s one: --test_distance=%s",
+            options.test_distance,
+            options.loss_type,
+            trained_for,
+            trained_for,
+        )
 
 
 def rankings_of(

@@ -131,12 +131,14 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Weight
         "attention": found.attention,
         "se_reduction": found.closest_reduction(options.se_reduction),
         "f_dim": found.f_dim,
+        "dase_layer4": found.dase_layer4,
     }
     settings.adopt(options, said, tuple(said), path)
     stored.check_network(options, state, path)
     network = settings.network_of(options)
     checkpoints.load_strictly(network, state, path)
-    log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *said.values())
+    shape = (found.network, found.attention, said["se_reduction"], found.f_dim)
+    log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *shape)
     centers = read_centers(options, path, step)
     if centers is not None:
         settings.resolve_loss(options)

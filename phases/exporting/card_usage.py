@@ -85,6 +85,7 @@ def loaded(folder, domain):
         f_dim=int(said["f_dim"]),
         reduction=int(said["se_reduction"]),
         activation=said["se_activation"],
+        dase_layer4=said["dase_layer4"] == "True",
     ).eval()
     network.load_state_dict(state)
 

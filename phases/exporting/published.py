@@ -61,6 +61,8 @@ def unsaid(options: argparse.Namespace) -> list[str]:
             f"the published program builds no {options.network} with --attention={options.attention} "
             f"--se_reduction={options.se_reduction}: only this program can load the pair"
         )
+    if options.dase_layer4:
+        lines.append("the published program has plain SE in layer4: only this program can load the pair")
     if options.se_activation != "sigmoid" or options.normalize:
         lines.append("the published program knows no --se_activation and no --normalize")
     return lines

@@ -1,10 +1,18 @@
 """Every table is made of options that exist, and says of published figures what the source says."""
 
+import sys
+from dataclasses import replace
+from types import ModuleType
+
 import pytest
 
+import experiments.losses as rows_of_losses
+import losses
 import main
 from experiments import TABLES, load_table
 from experiments.published import hashed, real_valued
+from experiments.table import Row
+from losses.margin import MarginLoss
 from phases.runs import figure, planned
 
 DEFAULTS = vars(main.parse(["--phase=test"]))
@@ -34,7 +42,39 @@ def test_every_row_is_a_training_that_can_be_planned(name: str) -> None:
     assert len(folders) == 2 * len({options for _, options in training})
 
 
-def test_the_issue_is_covered() -> None:
+def test_a_new_loss_works_in_the_tables_of_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of its own and a line in LOSSES: the tables take the distance from its class."""
+    module = ModuleType("losses.new")
+    module.New = type("New", (MarginLoss,), {"default_margin": 2.0, "distance": "angular"})
+    monkeypatch.setitem(sys.modules, "losses.new", module)
+    monkeypatch.setitem(losses.LOSSES, "new", "losses.new:New")
+    monkeypatch.setattr(rows_of_losses, "LOSSES", (*rows_of_losses.LOSSES, Row("new", {"loss_type": "new"})))
+    for name in ("losses", "learning_rates", "hashing"):
+        if name != "losses":
+            monkeypatch.delitem(sys.modules, TABLES[name], raising=False)
+        table = (
+            load_table(name)
+            if name != "losses"
+            else replace(rows_of_losses.TABLE, rows=rows_of_losses.LOSSES)
+        )
+        runs = planned(name, table, main.parse(["--phase=reproduce", f"--table={name}"]))
+        new = [run for run in runs if run.options.loss_type == "new"]
+        assert new and all(run.options.margin == 2.0 for run in new)
+        if name == "hashing":
+            assert new[0].test_options(table.columns[0]).test_distance == "angular"
+
+
+def test_hash_codes_are_compared_with_features_by_the_losss_own_distance() -> None:
+    rows = load_table("hashing").rows
+    assert {str(row.options["loss_type"]): row.test["test_distance"] for row in rows} == {
+        "mems": "euclidean",
+        "cosface": "angular",
+        "a-softmax": "angular",
+        "softmax": "angular",
+    }
+
+
+def test_tables_have_all_rows_asked_of_them() -> None:
     margins = [row.options["margin"] for row in load_table("margins").rows]
     assert margins == [1.0, 1.5, 2.0, 3.0, 3.74, 4.0, 5.0]
     assert {row.options["loss_type"] for row in load_table("losses").rows} == {

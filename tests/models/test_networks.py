@@ -35,6 +35,16 @@ def test_resnext101_has_the_published_size() -> None:
     assert kinds(network) == {DASEModule: 30, SEModule: 3}
 
 
+def test_layer4_has_domain_aware_modules_only_when_asked() -> None:
+    with torch.device("meta"):
+        network = build_network("resnext101", attention="dase", f_dim=512, dase_layer4=True)
+        usual = build_network("resnext101", attention="dase", f_dim=512)
+    assert kinds(network) == {DASEModule: 33}
+    shapes, usual_shapes = ({k: v.shape for k, v in n.state_dict().items()} for n in (network, usual))
+    differing = {name for name in shapes if shapes[name] != usual_shapes[name]}
+    assert differing == {f"layer4.{block}.se_module.fc2.weight" for block in range(3)}
+
+
 @pytest.mark.parametrize(
     ("name", "attention", "expected"),
     [

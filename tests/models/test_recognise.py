@@ -29,6 +29,14 @@ def test_what_was_built_is_recognised(name: str, attention: str, reduction: int)
         assert shapes[0] == shapes[1]
 
 
+def test_modules_of_layer4_are_recognised() -> None:
+    for dase_layer4 in (False, True):
+        with torch.device("meta"):
+            network = build_network("resnext101", attention="dase", f_dim=7, dase_layer4=dase_layer4)
+        found = recognise(network.state_dict())
+        assert found is not None and found.attention == "dase" and found.dase_layer4 == dase_layer4
+
+
 def test_anything_else_is_not() -> None:
     assert recognise({}) is None
     assert recognise({"weight": torch.ones(3)}) is None

@@ -12,6 +12,7 @@ from PIL import Image
 
 from datasets import loaders
 from phases.searcher import Searcher, open_searcher
+from utils import checkpoints
 from utils.errors import UserError
 
 COMMON: dict[str, Any] = {"anno_path": Path("anno"), "num_workers": 0, "device": "cpu"}
@@ -56,6 +57,26 @@ def test_a_folder_is_embedded_once(mine: Path, caplog: pytest.LogCaptureFixture)
     again = opened(str(mine))  # the same folder by another name
     assert "new or changed" not in caplog.text
     assert np.array_equal(first.gallery.values, again.gallery.values)
+
+
+def test_photos_of_a_folder_are_in_rgb_whatever_the_training_was_fed(
+    mine: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The order of TU-Berlin's photos is a property of that archive."""
+    caplog.set_level("INFO")
+    in_rgb = rows(opened())
+    assert "are fed in" not in caplog.text
+    path = Path("logs/run/model/checkpoint-4.pt")
+    state = checkpoints.load(path)
+    state["options"]["photo_channels"] = "bgr"
+    path.unlink()  # other tests have links to the same file
+    checkpoints.save(path, state)
+    found = rows(opened())
+    assert all(np.array_equal(found[name], in_rgb[name]) for name in in_rgb)
+    assert "photos of mine are fed in RGB, those of the training were in BGR" in caplog.text
+    shutil.rmtree("logs/run/index")
+    asked = rows(opened(photo_channels="bgr"))
+    assert not any(np.array_equal(asked[name], in_rgb[name]) for name in in_rgb)
 
 
 def test_files_that_come_change_and_go(mine: Path, caplog: pytest.LogCaptureFixture) -> None:

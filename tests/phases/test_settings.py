@@ -1,12 +1,22 @@
 """Defaults of margin and scale: the log says where each comes from, and few are the published commands'."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
 import main
 from losses import LOSSES
-from phases.settings import is_used, published_recipe, resolve_loss
+from phases.settings import (
+    NETWORK_OPTIONS,
+    adopt,
+    is_used,
+    published_recipe,
+    resolve_loss,
+    resolve_training,
+)
+from phases.test import name_other_distance
+from utils.errors import UserError
 
 PUBLISHED = {
     ("mems", "resnext101"): {"margin": 4.0},
@@ -34,6 +44,35 @@ def test_only_what_a_published_command_sets_is_called_published(
         elif lines:
             assert lines == [f"{name} {value:g}: the default of {loss}"]
     assert "paper" not in caplog.text
+
+
+@pytest.mark.parametrize("others", [["--network=resnet18"], ["--attention=se"]])
+def test_dase_in_layer4_is_for_one_network(others: list[str]) -> None:
+    options = main.parse(["--phase=train", "--dase_layer4", *others])
+    with pytest.raises(UserError, match="--dase_layer4 needs --network=resnext101 and --attention=dase"):
+        resolve_training(options)
+
+
+def test_checkpoints_from_before_an_option_have_its_default() -> None:
+    options = main.parse(["--phase=test", "--dase_layer4"])
+    before = {name: getattr(options, name) for name in NETWORK_OPTIONS if name != "dase_layer4"}
+    with pytest.raises(UserError, match="was made with --dase_layer4=False"):
+        adopt(options, before, NETWORK_OPTIONS, Path("checkpoint.pt"))
+    options = main.parse(["--phase=test"])
+    adopt(options, before, NETWORK_OPTIONS, Path("checkpoint.pt"))
+    assert options.dase_layer4 is False
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("distance", ["euclidean", "angular"])
+def test_a_distance_the_loss_does_not_train_for_is_named(
+    loss: str, distance: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    name_other_distance(main.parse([f"--loss_type={loss}", f"--test_distance={distance}"]))
+    own = "euclidean" if loss == "mems" else "angular"
+    expected = f"distance {distance}; {loss} trains for the {own} one: --test_distance={own}"
+    assert caplog.messages == ([] if distance == own else [expected])
 
 
 def test_options_without_a_meaning_for_a_loss_are_not_shown() -> None:
