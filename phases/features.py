@@ -31,6 +31,9 @@ from utils.files import add_files, remove_leftovers, replacing, write_json
 
 log = logging.getLogger(__name__)
 
+# Of files of features. Those of format 1 may be in the wrong rows where a progress bar was disabled.
+FORMAT = 2
+
 
 @dataclass(frozen=True)
 class Features:
@@ -113,6 +116,7 @@ def making_of(network: nn.Module, options: argparse.Namespace) -> dict[str, Any]
         "normalize": options.normalize,
         "se_activation": options.se_activation,
         "layout": "mirror, image, feature",
+        "format": FORMAT,
     }
 
 

@@ -40,12 +40,15 @@ def embed_files(
             yield pixels, of_batch
 
     file = new_map(path, (2, len(names), options.f_dim))
+    done = 0  # counted here: a disabled bar stays at 0
     with tqdm(total=len(names), unit="image", desc="embed gallery", dynamic_ncols=True) as bar:
         for part in embed(network, noted(), domain=PHOTO, device=device):
             if not part.isfinite().all():
                 raise Diverged(f"features of {root} are not finite: the training diverged, take another step")
-            file[:, bar.n : bar.n + part.shape[1]] = part.cpu().numpy()
-            bar.update(part.shape[1])
+            count = part.shape[1]
+            file[:, done : done + count] = part.cpu().numpy()
+            done += count
+            bar.update(count)
     file.flush()
     return labels
 

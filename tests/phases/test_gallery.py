@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from phases.searcher import Searcher, open_searcher
 from utils import checkpoints
 from utils.errors import UserError
 
+PROJECT = Path(__file__).parents[2]
 COMMON: dict[str, Any] = {"anno_path": Path("anno"), "num_workers": 0, "device": "cpu"}
 
 
@@ -57,6 +60,30 @@ def test_a_folder_is_embedded_once(mine: Path, caplog: pytest.LogCaptureFixture)
     again = opened(str(mine))  # the same folder by another name
     assert "new or changed" not in caplog.text
     assert np.array_equal(first.gallery.values, again.gallery.values)
+
+
+def test_rows_are_counted_without_a_progress_bar(mine: Path) -> None:
+    """TQDM_DISABLE=1 is read when tqdm is imported: another process."""
+    searched = "from tests.phases.test_gallery import opened; opened(batch_size=2)"
+    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(PROJECT)}
+    subprocess.run([sys.executable, "-c", searched], env=environment, check=True, timeout=120)
+    disabled = rows(opened(batch_size=2))
+    shutil.rmtree("logs/run/index")
+    shown = rows(opened(batch_size=2))
+    assert list(shown) == list(disabled)
+    assert all(np.allclose(shown[name], disabled[name], atol=1e-5) for name in shown)
+    assert not np.allclose(shown["a.jpg"], shown["cats/b.PNG"], atol=1e-5)
+
+
+def test_features_of_an_earlier_format_are_made_anew(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    opened()
+    (path,) = Path("logs/run/index").glob("mine-*/gallery.json")
+    record = json.loads(path.read_text())
+    del record["making"]["format"]
+    path.write_text(json.dumps(record))
+    opened()
+    assert "is of other format" in caplog.text and "4 photos, 4 new" in caplog.text
 
 
 def test_photos_of_a_folder_are_in_rgb_whatever_the_training_was_fed(
