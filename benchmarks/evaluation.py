@@ -1,8 +1,8 @@
 """Exact evaluation at full scale: 2,500 queries, 204,489 photos, 512 features, 2 mirrors.
 
-The baseline follows SPEC section 4 word for word: for every query, differences to the whole gallery, a sort,
-and one pass in Python over the ranking. The limit is the four matrix products alone. scikit-learn's and
-torchmetrics' average precision get the distances for nothing.
+The baseline follows docs/method.md, Evaluation, literally: for every query, differences to the whole
+gallery, a sort, and one pass in Python over the ranking. The limit is the four matrix products alone.
+scikit-learn's and torchmetrics' average precision get the distances for nothing.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def run(device: torch.device) -> dict[str, Any]:
     result = compare(
         [
             Variant("this program: distances, ranking, all metrics", whole, QUERIES),
-            Variant("SPEC word for word", baseline, LITERAL_QUERIES, "baseline"),
+            Variant("formulas taken literally", baseline, LITERAL_QUERIES, "baseline"),
             Variant("the four matrix products alone", lambda: products(left, right), QUERIES, "limit"),
         ],
         unit="query",

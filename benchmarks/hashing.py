@@ -1,8 +1,8 @@
 """Hash codes: fitting them from the class centres, and ranking by Hamming distance.
 
-The baseline of the fit is SPEC section 4 word for word with PyTorch's spectral norm, autograd and Adam; its
-time is that of a tenth of its 10,000 steps. The peer of the ranking is FAISS's exact binary index, asked for
-all photos; it breaks ties by position, where this program takes the mean over all orders.
+The baseline of the fit is docs/method.md, Hash codes, literally, with PyTorch's spectral norm, autograd and
+Adam; its time is that of a tenth of its 10,000 steps. The peer of the ranking is FAISS's exact binary
+index, asked for all photos; it breaks ties by position, where this program takes the mean over all orders.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Sign(torch.autograd.Function):
 
 
 def literal_fit(centers: np.ndarray, bits: int, steps: int, seed: int = 0) -> tuple[nn.Module, float]:
-    """SPEC section 4 with PyTorch's modules: the map, and its loss after the last step."""
+    """docs/method.md, Hash codes, with PyTorch's modules: the map, and its loss after the last step."""
     torch.manual_seed(seed)
     x = torch.from_numpy(centers)
     linear = spectral_norm(nn.Linear(x.shape[1], bits))
@@ -78,14 +78,14 @@ def fit(classes: int) -> dict[str, Any]:
     result = compare(
         [
             Variant("this program", ours, FIT_STEPS),
-            Variant("SPEC word for word", baseline, FIT_STEPS // part, "baseline"),
+            Variant("formulas taken literally", baseline, FIT_STEPS // part, "baseline"),
         ],
         unit="step",
     )
     bound = {bits: -bits / (classes if classes % 2 else classes - 1) for bits in LENGTHS}
     losses = {"lower bound": list(bound.values()), "this program": ours()}
     if classes < 100:
-        losses["SPEC word for word"] = [literal_fit(centers, bits, FIT_STEPS)[1] for bits in LENGTHS]
+        losses["formulas taken literally"] = [literal_fit(centers, bits, FIT_STEPS)[1] for bits in LENGTHS]
     return {**result, "input": f"{classes} random centres, 512 features, {LENGTHS} bits", "loss": losses}
 
 
@@ -153,7 +153,7 @@ def quality() -> dict[str, Any]:
     centers = np.random.default_rng(0).standard_normal((50, 512), dtype=np.float32)
     found: dict[str, list[float]] = {}
     for bits in LENGTHS:
-        for name, map_of in {"this program": our_map, "SPEC word for word": literal_map}.items():
+        for name, map_of in {"this program": our_map, "formulas taken literally": literal_map}.items():
             scores = []
             for seed in range(3):
                 codes = map_of(centers, bits, seed)

@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 class Variant:
     """One way to do the work: `run` handles `items` queries, images or steps.
 
-    `role`: "" for this program, "baseline" for the plain way that SPEC describes, "limit" for work that no
+    `role`: "" for this program, "baseline" for the plain way of docs/method.md, "limit" for work that no
     way can do without, "peer" for another library.
     """
 

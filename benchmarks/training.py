@@ -179,7 +179,7 @@ def on_cpu(data: Annotation) -> None:
 
 
 def on_gpu(data: Annotation, device: torch.device) -> None:
-    paper = ["--network=resnext101", "--image_size=224"]
+    published = ["--network=resnext101", "--image_size=224"]
     ways = {
         "this program": [],
         "--amp=bf16": ["--amp=bf16"],
@@ -188,7 +188,7 @@ def on_gpu(data: Annotation, device: torch.device) -> None:
         "--amp=bf16 --gradient_checkpointing": ["--amp=bf16", "--gradient_checkpointing"],
     }
     for batch_size in (22, 128):
-        found = compared(data, device, ways, [*paper, f"--batch_size={batch_size}"], repeats=5)
+        found = compared(data, device, ways, [*published, f"--batch_size={batch_size}"], repeats=5)
         record(f"training, resnext101, batch {batch_size}", found, device)
         torch._dynamo.reset()
         torch.cuda.empty_cache()

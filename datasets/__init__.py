@@ -1,7 +1,7 @@
 """Data sets: folders and lists in, tensors out.
 
 A data set is a folder `<data_path>/<name>/{photos,sketches}/<category>/<file>`; any name will do. What is
-special about the two of the paper stands here.
+special about the two published ones stands here.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ SKETCH, PHOTO = 0, 1  # the domain bit
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is fixed for a data set (SPEC sections 1, 3 and 5).
+    """What is fixed for a data set (docs/method.md, Networks, Training and Files).
 
     test_per_category: test sketches drawn from each category when lists are made.
     photo_channels: order in which photos are fed, "rgb" or "bgr".

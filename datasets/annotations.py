@@ -1,4 +1,4 @@
-"""Annotation lists: which image belongs to which category, for training and for test (SPEC section 5).
+"""Annotation lists: which image belongs to which category, for training and for test (docs/method.md, Files).
 
 One JSON file per domain, `<dataset>_sketch.json` and `<dataset>_photo.json`:
 `{"train": [["sketches/cat/1.png", 0], ...], "test": [...]}`, paths relative to the data set's folder, label

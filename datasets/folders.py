@@ -1,4 +1,4 @@
-"""Folder trees of sketches and photos: which files, which categories, which split (SPEC section 5)."""
+"""Folder trees of sketches and photos: which files, which categories, which split (docs/method.md, Files)."""
 
 import os
 import random

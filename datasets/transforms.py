@@ -1,4 +1,4 @@
-"""What happens to an image before the network sees it (paper, section 4.1; SPEC section 3).
+"""What happens to an image before the network sees it (docs/method.md, Training).
 
 Each function returns a transform from a PIL image to float32 (3, S, S) in [0, 1]; sketches come in as grey
 ("L"), photos as RGB. As in the published program there is no mean/std normalisation, unless `normalize`

@@ -1,7 +1,7 @@
-"""The paper's tables as data: rows of options, with published figures beside them where they are known.
+"""Tables of experiments as data: rows of options, with published figures beside them where they are known.
 
 `python main.py --phase=reproduce --table=NAME` runs one. To add a table, write a module with a `TABLE` and
-name it here. Protocols lie beside them: `@experiments/paper.args` on the command line stands
+name it here. Protocols lie beside them: `@experiments/published.args` on the command line stands
 for the options written there.
 """
 

@@ -1,4 +1,4 @@
-"""Domain-aware modules against plain ones and none, in one network (paper, section 3.2)."""
+"""Domain-aware modules against plain ones and none, in one network."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

@@ -1,4 +1,4 @@
-"""Hash codes of 32, 64 and 128 bits against the features they are made of (SPEC section 4)."""
+"""Hash codes of 32, 64 and 128 bits against the features they are made of (docs/method.md, Hash codes)."""
 
 from experiments.losses import LOSSES
 from experiments.published import BITS, hashed

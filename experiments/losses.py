@@ -1,9 +1,9 @@
-"""MEMS against CosFace, A-Softmax and softmax, each with its published margin (paper, section 3.3)."""
+"""MEMS against CosFace, A-Softmax and softmax, each with its published margin."""
 
 from experiments.table import BOTH_DISTANCES, Column, Row, Table
 
 LOSSES = (
-    # both of the paper's margins: 4 for SE-ResNeXt-101, 2 for the AlexNet that starts at random
+    # both published margins: 4 for SE-ResNeXt-101, 2 for the AlexNet that starts at random
     Row("MEMS, m = 4", {"loss_type": "mems", "margin": 4.0}),
     Row("MEMS, m = 2", {"loss_type": "mems", "margin": 2.0}),
     Row("CosFace, m = 0.35, s = 32", {"loss_type": "cosface", "margin": 0.35, "scale": 32.0}),

@@ -1,4 +1,4 @@
-"""MEMS from no margin to one above 2 + sqrt(3) = 3.732 (paper, section 3.3; SPEC section 2)."""
+"""MEMS from no margin to one above 2 + sqrt(3) = 3.732 (docs/method.md, Losses)."""
 
 from experiments.table import BOTH_DISTANCES, Column, Options, Row, Table
 

@@ -1,4 +1,4 @@
-"""Every image as it is and mirrored, the nearest of the four pairs counting, or as it is alone (SPEC 4)."""
+"""Each image with its mirror image, or as it is alone (docs/method.md, Evaluation)."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

@@ -1,4 +1,4 @@
-"""Every network with every kind of attention module (paper, section 4.1)."""
+"""Every network with every kind of attention module."""
 
 from experiments.published import real_valued
 from experiments.table import BOTH_DISTANCES, Row, Table

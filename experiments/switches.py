@@ -1,4 +1,4 @@
-"""What the published program does, against what the paper or good practice does (README, deviations)."""
+"""What the published program does, against what is usual elsewhere (docs/deviations.md)."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

@@ -1,4 +1,4 @@
-"""A-Softmax of SphereFace (Liu et al., CVPR 2017, equation 7; SPEC section 2)."""
+"""A-Softmax of SphereFace (Liu et al., CVPR 2017, equation 7; docs/method.md, Losses)."""
 
 import math
 

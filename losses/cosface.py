@@ -1,4 +1,4 @@
-"""CosFace, the large margin cosine loss (Wang et al., CVPR 2018, equation 4; SPEC section 2)."""
+"""CosFace, the large margin cosine loss (Wang et al., CVPR 2018, equation 4; docs/method.md, Losses)."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""The base of all losses: class centres, margin annealing, cross-entropy (SPEC section 2)."""
+"""The base of all losses: class centres, margin annealing, cross-entropy (docs/method.md, Losses)."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Multiplicative Euclidean margin softmax (paper, section 3.3; SPEC section 2)."""
+"""Multiplicative Euclidean margin softmax (docs/method.md, Losses)."""
 
 from torch import Tensor
 

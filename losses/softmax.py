@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over a linear classifier, the baseline of the other losses (SPEC section 2)."""
+"""Softmax over a linear classifier, the baseline of the other losses (docs/method.md, Losses)."""
 
 from torch import Tensor
 

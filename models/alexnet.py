@@ -1,9 +1,9 @@
-"""AlexNet with batch normalisation and domain-aware SE modules (paper, section 4.1; SPEC section 1).
+"""AlexNet with batch normalisation and domain-aware SE modules (docs/method.md, Networks).
 
 Trained from scratch: there are no ImageNet weights of this design. In the published file a wrong argument
-turned the four modules into plain SE with r = 1 (here `se` with a reduction of 1); this is the paper's
-design. Ours: a max-pool whose window is larger than what it gets passes it on, so that images from 32
-pixels on can be used (equal at 224).
+turned the four modules into plain SE with r = 1, which `se` with a reduction of 1 builds. Ours: a max-pool
+whose window is larger than what it gets passes it on, so that images from 32 pixels on can be used (equal
+at 224).
 """
 
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation with and without the domain bit (paper, section 3.2; SPEC section 1).
+"""Squeeze-and-excitation with and without the domain bit (docs/method.md, Networks).
 
     z = phi(W1 * GAP(x) + b1)          (B, C/16)
     g = sigmoid(W2 * [z ; d] + b2)     (B, C)

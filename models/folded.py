@@ -1,4 +1,4 @@
-"""A network for one domain alone, with one input: its domain bit is folded into biases (SPEC section 1).
+"""A network for one domain, its domain bit folded into biases (docs/method.md, Networks).
 
 For images of one domain d is a constant, and a domain-aware module is a plain one with another bias:
 

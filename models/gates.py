@@ -1,6 +1,6 @@
 """What the domain bit does: how far the gates of the domain-aware modules move when it alone is flipped.
 
-In every module (paper, section 3.2) the bit adds `W2[:, -1]` to the logits of the gates. A module's input
+In every module the bit adds `W2[:, -1]` to the logits of the gates. A module's input
 also depends on the bits of the modules before it, so there are two answers: what the bit does in the whole
 network, and what it does in one module with the input as it is.
 """

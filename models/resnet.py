@@ -1,4 +1,4 @@
-"""ResNet-18 with a domain-aware SE module after bn2 of every block (SPEC section 1).
+"""ResNet-18 with a domain-aware SE module after bn2 of every block (docs/method.md, Networks).
 
 The published file cannot be built, so its design is taken and its names are ours. The small network of
 this project: what the demo and the tests train on a CPU.

@@ -1,4 +1,4 @@
-"""SE-ResNeXt-101 32x4d with domain-aware SE modules (paper, section 4.1; SPEC section 1).
+"""SE-ResNeXt-101 32x4d with domain-aware SE modules (docs/method.md, Networks).
 
 The network is `pretrainedmodels`' with its SE modules replaced: domain-aware ones in layer1 to layer3
 (30 blocks), plain ones in layer4, as in the published program. The paper's figure has a domain-aware module

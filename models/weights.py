@@ -1,4 +1,4 @@
-"""Weights a training starts from: fetched or read, checked entry by entry, counted (SPEC section 1).
+"""Weights a training starts from: fetched or read, checked by entry (docs/method.md, Networks).
 
 A published fault is not repeated: `strict=False` hid every missing and mismatched weight. Here an entry may
 stay at its random start only if it belongs to the head (another number of outputs) or to an attention

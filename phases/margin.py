@@ -1,4 +1,4 @@
-"""The margin condition: what the margin implies for the centres, and what the features do (paper, 3.3)."""
+"""The margin condition: what the margin implies for the centres, and what the features do."""
 
 import argparse
 import logging

@@ -1,6 +1,6 @@
 """The options of the command line, by groups.
 
-Names and defaults are the published program's (SPEC section 5); new ones follow its style.
+Names and defaults are the published program's (docs/method.md, Files); new ones follow its style.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""--phase=prepare: from folders of sketches and photos to annotation lists (SPEC section 5)."""
+"""--phase=prepare: from folders of sketches and photos to annotation lists (docs/method.md, Files)."""
 
 import argparse
 import logging

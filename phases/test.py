@@ -1,4 +1,4 @@
-"""--phase=test: every test sketch against all photos, with features and with hash codes (SPEC section 4)."""
+"""--phase=test: test sketches against all photos, by features and codes (docs/method.md, Evaluation)."""
 
 import argparse
 import logging

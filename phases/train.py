@@ -1,4 +1,4 @@
-"""--phase=train: the paper's recipe (section 4.1; SPEC section 3), from the newest checkpoint on.
+"""--phase=train: the published recipe (docs/method.md, Training), from the newest checkpoint on.
 
 One step takes `batch_size` sketches and `batch_size` photos through one network, in one batch.
 """

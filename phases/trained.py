@@ -183,7 +183,7 @@ def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarr
 
 
 def guess_dataset(options: argparse.Namespace, classes: int | None) -> None:
-    """Take the data set of the paper that has so many classes; else the default stays, and that is said."""
+    """Take the published data set that has so many classes; else keep the default, with a warning."""
     fitting = [name for name, facts in DATASETS.items() if facts.categories == classes]
     if classes is not None and len(fitting) == 1:
         options.dataset = fitting[0]

@@ -1,4 +1,4 @@
-"""One training run: network, loss, optimizer, schedule, and one step of it (SPEC section 3).
+"""One training run: network, loss, optimizer, schedule, and one step of it (docs/method.md, Training).
 
 Under torchrun it is one of several processes, each with a batch of its own.
 """

@@ -1,4 +1,4 @@
-"""Images -> features, each image as it is and mirrored (SPEC section 4)."""
+"""Images -> features, each image as it is and mirrored (docs/method.md, Evaluation)."""
 
 from collections.abc import Iterable, Iterator
 

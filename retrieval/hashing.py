@@ -1,4 +1,4 @@
-"""Binary codes: a linear map fitted on the class centres alone (paper, section 3.4; SPEC section 4).
+"""Binary codes: a linear map fitted on the class centres alone (docs/method.md, Hash codes).
 
 The map x -> sign(W x / sigma(W) + b) is fitted so that the codes B in {-1, 1} of different classes disagree:
 the loss is the mean off-diagonal entry of B B^T. sigma(W), the largest singular value, is followed by one

@@ -1,4 +1,4 @@
-"""Average precision and precision at K, exact under ties (SPEC section 4).
+"""Average precision and precision at K, exact under ties (docs/method.md, Evaluation).
 
 Photos at the same distance have no order. Every figure here is its expectation over all orders of such
 ties, in closed form (McSherry and Najork, ECIR 2008): without ties it is the usual one, with ties it does

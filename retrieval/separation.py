@@ -1,4 +1,4 @@
-"""Is every category closer together than it is to any other? (paper, section 3.3; SPEC section 2)
+"""Is every category closer together than it is to any other? (docs/method.md, Losses)
 
 MEMS asks m |f - c_y| < |f - c_j| of every feature f of class y. For two centres at distance D that is a ball
 of diameter 2 m D / (m^2 - 1) around each, with a gap of D (m - 1) / (m + 1) between them; the first is below

@@ -1,4 +1,4 @@
-"""Checkpoints as the published program names them: two plain state dicts per step (SPEC section 5).
+"""Checkpoints as the published program names them: two plain state dicts per step (docs/method.md, Files).
 
 `model-net-<step>.cpkt` is the network, `model-<loss_type>-<step>.cpkt` the class centres. Its links
 `...-latest.cpkt` point nowhere and are passed over.

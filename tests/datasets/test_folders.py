@@ -62,7 +62,7 @@ def test_images_anywhere_below_a_folder(tmp_path: Path) -> None:
 
 
 def test_tuberlins_two_spellings() -> None:
-    """The categories of SPEC section 5 that differ, and the rule for all others."""
+    """The categories of docs/method.md, Files, that differ, and the rule for all others."""
     regular = {
         "hot air balloon": "hotairballoon",
         "bear (animal)": "bearanimal",

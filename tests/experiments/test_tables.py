@@ -45,7 +45,8 @@ def test_every_row_is_a_training_that_can_be_planned(name: str) -> None:
 def test_a_new_loss_works_in_the_tables_of_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of its own and a line in LOSSES: the tables take the distance from its class."""
     module = ModuleType("losses.new")
-    module.New = type("New", (MarginLoss,), {"default_margin": 2.0, "distance": "angular"})
+    new_class = type("New", (MarginLoss,), {"default_margin": 2.0, "distance": "angular"})
+    vars(module)["New"] = new_class
     monkeypatch.setitem(sys.modules, "losses.new", module)
     monkeypatch.setitem(losses.LOSSES, "new", "losses.new:New")
     monkeypatch.setattr(rows_of_losses, "LOSSES", (*rows_of_losses.LOSSES, Row("new", {"loss_type": "new"})))

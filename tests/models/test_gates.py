@@ -22,7 +22,7 @@ def batches(sizes: tuple[int, ...] = (3, 2)) -> list[tuple[torch.Tensor, torch.T
 
 
 def gate(module: DASEModule, x: torch.Tensor, bit: float) -> torch.Tensor:
-    """The formula of the paper, with matrices."""
+    """The formula of docs/method.md, Networks, with matrices."""
     weight1, weight2 = (layer.weight[:, :, 0, 0] for layer in (module.fc1, module.fc2))
     z = torch.sigmoid(x.mean(dim=(2, 3)) @ weight1.T + module.fc1.bias)
     z = torch.cat([z, torch.full((len(x), 1), bit)], dim=1)

@@ -1,4 +1,4 @@
-"""Checkpoints of the published program, by one command and with nothing else said (SPEC section 5)."""
+"""Checkpoints of the published program, by one command and with nothing else said (docs/method.md, Files)."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def record(run: str = "pub") -> dict:
 
 
 def brute_force_map(queries: np.ndarray, gallery: np.ndarray, names: list[list[str]]) -> float:
-    """MAP as SPEC section 4 writes it, one pair and one rank at a time."""
+    """MAP as docs/method.md defines it, one pair and one rank at a time."""
     scores = []
     for query, category in zip(queries, names[0], strict=True):
         distances = [

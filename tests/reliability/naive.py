@@ -41,7 +41,7 @@ def squared_distance(sketch: np.ndarray, photo: np.ndarray) -> float:
 
 
 def logits(loss: str, batch: Batch, margin: float, scale: float) -> np.ndarray:
-    """A batch -> (B, C), pair by pair (SPEC section 2); `margin` is what applies now."""
+    """A batch -> (B, C), pair by pair (docs/method.md, Losses); `margin` is what applies now."""
     features, centers, labels = batch
     found = np.empty((len(features), len(centers)))
     for row, (feature, label) in enumerate(zip(features.astype(float), labels, strict=True)):

@@ -14,7 +14,7 @@ def doubled(code_map: CodeMap) -> CodeMap:
 
 
 def literal_fit(start: CodeMap, x: np.ndarray, steps: int) -> torch.nn.Module:
-    """SPEC section 4 word for word, with PyTorch's modules."""
+    """docs/method.md, Hash codes, with PyTorch's modules."""
     bits, dim = start.weight.shape
     free = torch.nn.Linear(dim, bits).double()
     free.weight.data, free.bias.data = torch.tensor(start.weight), torch.tensor(start.bias)

@@ -1,4 +1,4 @@
-"""Distances inside and between categories, against loops, and the paper's bound against points in space."""
+"""Distances inside and between categories, against loops; the margin's bound, against points in space."""
 
 import numpy as np
 import pytest
