@@ -22,6 +22,7 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
+from datasets.images import PIXEL_VERSION
 from datasets.loaders import ImageSet
 from utils.arrays import header, read_array
 from utils.errors import UserError
@@ -31,7 +32,6 @@ from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the files and of what is done to the pixels: to be raised with any change of either
 SPARE = 2**26  # bytes that building leaves free at least, and a twentieth of the files
 
 
@@ -89,7 +89,7 @@ def place(
 
     `made_by`: what these pixels depend on, beside the files and Pillow.
     """
-    made_by = {"version": VERSION, "pillow": PIL.__version__, **made_by}
+    made_by = {"pixels": PIXEL_VERSION, "pillow": PIL.__version__, **made_by}
     names = [name for name, _ in images.entries]
     digest = hashlib.sha256(json.dumps(made_by).encode())
     add_files(digest, images.root, names)

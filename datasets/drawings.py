@@ -6,17 +6,15 @@ here: the network squeezes a picture into a square and cuts 4.5 % off each side,
 corner of a wide sheet is not what it was trained on.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
 
 from datasets import paper
-from datasets.images import flatten, opened, pixel_count, read_image
+from datasets.images import flatten, read_image, read_upright, upright
 from utils.errors import UserError
 
 SIDE = 1111  # pixels: the largest sketches of the data sets, TU-Berlin's; what is larger is made smaller
@@ -26,7 +24,6 @@ SMALLEST_SKETCH = 0.1  # the same for what may be a data set's: the least of 3,1
 SQUARE = 1.1  # sides of at most this ratio pass for a square
 THIN = 0.01  # of the picture's side: strokes of the demo set and of Sketchy are at least 0.011 wide
 REMEDY = "give a drawing as an image file, such as PNG or JPEG"
-ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -40,52 +37,33 @@ class Drawing:
 def read_drawing(path: Path, *, clean: bool = True, pixels: int = 180_000_000) -> Drawing:
     """The drawing in a file, cleaned, or exactly as `read_image` has it.
 
-    Raises UserError with the file's name if it does not decode, is empty, or has more than `pixels` pixels
+    Raises UserError with the file's name if it cannot be read, is empty, or has more than `pixels` pixels
     by its header: those are not decoded.
     """
-    found = pixel_count(path, remedy=REMEDY)
-    if found > pixels:
-        raise UserError(
-            f"{path} has {found / 1e6:.1f} megapixels, more than {pixels / 1e6:.1f}: make it smaller"
-        )
     if not clean:
         return Drawing(read_image(path, "L", remedy=REMEDY))
-    with opened(path, REMEDY) as image:
-        image.draft(None, (SIDE, SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+    image = read_upright(path, near=SIDE, pixels=pixels, remedy=REMEDY)
     try:
-        return cleaned(image)
+        return _cleaned(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
 def as_it_is(image: Image.Image) -> Drawing:
-    """The picture in grey, nothing else done to it. Raises UserError if Pillow cannot turn it to grey."""
-    with readable(image):
-        return Drawing(flatten(ImageOps.exif_transpose(image)).convert("L"))
-
-
-@contextmanager
-def readable(image: Image.Image) -> Iterator[None]:
-    """Raise UserError for what Pillow says inside of a picture that it cannot turn to grey."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(f"a picture of mode {image.mode} cannot be read: {error}") from error
+    """The picture in grey, nothing else done to it. Raises UserError if it cannot be read."""
+    return Drawing(flatten(upright(image), "L"))
 
 
 def cleaned(image: Image.Image) -> Drawing:
-    """The drawing in a picture of any mode that Pillow can turn to grey.
+    """The drawing in a picture of any mode. Raises UserError if it cannot be read or has no strokes."""
+    return _cleaned(upright(image))
 
-    Raises UserError if it cannot, or if there are no strokes in the picture.
-    """
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    with readable(image):
-        small = at_most(image, SIDE)
-        grey, notes = on_paper(small)
-    of_a_data_set = small is image and not image.has_transparency_data  # perhaps
+
+def _cleaned(image: Image.Image) -> Drawing:
+    """The drawing in a picture of mode L, RGB or RGBA. Raises UserError if there are no strokes in it."""
+    small = at_most(image, SIDE)
+    grey, notes = on_paper(small)
+    of_a_data_set = small is image and image.mode != "RGBA"  # perhaps
     pixels = np.asarray(grey)
     if not paper.is_clean(pixels):
         of_a_data_set = False
@@ -111,24 +89,17 @@ def at_most(image: Image.Image, side: int) -> Image.Image:
     scale = side / max(image.size)
     if scale >= 1:
         return image
-    if image.mode.startswith("I"):
-        image = flatten(image)
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-    elif image.mode not in ("L", "RGB"):  # of a palette, or of one bit: such pixels have no mean
-        image = image.convert("L")
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def on_paper(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Grey, without transparency: on white, as `read_image` has it, or light strokes on black, inverted."""
-    if image.has_transparency_data and is_light_ink(image):
+    if image.mode == "RGBA" and is_light_ink(image):
         grey, alpha = (np.asarray(band, dtype=np.uint16) for band in image.convert("LA").split())
         on_black = (grey * alpha + 127) // 255
         return Image.fromarray((255 - on_black).astype(np.uint8)), ("inverted: its strokes were light",)
-    flat = flatten(image)
-    return (flat if flat.mode == "L" else flat.convert("L")), ()
+    return flatten(image, "L"), ()
 
 
 def is_light_ink(image: Image.Image) -> bool:

@@ -46,9 +46,7 @@ class KeptPhotos(Kept):
 def kept_photos(root: Path, names: Iterable[str], size: int, folder: Path) -> KeptPhotos:
     """The photos `names` below `root` at `size`, in `folder`, for `cache.keep`."""
     images = ImageSet(root, [(name, 0) for name in sorted(set(names))], PHOTO, photo_test(size))
-    # the processor too: its instructions may round a resized pixel differently by 1
-    versions = {"torch": str(torch.__version__), "instructions": torch.backends.cpu.get_cpu_capability()}
-    return KeptPhotos(**place(images, folder, "photos", f"-{size}", size=size, **versions))
+    return KeptPhotos(**place(images, folder, "photos", f"-{size}", size=size))
 
 
 def resized(images: ImageSet, workers: int) -> Iterator[np.ndarray]:

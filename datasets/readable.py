@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.images import read_image
-from utils.errors import UserError, is_shortage, one_line
+from datasets.images import UnreadableImage, read_image
+from utils.errors import one_line
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +19,8 @@ def find_unreadable(root: Path, names: Sequence[str], *, workers: int) -> list[s
     def failure(name: str) -> str | None:
         try:
             read_image(root / name, "RGB")
-        except UserError as error:
-            if is_shortage(error.__cause__):  # nothing that this image could be left out for
-                raise
-            return str(error.__cause__)
+        except UnreadableImage as error:
+            return error.reason
         return None
 
     with ThreadPoolExecutor(max(1, workers)) as pool:  # decoding releases the interpreter's lock

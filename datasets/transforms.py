@@ -4,9 +4,10 @@ Each function returns a transform from a PIL image to float32 (3, S, S) in [0, 1
 ("L"), photos as RGB. As in the published program there is no mean/std normalisation, unless `normalize`
 asks for that of ImageNet: then the range is about [-2.2, 2.7].
 
-The steps are those of torchvision on PIL images, and so are the random draws: for one seed a sample is that
-of torchvision's transforms, but for roundings (the tests compare them, benchmarks/input.py times them). They
-are done in uint8, and what is sent between processes is that, a twelfth or a quarter of the bytes.
+The steps are those of torchvision on PIL images, done by Pillow as there, and so are the random draws: for
+one seed a sample has the same pixels (the tests compare them, benchmarks/input.py times them). One thing
+differs: a training photo is flipped after it is resized, so that a cached one can be used. All is done in
+uint8, and that is sent between processes: a twelfth or a quarter of the bytes.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision.transforms import RandomErasing, RandomResizedCrop, RandomRotation
-
-from datasets.rotation import rotated
 
 # what networks pretrained on ImageNet were fed, by position: torchvision's and pretrainedmodels' figures
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,7 +65,7 @@ def imagenet_figures(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def sketch_train(size: int, *, normalize: bool = False) -> Transform:
-    """Random crop, mirror, rotation and one erased square; what is filled in is paper."""
+    """Random crop, flip, rotation and one erased square; what is filled in is paper."""
     return Transform(partial(random_view, size=size), normalize=normalize)
 
 
@@ -78,7 +76,7 @@ def sketch_test(size: int, *, normalize: bool = False) -> Transform:
 
 def photo_train(size: int, channels: str = "rgb", *, normalize: bool = False) -> Transform:
     """The whole photo, mirrored half of the time; `channels` is "rgb" or "bgr"."""
-    return Transform(partial(resized_photo, size=size), mirrored_by_chance, channels, normalize)
+    return Transform(partial(resized_photo, size=size), flip_by_chance, channels, normalize)
 
 
 def photo_test(size: int, channels: str = "rgb", *, normalize: bool = False) -> Transform:
@@ -92,16 +90,19 @@ def random_view(image: Picture, size: int) -> Tensor:
     pixels = np.asarray(image)  # (H, W)
     of_this_shape = torch.empty(()).expand(pixels.shape)
     top, left, height, width = RandomResizedCrop.get_params(of_this_shape, [0.6, 1.0], [3 / 4, 4 / 3])
-    crop = pixels[top : top + height, left : left + width]
-    ink = mirrored_by_chance(255 - resized_grey(crop, size))  # (S, S), 0 is paper
-    ink = torch.from_numpy(rotated(ink.numpy(), RandomRotation.get_params([-90.0, 90.0])))[None]
+    crop = 255 - pixels[top : top + height, left : left + width]  # 0 is paper
+    ink = resize(crop, size)
+    if torch.rand(1) < 0.5:
+        ink = ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    ink = ink.rotate(RandomRotation.get_params([-90.0, 90.0]), Image.Resampling.BICUBIC)
+    paper = torch.from_numpy(255 - np.asarray(ink))[None]
     if torch.rand(1) < 0.6:
-        top, left, height, width, _ = RandomErasing.get_params(ink, (0.02, 0.2), (1.0, 1.0), [0.0])
-        ink[:, top : top + height, left : left + width] = 0
-    return 255 - ink
+        top, left, height, width, _ = RandomErasing.get_params(paper, (0.02, 0.2), (1.0, 1.0), [255.0])
+        paper[:, top : top + height, left : left + width] = 255
+    return paper
 
 
-def mirrored_by_chance(pixels: Tensor) -> Tensor:
+def flip_by_chance(pixels: Tensor) -> Tensor:
     return pixels.flip(-1) if torch.rand(1) < 0.5 else pixels
 
 
@@ -109,31 +110,17 @@ def middle(image: Picture, size: int) -> Tensor:
     """A sketch as `sketch_test` has it, uint8 (1, S, S)."""
     enlarged = int(1.1 * size)
     first = round((enlarged - size) / 2)
-    window = slice(first, first + size)
-    return resized_grey(np.asarray(image), enlarged)[None, window, window]
+    crop = resize(image, enlarged).crop((first, first, first + size, first + size))
+    return torch.from_numpy(np.array(crop))[None]
 
 
 def resized_photo(image: Picture, size: int) -> Tensor:
-    """RGB at any size -> uint8 (3, S, S), within 1 of Pillow's bilinear resize."""
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W), channels last in memory
-    return interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
+    """RGB at any size -> uint8 (3, S, S)."""
+    return torch.from_numpy(np.array(resize(image, size))).permute(2, 0, 1)  # channels last in memory
 
 
-def resized_grey(pixels: np.ndarray, size: int) -> Tensor:
-    """(H, W) uint8 at any size -> (S, S), within 1 of Pillow's bilinear resize."""
-    return resized_rows(resized_rows(pixels, size).T, size).T.contiguous()
-
-
-def resized_rows(pixels: np.ndarray | Tensor, rows: int) -> Tensor:
-    """(H, W) uint8 -> (rows, W).
-
-    PyTorch resizes images of 3 or 4 channels, channels last, with vector instructions, and grey ones pixel by
-    pixel. Columns do not mix here, so each four of them are passed as the channels of one: 5 times as fast.
-    """
-    height, width = pixels.shape
-    quads = -(-width // 4)
-    padded = np.empty((height, 4 * quads), np.uint8)
-    padded[:, :width] = pixels
-    image = torch.from_numpy(padded).view(1, height, quads, 4).permute(0, 3, 1, 2)  # (1, 4, H, W / 4)
-    image = interpolate(image, (rows, quads), mode="bilinear", antialias=True)  # channels last in memory
-    return image.permute(0, 2, 3, 1).reshape(rows, 4 * quads)[:, :width]
+def resize(image: Picture, size: int) -> Image.Image:
+    """To (S, S), with Pillow's antialiased bilinear filter: the published pixels to the last bit."""
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    return image.resize((size, size), Image.Resampling.BILINEAR)

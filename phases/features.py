@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
+from datasets.images import PIXEL_VERSION
 from datasets.loaders import ImageSet, ordered_batches
 from phases import settings
 from phases.feature_files import mapped, new_map, read_kept
@@ -117,6 +118,7 @@ def making_of(network: nn.Module, options: argparse.Namespace) -> dict[str, Any]
         "se_activation": options.se_activation,
         "layout": "mirror, image, feature",
         "format": FORMAT,
+        "pixels": PIXEL_VERSION,
     }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from datasets import PHOTO
+from datasets.images import UnreadableImage
 from datasets.loaders import Batch, ImageSet, ordered_batches
 from phases.feature_files import new_map
 from phases.features import photo_transform
@@ -56,9 +57,9 @@ def embed_files(
 class ReadableImages(ImageSet):
     """As `ImageSet`, but an image that cannot be read is black, and its label UNREADABLE."""
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int] | UserError:
         sample = super().__getitem__(key)
-        if isinstance(sample, UserError):
+        if isinstance(sample, UnreadableImage):
             black = Image.new("RGB", (1, 1))
             return self.transform.varied(self.transform.resized(black)), UNREADABLE
         return sample

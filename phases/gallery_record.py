@@ -51,7 +51,8 @@ def read(
     try:
         record = read_json(path)
         made, step, versions = dict(record["making"]), index(record["step"]), dict(record["versions"])
-        renew = renew or made.get("format") != making["format"]  # of an earlier version of this program
+        # of an earlier version of this program
+        renew = renew or any(made.get(part) != making[part] for part in ("format", "pixels"))
         other = sorted(name for name in making if made.get(name) != making[name])
         if renew:
             other += [name for name in ROUNDING if versions.get(name) != settings.versions()[name]]

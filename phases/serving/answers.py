@@ -16,10 +16,10 @@ from threading import get_ident
 from time import perf_counter
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from datasets.drawings import Drawing
-from datasets.images import DECODE_ERRORS, FORMATS, flatten, opened
+from datasets.images import UnreadableImage, pixel_count, read_image
 from phases.gallery import DATASET
 from phases.searcher import Hit, Searcher
 from phases.serving.guard import inside
@@ -108,12 +108,14 @@ class Answers:
 
     def uploaded(self, path: Path) -> Drawing:
         """The drawing in a file from outside. Raises UserError that does not name the file."""
-        check_header(path, self.searcher.options.upload_megapixels)
         try:
+            check_size(path, self.searcher.options.upload_megapixels)
             return self.searcher.drawing(path)
+        except UnreadableImage as error:
+            if isinstance(error.__cause__, UnidentifiedImageError):
+                raise UserError(f"this is no picture that can be read here: {error.reason}") from error
+            raise UserError(f"this picture cannot be read: {error.reason}") from error
         except UserError as error:
-            if isinstance(error.__cause__, DECODE_ERRORS):
-                raise UserError("this picture is damaged or incomplete; save it anew") from error
             text = str(error).replace(f"{path}: ", "").replace(str(path), "the picture")
             raise UserError(EMPTY if "empty" in text else text) from error
 
@@ -125,10 +127,7 @@ class Answers:
             os.utime(path)  # the folder is emptied of what was not used for longest
             return path
         try:
-            with opened(hit.file, "the gallery has changed") as image:
-                image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG need not be decoded in full
-                ImageOps.exif_transpose(image, in_place=True)
-                photo = flatten(image).convert("RGB")
+            photo = read_image(hit.file, "RGB", near=2 * SIDE, remedy="the gallery has changed")
         except UserError as error:
             log.warning("warning: %s", error)
             photo = Image.new("RGB", (SIDE, SIDE), "lightgrey")
@@ -162,20 +161,16 @@ def said(message: object, **attributes: str) -> Html:
 NOTHING = said(EMPTY, role="status")
 
 
-def check_header(path: Path, megapixels: int) -> None:
-    """Raise UserError if a file is by its header of none of FORMATS, or of more million pixels."""
+def check_size(path: Path, megapixels: int) -> None:
+    """Raise UserError if a file has more million pixels by its header, UnreadableImage if that is damaged."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            found = image.width * image.height / 1e6
-    except UnidentifiedImageError:
-        known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise UserError(f"this is no picture that can be read here: give {known}") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"this picture has more than the {megapixels} megapixels allowed") from None
-    except DECODE_ERRORS as error:
-        raise UserError("this picture is damaged or incomplete; save it anew") from error
-    if found > megapixels:
-        raise UserError(f"this picture has {found:.1f} megapixels, more than the {megapixels} allowed")
+        count = pixel_count(path) / 1e6
+    except UnreadableImage as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise UserError(f"this picture has more than the {megapixels} megapixels allowed") from None
+        raise
+    if count > megapixels:
+        raise UserError(f"this picture has {count:.1f} megapixels, more than the {megapixels} allowed")
 
 
 def examples_of(searcher: Searcher) -> list[Example]:

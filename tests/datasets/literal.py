@@ -6,9 +6,7 @@ The tests compare this program's samples with theirs, benchmarks/input.py the ti
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torchvision.transforms import InterpolationMode, v2
-
-TO_UNIT_RANGE = (v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True))
+from torchvision.transforms import InterpolationMode, ToTensor, v2
 
 
 def sketch_train(size: int) -> v2.Transform:
@@ -18,7 +16,7 @@ def sketch_train(size: int) -> v2.Transform:
             v2.RandomResizedCrop(size, scale=(0.6, 1.0)),
             v2.RandomHorizontalFlip(),
             v2.RandomRotation(90, interpolation=InterpolationMode.BICUBIC),
-            *TO_UNIT_RANGE,
+            ToTensor(),
             v2.RandomErasing(p=0.6, scale=(0.02, 0.2), ratio=(1.0, 1.0)),
             v2.RandomInvert(p=1.0),
             v2.Lambda(three_channels),
@@ -28,7 +26,7 @@ def sketch_train(size: int) -> v2.Transform:
 
 def sketch_test(size: int) -> v2.Transform:
     enlarged = int(1.1 * size)
-    steps = [v2.Resize((enlarged, enlarged)), v2.CenterCrop(size), *TO_UNIT_RANGE]
+    steps = [v2.Resize((enlarged, enlarged)), v2.CenterCrop(size), ToTensor()]
     return v2.Compose([*steps, v2.Lambda(three_channels)])
 
 
@@ -37,7 +35,7 @@ def photo_train(size: int) -> v2.Transform:
 
 
 def photo_test(size: int) -> v2.Transform:
-    return v2.Compose([v2.Resize((size, size)), *TO_UNIT_RANGE])
+    return v2.Compose([v2.Resize((size, size)), ToTensor()])
 
 
 def three_channels(image: torch.Tensor) -> torch.Tensor:

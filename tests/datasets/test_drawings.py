@@ -238,7 +238,7 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
     path = tmp_path / "large drawing.png"
     example().save(path)
     path.write_bytes(path.read_bytes()[:200])  # would not decode
-    with pytest.raises(UserError, match=r"large drawing\.png has 0\.1 megapixels"):
+    with pytest.raises(UserError, match=r"large drawing\.png: it has 0\.1 megapixels"):
         read_drawing(path, pixels=256 * 256 - 1)
     with pytest.raises(UserError, match=r"cannot read image .*large drawing\.png"):
         read_drawing(path, pixels=256 * 256)

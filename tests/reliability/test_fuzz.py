@@ -24,9 +24,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from datasets.annotations import read_list
-from datasets.images import pixel_count
+from datasets.images import UnreadableImage, pixel_count
 from phases import results
-from phases.serving.answers import check_header
+from phases.serving.answers import check_size
 from utils import checkpoints, published
 from utils.arrays import read_array, write_array
 from utils.errors import UserError
@@ -133,7 +133,7 @@ def targets(folder: Path) -> dict[str, Target]:
         "annotation lists": Target(read_list, user, lists(), 500, tuple(WORDS)),
         "records of results": Target(results.read_records, user, records(), 80, tuple(WORDS)),
         "image headers, of a data set": Target(pixel_count, user, images, 120),
-        "image headers, of uploads": Target(partial(check_header, megapixels=1), user, images, 120),
+        "image headers, of uploads": Target(partial(check_size, megapixels=1), user, images, 120),
         ".npy headers": Target(read_kept, (ValueError,), [array_file(folder)], 60),
         "checkpoints": Target(checkpoints.load, user, whole, 60),
         "checkpoints, damaged inside": Target(checkpoints.load, user, whole[:1], 40),
@@ -205,7 +205,7 @@ def test_what_is_damaged_is_read_or_refused(
                 target.read(path)
             except target.refusals as error:
                 refused += 1
-                assert type(error) is UserError or ValueError in target.refusals
+                assert type(error) in (UserError, UnreadableImage) or ValueError in target.refusals
                 assert "\n" not in str(error), f"{kind}: {content!r}"
             except BaseException as error:
                 raise AssertionError(f"{kind}: {type(error).__name__} for {content!r}") from error
