@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from datasets import paper
-from datasets.images import flatten, read_image, read_upright, upright
+from datasets.images import FORMATS_IN_WORDS, flatten, read_image, read_upright, upright
 from utils.errors import UserError
 
 SIDE = 1111  # pixels: the largest sketches of the data sets, TU-Berlin's; what is larger is made smaller
@@ -23,7 +23,7 @@ SMALL = 0.6  # a drawing is trimmed if its longer side is less than this of the 
 SMALLEST_SKETCH = 0.1  # the same for what may be a data set's: the least of 3,125 of Sketchy's is 0.109
 SQUARE = 1.1  # sides of at most this ratio pass for a square
 THIN = 0.01  # of the picture's side: strokes of the demo set and of Sketchy are at least 0.011 wide
-REMEDY = "give a drawing as an image file, such as PNG or JPEG"
+REMEDY = f"give a drawing as {FORMATS_IN_WORDS}"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,19 @@
 """Folder trees of sketches and photos: which files, which categories, which split (docs/method.md, Files)."""
 
+import logging
 import os
 import random
 from pathlib import Path
 
-from utils.errors import UserError
+from datasets.images import FORMATS_IN_WORDS, starts_as_image
+from utils.errors import UserError, one_line
 
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+log = logging.getLogger(__name__)
+
+# a file without any suffix is an image if it starts as one
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+UNREAD_SUFFIXES = {".avif", ".heic", ".heif"}  # images that people have, in formats that are not read
+NAMED = 5  # files that a message names
 
 INSTEAD_OF_LINKS = "make that folder itself the link, or copy what is linked into it"
 
@@ -27,9 +34,9 @@ TUBERLIN_PHOTO_FOLDERS = {
 def list_images(domain_folder: Path) -> dict[str, list[str]]:
     """Category -> names of its image files, both sorted by code point: the same list on every platform.
 
-    Files of other kinds and hidden files are passed over. Raises UserError if the folder is missing or
-    holds no category, if a category holds no image, and for names that no list can hold and links that lead
-    out of the data set's folder, in which `domain_folder` is.
+    Files that are no images by their names are counted and named in the log, but for hidden ones. Raises
+    UserError if the folder is missing or holds no category, if a category holds no image, and for names that
+    no list can hold and links that lead out of the data set's folder, in which `domain_folder` is.
     """
     if not domain_folder.is_dir():
         raise UserError(
@@ -44,7 +51,12 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
     for folder in folders:
         check_name(folder)
         check_link(folder, home)
-    tree = {folder.name: image_names(folder) for folder in sorted(folders, key=lambda path: path.name)}
+    tree: dict[str, list[str]] = {}
+    others: list[str] = []
+    for folder in sorted(folders, key=lambda path: path.name):
+        tree[folder.name], of_other_names = image_names(folder)
+        others += [f"{folder.name}/{name}" for name in of_other_names]
+    report_others(domain_folder, others)
     for category, names in tree.items():
         folder = domain_folder / category
         for name in names:
@@ -63,8 +75,9 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
 def check_name(path: Path) -> None:
     """Raise UserError if the name of `path` could not stand in a list: JSON is UTF-8, / alone separates."""
     if "\\" in path.name or not is_utf8(path.name):
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise UserError(f"{shown} has a name that no list can hold, a backslash or no UTF-8: rename it")
+        raise UserError(
+            f"{printable(str(path))} has a name that no list can hold, a backslash or no UTF-8: rename it"
+        )
 
 
 def is_utf8(name: str) -> bool:
@@ -93,39 +106,71 @@ def links_in(folder: Path) -> set[str]:
         return {entry.name for entry in entries if entry.is_symlink()}
 
 
-def image_names(folder: Path) -> list[str]:
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+def image_names(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of the image files in a folder, and of all other files but hidden ones, both sorted."""
+    images: list[str] = []
+    others: list[str] = []
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and starts_as_image(path)):
+            images.append(path.name)
+        elif path.is_file():
+            others.append(path.name)
+    return sorted(images), sorted(others)
 
 
-def images_below(root: Path) -> tuple[list[str], list[str]]:
+def report_others(root: Path, names: list[str]) -> None:
+    """Log how many files below `root` are passed over because of their names, and which."""
+    if names:
+        log.warning("warning: passed over in %s: %s", root, describe_others(names))
+
+
+def describe_others(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" if name != name.strip() else name for name in names[:NAMED])
+    more = ", ..." if len(names) > NAMED else ""
+    text = f"{len(names)} files that are not named as images ({one_line(shown)}{more})"
+    if any(Path(name).suffix.lower() in UNREAD_SUFFIXES for name in names):
+        text += f"; HEIC and AVIF are not read: save them as {FORMATS_IN_WORDS}"
+    if any(name != name.strip() for name in names):
+        text += "; a space at the end of a name counts: rename the file"
+    return text
+
+
+def images_below(root: Path) -> tuple[list[str], list[str], list[str]]:
     """Image files anywhere below `root`, as paths relative to it, sorted by code point.
 
-    The second list: what is passed over. Those are links out of `root`, and links to folders, so that what
-    is shown of `root` is in it; and names that are not UTF-8, which JSON cannot hold. Raises UserError if
-    the folder is missing or holds no image.
+    The second list: links out of `root` and links to folders, so that what is shown of `root` is in it, and
+    names that are not UTF-8, which JSON cannot hold. The third: files that are no images by their names.
+    Raises UserError if the folder is missing or holds no image.
     """
     if not root.is_dir():
         raise UserError(f"no folder {root}; check its path")
     home = root.resolve()
     inside: list[str] = []
     passed_over: list[str] = []
+    others: list[str] = []
     for folder, folders, _ in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         linked = [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
-        paths = [path for name in image_names(Path(folder)) if (path := Path(folder, name)).is_file()]
-        for path in linked + paths:
+        images, of_other_names = image_names(Path(folder))
+        others += [printable(Path(folder, name).relative_to(root).as_posix()) for name in of_other_names]
+        for path in linked + [path for name in images if (path := Path(folder, name)).is_file()]:
             name = path.relative_to(root).as_posix()
-            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            shown = printable(name)
             out = path.is_symlink() and leads_out(path, home)
             (passed_over if out or path in linked or shown != name else inside).append(shown)
     if not inside:
-        but = f"; passed over: {', '.join(passed_over[:5])}" if passed_over else ""
+        but = f"; passed over: {', '.join(passed_over[:NAMED])}" if passed_over else ""
+        if others:
+            but += f"; passed over: {describe_others(sorted(others))}"
         raise UserError(f"no image in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}{but}")
-    return sorted(inside), sorted(passed_over)
+    return sorted(inside), sorted(passed_over), sorted(others)
+
+
+def printable(name: str) -> str:
+    """A file's name as it is, but what is not UTF-8 in it escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_class_list(path: Path, known: list[str]) -> list[str]:

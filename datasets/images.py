@@ -26,8 +26,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 FORMATS_IN_WORDS = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 PIXEL_VERSION = 2  # of how pixels are read and resized: raise it with any change, so that caches are rebuilt
 IN_A_DATA_SET = (
-    "repair it, go on without it by --skip_unreadable, or remove it and make the lists anew with "
-    "--phase=prepare --force"
+    f"repair it ({FORMATS_IN_WORDS}), go on without it by --skip_unreadable, or remove it and make the lists "
+    "anew with --phase=prepare --force"
 )
 
 # a text or colour profile of more than 1 MiB is no reason to refuse a PNG: that of all together is enough
@@ -64,7 +64,7 @@ SIGNATURES = (
     (0, b"<!DOCTYPE", "a web page"),
     (0, b"<!doctype", "a web page"),
     (0, b"<html", "a web page"),
-    (0, b"version https://git-lfs", "a Git LFS pointer: git lfs pull"),
+    (0, b"version https://git-lfs", "a Git LFS pointer (git lfs pull fetches the file)"),
 )
 # how files of FORMATS start
 TAKEN = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -180,10 +180,10 @@ def _kind_of(path: Path) -> str:
         return "the file is empty"
     for position, signature, name in SIGNATURES:
         if start[position:].startswith(signature):
-            return f"it is {name}; give {FORMATS_IN_WORDS}"
+            return f"it is {name}, which is not read"
     if start.startswith(TAKEN):
         return "it is damaged or incomplete (its header cannot be read)"
-    return f"it is no image; give {FORMATS_IN_WORDS}"
+    return "it is no image of a format that is read"
 
 
 def _start_of(path: Path) -> bytes:

@@ -15,18 +15,10 @@ log = logging.getLogger(__name__)
 
 def find_unreadable(root: Path, names: Sequence[str], *, workers: int) -> list[str]:
     """Open every one of the images `names` below `root`, log those that fail, and return them in order."""
-
-    def failure(name: str) -> str | None:
-        try:
-            read_image(root / name, "RGB")
-        except UnreadableImage as error:
-            return error.reason
-        return None
-
     with ThreadPoolExecutor(max(1, workers)) as pool:  # decoding releases the interpreter's lock
         reasons = list(
             tqdm(
-                pool.map(failure, names),
+                pool.map(lambda name: reason_unreadable(root / name), names),
                 total=len(names),
                 unit="image",
                 desc="opening every image",
@@ -38,3 +30,12 @@ def find_unreadable(root: Path, names: Sequence[str], *, workers: int) -> list[s
         log.warning("unreadable: %s (%s)", one_line(str(root / name)), one_line(reason))
     log.info("unreadable images: %d of %d", len(unreadable), len(names))
     return list(unreadable)
+
+
+def reason_unreadable(path: Path) -> str | None:
+    """Why the image cannot be read; None if it can."""
+    try:
+        read_image(path, "RGB")
+    except UnreadableImage as error:
+        return error.reason
+    return None

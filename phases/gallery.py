@@ -15,7 +15,9 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 
-from datasets.folders import images_below
+from datasets.folders import images_below, report_others
+from datasets.images import FORMATS_IN_WORDS
+from datasets.readable import reason_unreadable
 from phases import settings, trained
 from phases.feature_files import mapped
 from phases.features import kept_photo_features, making_of
@@ -30,10 +32,10 @@ from phases.gallery_record import (
     state_for,
     write,
 )
-from phases.lists import some
+from phases.lists import NAMED, some
 from phases.trained import Trained, Weights
 from utils.checksums import sha256
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.files import flush, naming, remove_leftovers, scratch, state_of
 from utils.locks import exclusive
 
@@ -147,7 +149,8 @@ def listed(weights: Weights, options: argparse.Namespace) -> Listing:
 
 def list_folder(root: Path) -> list[str]:
     """The images below `root`; what is passed over is said."""
-    names, passed_over = images_below(root)
+    names, passed_over, others = images_below(root)
+    report_others(root, others)
     if passed_over:
         log.warning(
             "warning: left out of %s, links to other places and names that are not UTF-8: %s",
@@ -188,7 +191,10 @@ def update(
             new = mapped(temporary, len(fresh), options.f_dim)
         readable = [name for name in listing.files if name not in broken]
         if not readable:
-            raise UserError(f"no image in {listing.root} can be read, {min(broken)} first")
+            raise UserError(
+                f"no image in {listing.root} can be read: {with_reasons(sorted(broken), listing.root)}; "
+                f"give {FORMATS_IN_WORDS}"
+            )
         sources = {name: (new, row) for row, name in enumerate(fresh)}
         sources |= {name: (kept.values, row) for row, name in enumerate(kept.files) if name in known}
         with naming(folder / RECORD), scratch(folder / "features.npy") as whole:
@@ -222,8 +228,15 @@ def report_unreadable(names: list[str], root: Path) -> None:
     if names:
         log.warning(
             "warning: %d images of %s cannot be read and are left out until they change, or until "
-            "--phase=index: %s",
+            "--phase=index: %s; formats that are read: %s",
             len(names),
             root,
-            some(names),
+            with_reasons(names, root),
+            FORMATS_IN_WORDS,
         )
+
+
+def with_reasons(names: list[str], root: Path) -> str:
+    """The first few of `names`, each with what is wrong with it now."""
+    shown = [f"{name} ({reason_unreadable(root / name) or 'readable by now'})" for name in names[:NAMED]]
+    return one_line(", ".join(shown)) + (", ..." if len(names) > NAMED else "")

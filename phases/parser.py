@@ -106,10 +106,10 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         "--dataset", default="TUBerlin", help="TUBerlin, sketchy, demo, or your own: its folder's name"
     )
     group.add_argument(
-        "--data_path", type=Path, default=Path("datasets/data"), help="folder with the data sets"
+        "--data_path", type=path, default=Path("datasets/data"), help="folder with the data sets"
     )
     group.add_argument(
-        "--anno_path", type=Path, default=PROJECT / "anno", help="folder with the annotation lists"
+        "--anno_path", type=path, default=PROJECT / "anno", help="folder with the annotation lists"
     )
     group.add_argument(
         "--image_size", type=at_least(32, 4096), default=224, help="side of the network's input, pixels"
@@ -301,12 +301,13 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--query",
         nargs="+",
-        type=Path,
+        type=path,
         metavar="DRAWING",
         help="what to search with: image files, or folders of them",
     )
     group.add_argument(
         "--gallery",
+        type=not_empty,
         default="dataset",
         help="where to search: dataset, the photos that the run is tested against, or a folder of images",
     )
@@ -325,7 +326,7 @@ def search_options(parser: argparse.ArgumentParser) -> None:
         help="on: even out paper, invert white on black, trim empty margins where a drawing needs it",
     )
     group.add_argument(
-        "--output", type=Path, help="folder for what search writes; default: search/ in the run's folder"
+        "--output", type=path, help="folder for what search writes; default: search/ in the run's folder"
     )
     group.add_argument(
         "--evaluate",
@@ -376,7 +377,7 @@ def prepare_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--class_list",
-        type=Path,
+        type=path,
         help="file with one category a line: those to use, or for zero-shot the unseen ones; default: all, "
         "and for zero-shot 25 of sketchy, 30 of TUBerlin, a fifth of any other, drawn by --seed",
     )
@@ -410,6 +411,21 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
         if isinstance(action.default, list):
             return f"{action.help} (default: {' '.join(map(str, action.default))})"
         return super()._get_help_string(action) if action.default is not None else action.help
+
+
+def path(text: str) -> Path:
+    """A type for argparse: the path of a file or folder. An empty one would be the current folder."""
+    return Path(not_empty(text))
+
+
+def not_empty(text: str) -> str:
+    """A type for argparse: any text but an empty one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a file or folder")
+    return text
+
+
+not_empty.__name__ = "text"  # as docs/options.md has it
 
 
 def at_least(minimum: int, maximum: float = float("inf")) -> type:

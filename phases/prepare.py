@@ -9,6 +9,7 @@ from typing import Any
 from datasets import dataset_facts
 from datasets.annotations import list_path
 from datasets.folders import list_images, pair_categories, read_class_list, split
+from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
 from datasets.shapes import draw_demo
 from utils.errors import UserError
@@ -77,7 +78,7 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> 
     if unreadable and not options.skip_unreadable:
         raise UserError(
             f"{len(unreadable)} images cannot be read (listed above); repair or remove them, or leave them "
-            "out of the lists with --skip_unreadable"
+            f"out of the lists with --skip_unreadable; formats that are read: {FORMATS_IN_WORDS}"
         )
     sketches, photos = without(unreadable, "sketches", sketches), without(unreadable, "photos", photos)
     write_lists(options, lists, sketches, photos, pairs, unseen)

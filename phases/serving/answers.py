@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datasets.drawings import Drawing
-from datasets.images import UnreadableImage, pixel_count, read_image
+from datasets.images import FORMATS_IN_WORDS, UnreadableImage, pixel_count, read_image
 from phases.gallery import DATASET
 from phases.searcher import Hit, Searcher
 from phases.serving.guard import inside
@@ -113,7 +113,9 @@ class Answers:
             return self.searcher.drawing(path)
         except UnreadableImage as error:
             if isinstance(error.__cause__, UnidentifiedImageError):
-                raise UserError(f"this is no picture that can be read here: {error.reason}") from error
+                raise UserError(
+                    f"this is no picture that can be read here: {error.reason}; give {FORMATS_IN_WORDS}"
+                ) from error
             raise UserError(f"this picture cannot be read: {error.reason}") from error
         except UserError as error:
             text = str(error).replace(f"{path}: ", "").replace(str(path), "the picture")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from datasets.folders import (
     TUBERLIN_PHOTO_FOLDERS,
@@ -22,6 +23,24 @@ def test_files_are_sorted_and_others_passed_over(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert list_images(tmp_path) == {"a": ["x.webp"], "b": ["1.jpg", "10.png", "2.JPEG"]}
     assert list(list_images(tmp_path)) == ["a", "b"]
+
+
+def test_what_is_read_and_what_is_passed_over_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "photos/cat"
+    folder.mkdir(parents=True)
+    for name in ("a.jfif", "b.JPE", "c.jpg ", "d.heic", "e.AVIF", "f.txt", "LICENSE", ".hidden"):
+        (folder / name).write_bytes(b"some text")
+    Image.new("RGB", (9, 9)).save(folder / "g", "JPEG")
+    assert list_images(tmp_path / "photos") == {"cat": ["a.jfif", "b.JPE", "g"]}
+    assert "5 files that are not named as images (cat/LICENSE, 'cat/c.jpg ', cat/d.heic" in caplog.text
+    assert "HEIC and AVIF are not read" in caplog.text and "a space at the end" in caplog.text
+    assert images_below(folder)[2] == ["LICENSE", "c.jpg ", "d.heic", "e.AVIF", "f.txt"]
+    for name in ("a.jfif", "b.JPE", "g"):
+        (folder / name).unlink()
+    with pytest.raises(UserError, match=r"no image in .*passed over: 5 files .*HEIC and AVIF are not read"):
+        images_below(folder)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
@@ -46,7 +65,9 @@ def test_images_anywhere_below_a_folder(tmp_path: Path) -> None:
     (root / "h.png").symlink_to(root / "b.JPG")
     (root / "gone.png").symlink_to(root / "nothing")
     (root / "folder.png").mkdir()
-    assert images_below(root) == (["b.JPG", "cats/a b.png", "cats/old/c.webp", "h.png"], ["g.png", "link"])
+    links = ["g.png", "link"]
+    expected = ["b.JPG", "cats/a b.png", "cats/old/c.webp", "h.png"]
+    assert images_below(root) == (expected, links, ["notes.txt"])
     Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.png")).touch()
     assert images_below(root)[1] == ["caf\\xe9.png", "g.png", "link"]
     (tmp_path / "empty").mkdir()

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from datasets import loaders
+from datasets.images import UnreadableImage
 from phases.searcher import Searcher, open_searcher
 from utils import checkpoints
 from utils.errors import UserError
@@ -132,6 +133,8 @@ def test_unreadable_photos_are_left_out_named_and_not_tried_again(
     (mine / "broken.jpg").write_bytes(b"no image")
     assert "broken.jpg" not in opened().gallery.names
     assert "1 images of mine cannot be read and are left out until they change" in caplog.text
+    assert "broken.jpg (it is no image of a format that is read)" in caplog.text
+    assert "formats that are read: PNG, JPEG," in caplog.text
     caplog.clear()
     opened()
     assert "new or changed" not in caplog.text and "broken.jpg" in caplog.text
@@ -139,7 +142,7 @@ def test_unreadable_photos_are_left_out_named_and_not_tried_again(
     assert "broken.jpg" in opened().gallery.names
     for path in mine.rglob("*.*"):
         path.write_bytes(b"no image either")
-    with pytest.raises(UserError, match=r"no image in mine can be read, a\.jpg first"):
+    with pytest.raises(UserError, match=r"no image in mine can be read: a\.jpg \(it is no image"):
         opened()
 
 
@@ -150,7 +153,7 @@ def test_what_could_not_be_read_once_is_tried_again_by_index(
 
     def failing(path: Path, mode: str) -> Image.Image:
         if path.name == "a.jpg":
-            raise UserError(f"cannot read image {path}: [Errno 5] Input/output error")
+            raise UnreadableImage(path, "Input/output error", "try again")
         return real(path, mode)
 
     with monkeypatch.context() as patch:

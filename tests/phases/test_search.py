@@ -158,6 +158,14 @@ def test_mistakes_are_named(trained: Path, command, arguments: list[str], messag
     assert not Path("logs/run/search").exists()
 
 
+@pytest.mark.parametrize("option", ["--query", "--gallery", "--output", "--data_path", "--anno_path"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(trained: Path, command, option: str, value: str) -> None:
+    status, _, errors = command("search", "--save_path=run", f"--query={CAT}/0.png", option, value)
+    assert status == 2 and f"{option}: is empty: name a file or folder" in errors
+    assert not Path("logs/run/search").exists()
+
+
 def test_without_faiss_flat_and_binary_search_and_others_say_what_to_install(
     trained: Path, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
