@@ -248,7 +248,7 @@ def _in_a_known_mode(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         plain = image.convert("RGBA")
         # many a program that writes 32-bit BMP files leaves alpha 0, and means an opaque picture
-        if image.format == "BMP" and plain.getextrema()[3] == (0, 0):
+        if image.format == "BMP" and plain.getchannel("A").getextrema() == (0, 0):
             return plain.convert("RGB")
         return plain
     if image.mode in ("L", "RGB"):
