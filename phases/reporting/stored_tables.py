@@ -1,0 +1,98 @@
+"""Tables written again from their own JSON, where the runs behind them are no longer at hand.
+
+python -m phases.reporting.stored_tables docs/tables      rewrites every table in that folder
+
+Values, options and versions stay as the JSON has them. What is written around them is today's: how the
+protocol differs from the published one, and the published numbers beside the rows.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import load_table
+from experiments.table import Column
+from phases.parser import parse_values
+from phases.provenance import provenance
+from phases.reporting.tables import write_found
+from phases.runs import Run, planned
+from utils.errors import UserError
+from utils.files import read_json, write_json
+
+COUNTS = re.compile(
+    r"\((?P<categories>\d+) categories(?:, (?P<unseen>\d+) of them unseen)?, (?P<queries>\d+) test sketches "
+    r"against (?P<gallery>\d+) photos\)"
+)
+
+
+@dataclass(frozen=True)
+class StoredRun(Run):
+    """A run as the table's JSON `content` has it: its values, and whether it diverged."""
+
+    content: dict[str, Any]
+
+    def record(self, column: Column) -> dict[str, Any] | None:
+        counts = read_counts(self.content["protocol"])
+        return None if self.value(column) is None or counts is None else {"counts": counts, "lists": ""}
+
+    def value(self, column: Column) -> float | None:
+        return self.content["values"][self.row.label][column.label].get(str(self.options.seed))
+
+    @property
+    def diverged(self) -> bool:
+        """Of a row the JSON has the number of diverged seeds: those without a value."""
+        return bool(self.content["diverged"][self.row.label]) and not any(
+            str(self.options.seed) in values for values in self.content["values"][self.row.label].values()
+        )
+
+
+def read_counts(protocol: list[str]) -> dict[str, int] | None:
+    """The numbers that the first sentence of a protocol states, by the names of result.json."""
+    match = COUNTS.search(" ".join(protocol))
+    if match is None:
+        return None
+    found = {name: int(value or 0) for name, value in match.groupdict().items()}
+    unseen = found.pop("unseen")
+    return {**found, "trained_categories": found["categories"] - unseen}
+
+
+def name_seeds(content: dict[str, Any]) -> None:
+    """Turn values that an earlier version wrote as lists, in the order of the seeds, into values by seed."""
+    seeds = [str(seed) for seed in sorted({each["seed"] for each in content["runs"]})]
+    for row in content["values"].values():
+        for column, values in row.items():
+            if isinstance(values, list):
+                row[column] = dict(zip(seeds, values, strict=True))
+
+
+def rewrite(path: Path) -> None:
+    """Write the table whose JSON lies at `path` again. Raises UserError if its rows are not today's."""
+    content = read_json(path)
+    name_seeds(content)
+    table = load_table(content["table"])
+    if content["values"].keys() != {row.label for row in table.rows}:
+        raise UserError(f"{path} has other rows than the table {content['table']} has today")
+    options = parse_values(content["options"])
+    options.given = set()
+    folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
+    runs: list[Run] = [
+        StoredRun(each.row, each.options, content) for each in planned(content["table"], table, options)
+    ]
+    if {(each.row.label, each.options.seed): str(each.folder) for each in runs} != folders:
+        raise UserError(f"{path} names other folders of runs than its options give today")
+    write_found(path.with_suffix(".md"), content["table"], table, runs, options)
+    made_by = provenance(options).keys()
+    new = {name: value for name, value in read_json(path).items() if name not in made_by}
+    write_json(path, {**new, **{name: value for name, value in content.items() if name in made_by}})
+
+
+def main(folders: list[str]) -> None:
+    for folder in folders:
+        for path in sorted(Path(folder).glob("*.json")):
+            rewrite(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
