@@ -16,14 +16,22 @@ from pathlib import Path
 
 import numpy as np
 $imports
-from PIL import Image, ImageOps
+from PIL import Image
 $own_imports
 SIZE = $size  # the side of what the network takes, pixels
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Image.Transpose
 
 
 def opened(path, mode):
     """Upright, transparency laid on white paper, in grey (L) or RGB."""
-    image = ImageOps.exif_transpose(Image.open(path))
+    image = Image.open(path)
+    image.load()
+    try:
+        turn = TURNS.get(image.getexif().get(0x0112))
+    except Exception:  # unreadable EXIF: as if there were none
+        turn = None
+    if turn is not None:
+        image = image.transpose(turn)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
