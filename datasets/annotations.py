@@ -91,19 +91,25 @@ def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
 
 
 def load_annotation(
-    data_path: Path, anno_path: Path, dataset: str, left_out: Collection[str] = ()
+    data_path: Path,
+    anno_path: Path,
+    dataset: str,
+    left_out: Collection[str] = (),
+    *,
+    training: bool = True,
 ) -> Annotation:
     """Read and check both lists of `dataset`, whose images lie in `data_path`/`dataset`.
 
     Without a photo list (the published photo lists are not in circulation) the photos are listed from the
     folder, under the label ids of the sketch list. Label ids are mapped to 0, 1, ... in their order. Images
-    that are `left_out` need not be there. Raises UserError that names file and entry for anything that
+    that are `left_out` need not be there. Without `training`, lists may have test sketches alone; all
+    categories count as trained on then. Raises UserError that names file and entry for anything that
     training or test would stumble over, and for links that lead out of the data set's folder.
     """
     root = data_path / dataset
     sketch_list, photo_list = (list_path(anno_path, dataset, domain) for domain in ("sketch", "photo"))
     if not root.is_dir():
-        raise UserError(f"no folder {root}; check --data_path and --dataset")
+        raise UserError(f"no folder {root}; check --dataset, or name with --data_path where it is now")
     if not sketch_list.is_file():
         raise UserError(
             f"no list {sketch_list}; make it with: python main.py --phase=prepare --dataset={dataset} "
@@ -112,18 +118,24 @@ def load_annotation(
     sketches = read_list(sketch_list)
     photos = read_list(photo_list) if photo_list.is_file() else photos_from_folder(root, sketches)
     for part, entries in sketches.items():
-        if not entries:
+        if not entries and (training or part == "test"):
             raise UserError(f"{sketch_list} names no {part} sketches")
+    if not sketches["train"]:
+        photos = {**photos, "train": []}  # not to be taken for the photos of other categories
     check_repeats(sketch_list, sketches["train"] + sketches["test"])
     for entries in photos.values():  # each by itself: photos are trained on and searched, by the protocol
         check_repeats(photo_list, entries)
-    labels, trained = check_labels(sketches, photos, sketch_list, photo_list)
+    labels, trained = check_labels(sketches, photos, sketch_list, photo_list, training=training)
     check_agreement(sketches, photos, sketch_list, photo_list)
     check_files(root, sketch_list, sketches, set(left_out))
     check_files(root, photo_list, photos, set(left_out))
     number = {label: index for index, label in enumerate(labels)}
     sketches, photos = renumber(sketches, number), renumber(photos, number)
-    names = {label: category_of(path) for path, label in sketches["test"] + sketches["train"]}
+    names = {
+        label: category_of(path)
+        for part in (photos["test"], sketches["test"], sketches["train"])
+        for path, label in part
+    }
     whole = Annotation(
         root=root,
         categories=[names[index] for index in range(len(labels))],
@@ -179,7 +191,7 @@ def photos_from_folder(root: Path, sketches: Lists) -> Lists:
         raise UserError(f"no folder in {root / 'photos'} for {len(lone)} categories: {', '.join(lone[:5])}")
     photos = [(f"photos/{pairs[c]}/{name}", label_of[c]) for c in sorted(pairs) for name in tree[pairs[c]]]
     train, test = (labels_of(sketches[part]) for part in ("train", "test"))
-    if train & test:
+    if train & test or not train:
         return {"train": photos, "test": photos}
     return {
         part: [each for each in photos if each[1] in own] for part, own in (("train", train), ("test", test))

@@ -20,12 +20,14 @@ def check_repeats(list_file: Path, entries: list[Entry]) -> None:
 
 
 def check_labels(
-    sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path
+    sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path, *, training: bool = True
 ) -> tuple[list[int], int]:
     """The label ids, those trained on first, each part sorted, and how many are trained on.
 
     Training sketches and photos must share their labels. The gallery must have those too, or, in zero-shot
-    lists, none of them but all of the test sketches.
+    lists, none of them but all of the test sketches. What is there for training is checked for a `training`
+    alone. Where nothing is named for training, all labels count
+    as trained on.
     """
     parts = {
         "training sketch": (sketch_list, labels_of(sketches["train"])),
@@ -35,7 +37,7 @@ def check_labels(
     }
     trained = parts["training sketch"][1] | parts["training photo"][1]
     tested = parts["test sketch"][1] | parts["gallery photo"][1]
-    required = [("training sketch", trained), ("training photo", trained)]
+    required = [("training sketch", trained), ("training photo", trained)] if training else []
     if trained & tested:
         strange = parts["test sketch"][1] - trained
         if strange:
@@ -44,13 +46,13 @@ def check_labels(
             )
         required.append(("gallery photo", trained | tested))
     else:
-        required += [("test sketch", tested), ("gallery photo", tested)]
+        required += [("test sketch", tested if trained else set()), ("gallery photo", tested)]
     for what, labels in required:
         path, present = parts[what]
         absent = sorted(labels - present)
         if absent:
             raise UserError(f"{path} has no {what} for label {absent[0]} ({len(absent)} labels in all)")
-    return sorted(trained) + sorted(tested - trained), len(trained)
+    return sorted(trained) + sorted(tested - trained), len(trained or tested)
 
 
 def check_agreement(sketches: Lists, photos: Lists, sketch_list: Path, photo_list: Path) -> None:

@@ -25,7 +25,7 @@ def load_lists(
     For that all images are opened once, without `training` those of the test alone. Raises UserError as
     `load_annotation`, and if a category is left without images.
     """
-    data = load_annotation(options.data_path, options.anno_path, options.dataset, left_out)
+    data = load_annotation(options.data_path, options.anno_path, options.dataset, left_out, training=training)
     if data.left_out:
         log.info("left out, as in the training: %s", some(data.left_out))
     if not options.skip_unreadable:

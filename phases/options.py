@@ -46,12 +46,21 @@ PHASES_OF = {
 }
 
 
+# What to do instead of an option that the phase has no use for, where that is not clear
+INSTEAD = {
+    ("train", "pretrained_model"): "a training continues from its newest checkpoint. To continue from an "
+    "earlier one, copy that to model/ of another --save_path; to begin with its weights alone, pass it as "
+    "--backbone_weights",
+}
+
+
 def check_options(options: argparse.Namespace) -> None:
     """Raise UserError for names that lead out of their folders and for options the phase has no use for."""
     for name, phases in PHASES_OF.items():
         if name in options.given and options.phase not in phases:
             raise UserError(
                 f"--{name} has no meaning for --phase={options.phase}, only for {' and '.join(phases)}"
+                + "".join(f"; {text}" for key, text in INSTEAD.items() if key == (options.phase, name))
             )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.phase not in DISTRIBUTED:
         raise UserError(

@@ -109,7 +109,7 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         "--data_path", type=path, default=Path("datasets/data"), help="folder with the data sets"
     )
     group.add_argument(
-        "--anno_path", type=path, default=PROJECT / "anno", help="folder with the annotation lists"
+        "--anno_path", type=path, default=Path("anno"), help="folder with the annotation lists"
     )
     group.add_argument(
         "--image_size", type=at_least(32, 4096), default=224, help="side of the network's input, pixels"

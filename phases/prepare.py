@@ -1,8 +1,11 @@
 """--phase=prepare: from folders of sketches and photos to annotation lists (docs/method.md, Files)."""
 
 import argparse
+import hashlib
 import logging
 import random
+import shutil
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,21 @@ from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
 from datasets.shapes import draw_demo
 from utils.errors import UserError
-from utils.files import read_json, remove_leftovers, write_jsons
+from utils.files import as_json, read_json, remove_leftovers, replacing, write_jsons
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
+
+# What the lists depend on, beside the folders
+MADE_WITH = (
+    "dataset",
+    "data_path",
+    "seed",
+    "protocol",
+    "test_per_category",
+    "class_list",
+    "skip_unreadable",
+)
 
 Tree = dict[str, list[str]]  # category -> file names
 
@@ -39,9 +53,7 @@ def refuse_existing(lists: dict[str, Path], options: argparse.Namespace) -> None
     """
     if lists["sketch"].exists() and not options.force:
         existing = [str(path) for path in lists.values() if path.exists()]
-        raise UserError(
-            f"{' and '.join(existing)} exist already; --force overwrites, other seeds other splits"
-        )
+        raise UserError(f"{' and '.join(existing)} exist already; --force keeps them under other names")
 
 
 def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> None:
@@ -152,11 +164,48 @@ def write_lists(
             if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists
                 content["photo"][part] += [[f"photos/{folder}/{name}", label] for name in photos[folder]]
     if lists["photo"].exists() and not options.force and not says(lists["photo"], content["photo"]):
-        raise UserError(f"{lists['photo']} exists already and is of other options; --force overwrites")
-    write_jsons({path: content[domain] for domain, path in lists.items()})
+        raise UserError(f"{lists['photo']} exists already and is of other options; --force makes new lists")
+    files = {path: content[domain] for domain, path in lists.items()}
+    keep_old(files, record_path(options))
+    write_jsons({**files, record_path(options): record_of(options, files)})
     for domain, path in lists.items():
         counts = " + ".join(f"{len(entries)} {part}" for part, entries in content[domain].items())
         log.info("wrote %s: %s", path, counts)
+
+
+def record_path(options: argparse.Namespace) -> Path:
+    """The file that says what the lists beside it were made with; the lists have the published form alone."""
+    return options.anno_path / f"{options.dataset}_options.json"
+
+
+def record_of(options: argparse.Namespace, files: dict[Path, Any]) -> dict[str, Any]:
+    """What the lists `files` were made with, and their checksums, which tell whether they are still those."""
+    from phases import settings  # imports PyTorch: not before a mistake is told
+    from phases.provenance import provenance
+
+    made_with = provenance(options)
+    made_with["options"] = {name: settings.plain(getattr(options, name)) for name in MADE_WITH}
+    return {**made_with, "sha256": {path.name: digest_of(as_json(each)) for path, each in files.items()}}
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep_old(files: dict[Path, Any], record: Path) -> None:
+    """Copy lists that are to get other content, and the `record` beside them, to names that are free."""
+    if all(not path.exists() or says(path, content) for path, content in files.items()):
+        return
+    old = [path for path in (*files, record) if path.exists()]
+    number = next(n for n in count(1) if not any(renamed(path, n).exists() for path in old))
+    for path in old:
+        with replacing(renamed(path, number)) as temporary:
+            shutil.copy2(path, temporary)
+    log.info("kept the lists that were there as %s", ", ".join(str(renamed(path, number)) for path in old))
+
+
+def renamed(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}.old{number}{path.suffix}")
 
 
 def says(path: Path, content: Any) -> bool:

@@ -79,6 +79,12 @@ class Run:
                     f"{getattr(self.options, name)}; choose another --save_path"
                 )
 
+        if made_with.get("lengthened"):
+            raise UserError(
+                f"{self.folder} was lengthened after {made_with['lengthened'][0]} steps, which no row of a "
+                "table is; choose another --save_path"
+            )
+
     @property
     def diverged(self) -> bool:
         """Whether the training was given up. Raises UserError as `record` does."""

@@ -17,7 +17,7 @@ import torchvision
 from torch import nn
 
 from datasets import dataset_facts
-from datasets.annotations import Annotation
+from datasets.annotations import Annotation, list_path
 from losses import loss_class
 from models import build_network, network_module
 from utils import distributed
@@ -217,11 +217,13 @@ def blocks_of(network: nn.Module, name: str) -> list[nn.Module]:
 def pick_device(options: argparse.Namespace) -> torch.device:
     """The device that --device names; of several processes each takes the GPU of its number on the machine.
 
-    With --deterministic whatever is computed there then repeats to the last bit. Raises UserError if it is
-    not there.
+    With --deterministic whatever is computed there then repeats to the last bit. Float32 is not rounded to
+    TF32 there, whatever the environment says. Raises UserError if it is not there.
     """
     if options.deterministic:
         be_deterministic()
+    torch.set_float32_matmul_precision("highest")  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 makes it "high"
+    torch.backends.cudnn.allow_tf32 = False
     name = options.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -269,10 +271,17 @@ def inherit(options: argparse.Namespace, stored: dict[str, Any], names: tuple[st
 
 
 def inherit_folders(options: argparse.Namespace, stored: dict[str, Any]) -> None:
-    """Take --data_path and --anno_path from those `stored` where none is given and theirs are still there."""
-    for name in ("data_path", "anno_path"):
-        if name not in options.given and name in stored and Path(stored[name]).is_dir():
-            setattr(options, name, Path(stored[name]))
+    """Take --data_path and --anno_path from those `stored` where none is given.
+
+    If what is wanted is not there any more, but in the default folder, the default stays.
+    """
+    wanted = {"data_path": options.dataset, "anno_path": list_path(Path(), options.dataset, "sketch")}
+    for name, part in wanted.items():
+        if name in options.given or name not in stored:
+            continue
+        folder = Path(stored[name])
+        if (folder / part).exists() or not (getattr(options, name) / part).exists():
+            setattr(options, name, folder)
 
 
 def check_lists(data: Annotation, lists: str, path: Path) -> None:

@@ -62,6 +62,9 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
     for name, value in said.items():  # a list may name a file of options, and that would be read
         if not isinstance(value, str | int | float | None):
             raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
+    lengthened = stored.get("lengthened", [])
+    if not isinstance(lengthened, list) or not all(type(each) is int for each in lengthened):
+        raise UserError(f"{path} says --lengthened={str(lengthened)[:80]!r}, which are no numbers of steps")
     try:
         parsed = parse_values({"phase": "train", **said})
         for name, value in said.items():

@@ -19,8 +19,8 @@ from phases import results, settings, stored, test
 from phases.divergence import Watch, check_weights
 from phases.lists import load_lists
 from phases.provenance import revision
-from phases.trainer import Trainer
-from utils import checkpoints, distributed
+from phases.trainer import Trainer, lr_factor
+from utils import checkpoints, distributed, published
 from utils.errors import Diverged, UserError
 from utils.figures import save_curves
 from utils.files import remove_leftovers
@@ -46,6 +46,8 @@ def train_and_test(options: argparse.Namespace) -> int:
     """What `run` does, in each of the processes that torchrun started, or in the one."""
     models = settings.run_folder(options) / "model"
     steps = distributed.said_by_the_first(checkpoints.saved_steps(models))
+    if not steps:
+        refuse_published(models)
     trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
     log.info("%s", trainer)
     with distributed.first_only(exclusive(settings.run_folder(options))):  # up to here, nothing is written
@@ -65,6 +67,19 @@ def train_and_test(options: argparse.Namespace) -> int:
     return 0
 
 
+def refuse_published(models: Path) -> None:
+    """Raise UserError if the folder holds checkpoints of the published program: they cannot be continued."""
+    pairs = published.saved_pairs(models)
+    networks = [pair.network for pair in pairs.values() if pair.network]
+    if pairs:
+        start = f", from these weights with --backbone_weights={networks[-1]}" if networks else ""
+        raise UserError(
+            f"{models} holds checkpoints of the published program alone (step {', '.join(map(str, pairs))}): "
+            f"they have no state of a training to continue. Test them with --phase=test, or train under "
+            f"another --save_path{start}"
+        )
+
+
 def begin(options: argparse.Namespace) -> Trainer:
     """A new run, from the weights of --backbone_weights."""
     settings.resolve_training(options)
@@ -80,7 +95,13 @@ def begin(options: argparse.Namespace) -> Trainer:
 def resume(options: argparse.Namespace, path: Path) -> Trainer:
     """The run whose newest checkpoint is at `path`, as it was then."""
     state = stored.read(path)
-    settings.adopt(options, state["options"], CONTINUED, path)
+    wanted = options.num_steps if "num_steps" in options.given else 0
+    trained_for = state["options"].get("num_steps", wanted)
+    longer = wanted > trained_for
+    names = tuple(name for name in CONTINUED if name != "num_steps" or not longer)
+    settings.adopt(options, state["options"], names, path)
+    options.lengthened = [*state["options"].get("lengthened", []), *[trained_for] * longer]
+    settings.inherit_folders(options, state["options"])
     settings.resolve_speed(options)
     stored.check_network(options, state["network"], path)
     left_out = state.get("left_out", [])
@@ -95,7 +116,23 @@ def resume(options: argparse.Namespace, path: Path) -> Trainer:
         stored.check_training(state, trainer.optimizer, trainer.schedule)
         trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)
+    if longer:
+        report_lengthening(trainer, trained_for)
     return trainer
+
+
+def report_lengthening(trainer: Trainer, trained_for: int) -> None:
+    """Say what more steps than `trained_for` mean for the learning rate, and so for the weights."""
+    step, wanted = trainer.step, trainer.options.num_steps
+    before, after = (lr_factor(step, length) for length in (trained_for, wanted))
+    if before == after:
+        effect = "the learning rate has not fallen yet: the weights will be those of an unbroken run"
+    else:
+        effect = (
+            f"the learning rate fell linearly to {before:.3g} of --lr by now and goes on at {after:.3g}, as "
+            "in an unbroken run of that length, whose weights it does not repeat"
+        )
+    log.info("lengthened from %d to %d steps: %s", trained_for, wanted, effect)
 
 
 def train(trainer: Trainer, options: argparse.Namespace) -> int:

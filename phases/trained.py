@@ -77,7 +77,13 @@ def load(options: argparse.Namespace) -> Trained:
     """
     weights = load_weights(options)
     data = load_lists(options, weights.left_out, training=False)
-    if weights.lists:
+    if not data.train_sketches:
+        log.warning(
+            "warning: the lists in %s have no training sketches; if the checkpoint was trained on those that "
+            "they test with, the figures say little",
+            options.anno_path,
+        )
+    elif weights.lists:
         settings.check_lists(data, weights.lists, weights.path)
     else:
         log.warning(
@@ -85,7 +91,7 @@ def load(options: argparse.Namespace) -> Trained:
             "sketches that it has seen",
             options.anno_path,
         )
-    if weights.centers is not None and len(weights.centers) != data.trained:
+    if data.train_sketches and weights.centers is not None and len(weights.centers) != data.trained:
         raise UserError(
             f"the centres in {weights.path.parent} are of {len(weights.centers)} classes, the lists of "
             f"{options.dataset} of {data.trained}; check --dataset and --anno_path"

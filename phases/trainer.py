@@ -74,11 +74,14 @@ class Trainer:
             annealing_step=options.annealing_step,
         )
         if options.sync_bn:
-            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(
+                self.network, process_group=distributed.gpu_group
+            )
         if options.gradient_checkpointing:
             recompute(settings.blocks_of(self.network, options.network))
         self.network.to(self.device).to(memory_format=torch.channels_last).train()
         self.criterion.to(self.device)
+        torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, in training alone
         torch.backends.cudnn.benchmark = not options.deterministic  # every batch has the same shape
         if distributed.rank():  # the same weights everywhere, but dropout of its own
             torch.manual_seed(stream_seed(options.seed, distributed.rank()))
@@ -186,6 +189,10 @@ class Trainer:
                 # of an earlier version or another device may have another layout
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.schedule.load_state_dict(state["schedule"])
+        if self.options.num_steps != state["options"]["num_steps"]:  # lengthened: the next step's is another
+            factor = lr_factor(self.step, self.options.num_steps)
+            for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+                group["lr"] = base * factor
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         # checkpoints from before there could be several processes hold the one state itself
@@ -203,6 +210,9 @@ class Trainer:
         if options.margin is not None:
             loss += f" (margin {options.margin:g}, annealed over {options.annealing_step} steps"
             loss += f", scale {options.scale:g})" if options.scale is not None else ")"
+        precision = str(PRECISIONS[options.amp]).removeprefix("torch.")
+        if self.device.type == "cuda" and options.amp == "off":
+            precision += " with convolutions in TF32"
         processes, batch = distributed.size(), distributed.size() * options.batch_size
         shared = f" in each of {processes} processes, {batch} + {batch} in all" if processes > 1 else ""
         return (
@@ -212,5 +222,5 @@ class Trainer:
             f"{options.network} ({options.attention}, {options.f_dim} features, "
             f"{parameters / 1e6:.2f} M parameters) | {loss} | "
             f"{options.batch_size} + {options.batch_size} images of {options.image_size} px a step{shared} | "
-            f"{self.device}, {str(PRECISIONS[options.amp]).removeprefix('torch.')}"
+            f"{self.device}, {precision}"
         )

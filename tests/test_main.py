@@ -41,7 +41,7 @@ PUBLISHED_COMMANDS = [
 def test_defaults_are_the_published_ones() -> None:
     options = vars(main.parse([]))
     assert {name: options[name] for name in PUBLISHED_DEFAULTS} == PUBLISHED_DEFAULTS
-    assert options["anno_path"] == PROJECT / "anno"
+    assert options["anno_path"] == Path("anno")
     assert (options["lr"], options["seed"], options["device"]) == (1e-4, 0, "auto")
     assert options["margin"] is None and options["scale"] is None  # they depend on loss and network
 

@@ -21,8 +21,10 @@ from utils.errors import UserError
 
 STEP_TIMEOUT = timedelta(seconds=50)  # of the exchange after every step
 PATIENCE = timedelta(days=1)  # while process 0 fetches weights, keeps images, saves or evaluates
+NCCL_TIMEOUT = timedelta(minutes=30)  # of one exchange between GPUs; another process may be compiling
 
 steps_group: Any = None
+gpu_group: Any = None  # gradients and BatchNorm of GPUs; all else goes over the CPU, by gloo
 
 
 def launched() -> bool:
@@ -50,15 +52,17 @@ def joined() -> Iterator[None]:
     """Meet the other processes; inside, only process 0 logs more than warnings.
 
     At the end all wait for process 0: torchrun on its own machine may depend on the others' being there.
-    Losing another process inside raises UserError.
+    Losing another process inside raises UserError. After an error the process must end: it stays in the
+    group.
     """
-    global steps_group
+    global steps_group, gpu_group
     if not launched():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group("gloo", timeout=PATIENCE)
     steps_group = dist.new_group(backend="gloo", timeout=STEP_TIMEOUT)
+    if torch.cuda.is_available():
+        gpu_group = dist.new_group(backend="nccl", timeout=NCCL_TIMEOUT)
     if rank():
         logging.getLogger().setLevel(logging.WARNING)
     try:
@@ -71,9 +75,10 @@ def joined() -> Iterator[None]:
             f"lost another of the {size()} processes, whose own message says why; the last checkpoint "
             f"counts, the same command continues ({' '.join(str(error).split())})"
         ) from error
-    finally:
-        steps_group = None
-        dist.destroy_process_group()
+    # Only after success: NCCL waits here for what is under way between GPUs, and for ever if a process has
+    # failed. After an error the message is printed, and the end of the process closes its connections.
+    steps_group = gpu_group = None
+    dist.destroy_process_group()
 
 
 def of_the_group(error: RuntimeError) -> bool:
@@ -86,7 +91,10 @@ def joint(module: nn.Module, device: torch.device) -> nn.Module:
     """`module` with gradients averaged over all processes and weights as process 0 has them."""
     if not launched():
         return module
-    return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+    on_gpu = device.type == "cuda"
+    return DistributedDataParallel(
+        module, device_ids=[device] if on_gpu else None, process_group=gpu_group if on_gpu else None
+    )
 
 
 def gradients_kept_here(module: nn.Module) -> AbstractContextManager:

@@ -48,6 +48,21 @@ def test_label_ids_are_mapped_to_a_range_and_files_found(root: Path) -> None:
     assert data.gallery[0] == ("photos/bear (animal)/0.png", 0)
 
 
+@pytest.mark.parametrize("photo_list", ["both parts", "test alone", "none"])
+def test_what_is_trained_on_need_not_be_there_for_a_test(root: Path, photo_list: str) -> None:
+    content = lists(train=[])
+    if photo_list == "test alone":
+        content["photo"]["train"] = []
+    elif photo_list == "none":
+        del content["photo"]
+    write(root.parent / "anno", content)
+    data = load_annotation(root.parent, root.parent / "anno", "tiny", training=False)
+    assert data.categories == list(CATEGORIES) and data.trained == 3 and not data.zero_shot
+    assert len(data.test_sketches) == 6 and len(data.gallery) == 9 and data.train_sketches == []
+    with pytest.raises(UserError, match="names no train sketches"):
+        load(root)
+
+
 def test_without_a_photo_list_photos_come_from_the_folder(root: Path) -> None:
     write(root.parent / "anno", {"sketch": lists()["sketch"]})
     (root / "photos/bear (animal)").rename(root / "photos/bearanimal")  # as in TU-Berlin's photo archive

@@ -43,6 +43,26 @@ with distributed.joined():
 """
 
 
+# one process fails; what ends the group waits, as NCCL's does for exchanges that will never be
+FAILING = """
+import sys; sys.path.insert(0, sys.argv.pop(1))
+import time
+import torch.distributed as dist
+import main
+from phases import train
+from utils import distributed
+from utils.errors import UserError
+dist.destroy_process_group = lambda *_: time.sleep(3600)
+def fail(options):
+    if distributed.rank() == 1:
+        raise UserError("the image of process 1 cannot be read")
+    while True:
+        distributed.mean(0.0)
+train.train_and_test = fail
+sys.exit(main.main())
+"""
+
+
 def torchrun(*arguments: str) -> subprocess.Popen:
     """Started in the current directory, with its output at hand."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
@@ -105,6 +125,15 @@ def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command) ->
     checkpoints.save(Path("logs/run/model/checkpoint-3.pt"), state)
     status, output, errors = command("train", *SMALL_RUN)
     assert status == 0 and "continuing after step 3" in output, errors
+
+
+def test_an_error_is_printed_though_the_end_of_the_group_would_wait(prepared: Path) -> None:
+    Path("failing.py").write_text(FAILING)
+    process = torchrun("failing.py", str(PROJECT), "--phase=train", *COMMON, *SMALL_RUN)
+    since = time.monotonic()
+    output = finished(process)
+    assert time.monotonic() - since < 90 and process.returncode != 0
+    assert "error: the image of process 1 cannot be read" in output
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:

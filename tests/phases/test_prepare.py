@@ -1,10 +1,12 @@
 """--phase=prepare: lists from folders, and every fault named before anything is written."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+import main
 from datasets.annotations import load_annotation
 
 
@@ -157,3 +159,32 @@ def test_class_lists_that_do_not_fit(
 def test_an_absent_class_list(tree: Path, command) -> None:
     status, _, errors = command("prepare", "--class_list=absent.txt")
     assert status == 2 and "cannot read --class_list absent.txt" in errors
+
+
+def test_lists_say_what_they_were_made_with(prepared: Path, command) -> None:
+    record = json.loads(Path("anno/tiny_options.json").read_text())
+    assert record["seed"] == 0 and record["options"]["test_per_category"] == 2
+    assert record["options"]["protocol"] == "seen" and record["revision"] and record["versions"]["pillow"]
+    for name, digest in record["sha256"].items():
+        assert hashlib.sha256(Path("anno", name).read_bytes()).hexdigest() == digest
+    assert set(record["sha256"]) == {"tiny_sketch.json", "tiny_photo.json"}
+
+
+def test_force_keeps_the_old_lists_under_another_name(prepared: Path, command) -> None:
+    names = ("tiny_sketch.json", "tiny_photo.json", "tiny_options.json")
+    before = {name: Path("anno", name).read_text() for name in names}
+    assert command("prepare", "--test_per_category=2", "--force")[0] == 0
+    assert not list(Path("anno").glob("*.old*"))  # the same lists
+    for number in (1, 2):
+        status, output, errors = command("prepare", f"--test_per_category={number}", "--force", "--seed=3")
+        assert status == 0, errors
+        assert f"tiny_sketch.old{number}.json" in output
+    for name in names[:2]:
+        assert Path("anno", name.replace(".json", ".old1.json")).read_text() == before[name]
+    old = json.loads(Path("anno/tiny_options.old2.json").read_text())
+    assert old["options"]["test_per_category"] == 1 and old["seed"] == 3
+
+
+def test_lists_go_to_the_current_folder(tree: Path) -> None:
+    assert main.main(["--phase=prepare", "--dataset=tiny", "--test_per_category=2"]) == 0
+    assert Path("anno/tiny_sketch.json").is_file()

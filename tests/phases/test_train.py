@@ -178,6 +178,73 @@ def test_a_finished_run_goes_straight_to_the_test(prepared: Path, command) -> No
     assert len(json.loads(Path("logs/run/log/result.json").read_text())) == 1
 
 
+def test_a_lengthened_run_goes_on_as_one_of_that_length(trained: Path, command) -> None:
+    """From step 2 of 4, where the learning rate has not fallen yet, to the last bit."""
+    longer = [each for each in SMALL_RUN if not each.startswith("--num_steps")] + ["--num_steps=6"]
+    assert command("train", *longer, "--save_path=whole", "--model_save_step=2")[0] == 0
+    Path("logs/run/model/checkpoint-4.pt").unlink()
+    status, output, errors = command("train", "--save_path=run", "--num_steps=6")
+    assert status == 0, errors
+    assert "lengthened from 4 to 6 steps" in output and "those of an unbroken run" in output
+    whole, run = (checkpoints.load(Path(f"logs/{name}/model/checkpoint-6.pt")) for name in ("whole", "run"))
+    for part in ("network", "loss", "optimizer", "schedule", "random"):
+        assert equal(whole[part], run[part]), part
+    assert run["options"]["num_steps"] == 6 and run["options"]["lengthened"] == [4]
+    assert json.loads(Path("logs/run/log/result.json").read_text())[-1]["training_options"]["lengthened"] == [
+        4
+    ]
+
+
+def test_a_finished_run_is_lengthened_with_the_learning_rate_of_the_new_length(
+    trained: Path, command
+) -> None:
+    status, output, errors = command("train", "--save_path=run", "--num_steps=8", "--log_step=1")
+    assert status == 0, errors
+    assert "fell linearly to 0 of --lr by now and goes on at 1, as in an unbroken run" in output
+    with Path("logs/run/log/scalars.csv").open() as file:
+        rates = {int(row["step"]): float(row["lr"]) for row in csv.DictReader(file)}
+    assert [rates[step] for step in (5, 6, 7, 8)] == pytest.approx([1e-4, 7.5e-5, 5e-5, 2.5e-5])
+    state = checkpoints.load(Path("logs/run/model/checkpoint-8.pt"))
+    assert state["optimizer"]["param_groups"][0]["lr"] == 0 and int(state["loss"]["step"]) == 8
+    status, output, errors = command("train", "--save_path=run", "--num_steps=8")  # finished: tested again
+    assert status == 0 and "lengthened" not in output, errors
+
+
+def test_a_continued_run_finds_its_data_where_it_was(trained: Path, monkeypatch) -> None:
+    Path("anno").rename("lists")
+    Path("datasets").rename("elsewhere")
+    arguments = ["--phase=train", "--save_path=run", "--num_workers=0", "--device=cpu"]
+    folders = ["--anno_path=lists", "--data_path=elsewhere/data"]
+    assert main.main([*arguments, *folders, "--num_steps=5"]) == 0
+    assert main.main([*arguments, "--num_steps=6"]) == 0
+    assert checkpoints.saved_steps(Path("logs/run/model"))[-1] == 6
+
+
+def test_data_that_moved_is_named_by_the_folder_of_the_run(trained: Path, capsys) -> None:
+    Path("datasets/data").rename("datasets/moved")
+    path = Path("logs/run/model/checkpoint-4.pt")
+    state = checkpoints.load(path)
+    state["options"]["data_path"] = "disk/sets"
+    path.unlink()
+    checkpoints.save(path, state)
+    for phase in ("test", "train"):
+        assert main.main([f"--phase={phase}", "--save_path=run", "--num_workers=0", "--device=cpu"]) == 2
+        errors = capsys.readouterr().err
+        assert "no folder disk/sets/tiny" in errors and "--data_path" in errors
+    Path("datasets/moved").rename("datasets/data")  # the default is taken where the run's own is gone
+    assert main.main(["--phase=test", "--save_path=run", "--num_workers=0", "--device=cpu"]) == 0
+
+
+def test_a_training_from_an_earlier_checkpoint_is_refused_with_the_way(trained: Path, command) -> None:
+    status, _, errors = command("train", *SMALL_RUN, "--pretrained_model=2")
+    assert status == 2 and "--pretrained_model" in errors and "copy that to model/" in errors
+    Path("logs/again/model").mkdir(parents=True)
+    Path("logs/run/model/checkpoint-2.pt").rename("logs/again/model/checkpoint-2.pt")  # the way
+    assert command("train", *SMALL_RUN, "--save_path=again")[0] == 0
+    again, run = (checkpoints.load(Path(f"logs/{name}/model/checkpoint-4.pt")) for name in ("again", "run"))
+    assert equal(again["network"], run["network"])
+
+
 @pytest.mark.parametrize("loss", ["cosface", "lmcl", "a-softmax", "softmax"])
 @pytest.mark.parametrize("network", ["alexnet"])
 def test_other_losses_and_networks_train(
@@ -276,7 +343,7 @@ def test_lists_that_name_absent_files(prepared: Path, command) -> None:
 
 def test_a_run_of_other_options_or_lists_is_refused(prepared: Path, command) -> None:
     assert command("train", *SMALL_RUN)[0] == 0
-    for option in ("--margin=3", "--network=alexnet", "--f_dim=9", "--seed=4", "--num_steps=9"):
+    for option in ("--margin=3", "--network=alexnet", "--f_dim=9", "--seed=4", "--num_steps=3"):
         status, _, errors = command("train", *SMALL_RUN, option)
         assert status == 2 and option.split("=")[0] in errors and "--save_path" in errors
     assert command("prepare", "--test_per_category=1", "--force")[0] == 0

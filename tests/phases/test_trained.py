@@ -199,3 +199,25 @@ def test_the_papers_margin_is_taken_and_others_are_checked(prepared: Path, comma
     assert "m = 2 is below 2 + sqrt(3)" in output and "does not say its lists" in output
     status, _, errors = command("test", "--save_path=pub", *SMALL, "--margin=0.5")
     assert status == 2 and "--margin 0.5 is out of range" in errors
+
+
+def test_lists_of_test_sketches_alone_are_tested(prepared: Path, command) -> None:
+    write_pair(Path("logs/pub"), small_network())
+    assert command("test", "--save_path=pub", *SMALL)[0] == 0
+    whole = record()
+    path = Path("anno/tiny_sketch.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"train": []}))
+    status, output, errors = command("test", "--save_path=pub", *SMALL)
+    assert status == 0 and "no training sketches" in output, errors
+    assert record()["metrics"] == whole["metrics"] and record()["hash"] == whole["hash"]
+    assert record()["counts"]["trained_categories"] == 3
+
+
+def test_a_published_pair_is_not_trained_on(prepared: Path, command) -> None:
+    write_pair(Path("logs/pub"), small_network())
+    before = sorted(Path("logs").rglob("*"))
+    options = ("--network=alexnet", "--image_size=32", "--f_dim=8", "--num_steps=1")
+    status, _, errors = command("train", "--save_path=pub", *options)
+    assert status == 2 and "of the published program alone (step 20000)" in errors
+    assert "--phase=test" in errors and f"--backbone_weights=logs/pub/model/model-net-{STEP}.cpkt" in errors
+    assert sorted(Path("logs").rglob("*")) == before
