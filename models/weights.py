@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 from models import network_module
 from utils.checkpoints import load
 from utils.checksums import sha256
-from utils.errors import UserError
-from utils.tensor_files import is_state_dict
+from utils.errors import UserError, one_line
+from utils.tensor_files import PREFIXES, is_state_dict
 
 log = logging.getLogger(__name__)
 
 NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # the first digits of a file's SHA-256, in its name
+NESTS = ("network", "state_dict", "model", "model_state_dict", "model_state", "net", "ema", "state_dict_ema")
 ATTENTION_PARTS = (".se_module.", "dase1.", "dase2.", "dase3.", "dase4.")
 
 
@@ -56,12 +58,50 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
             raise UserError(f"there are no ImageNet weights for {name}; use --backbone_weights=none")
         state = fetch(module.IMAGENET_URLS)
     else:
-        content = load(Path(source))
-        # one of this program's checkpoints, one of the usual wrappers, or a plain state dict
-        state = content.get("network", content.get("state_dict", content))
-        if not is_state_dict(state):
-            raise UserError(f"{source} holds no state dict: --backbone_weights needs names and tensors")
+        target = network.state_dict()
+        state = without_prefixes(state_dict_in(load(Path(source)), source), target)
+        bad = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
+        if bad:
+            raise UserError(f"{source} has numbers that are not finite, first in {bad}: pass other weights")
     return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
+
+
+def state_dict_in(content: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """The state dict in what a file holds, alone or in a nest of the usual names.
+
+    Raises UserError that lists the entries if there is none.
+    """
+    for _ in range(3):
+        if content and is_state_dict(content):
+            return content
+        inner = next((content[name] for name in NESTS if isinstance(content.get(name), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    listed = ", ".join(str(name)[:40] for name in list(content)[:8]) or "nothing"
+    raise UserError(
+        f"{source} holds no state dict: --backbone_weights needs names and tensors, alone or as one of "
+        f"{', '.join(NESTS)}; it has {one_line(listed)}"
+    )
+
+
+def without_prefixes(source: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`source` without what wrappers put before all names, where more of them are of `target` then."""
+    while True:
+        shorter = [
+            {name.removeprefix(prefix): value for name, value in source.items()} for prefix in PREFIXES
+        ]
+        best = max(shorter, key=lambda each: (len(each.keys() & target.keys()), shortened(each, source)))
+        if len(best) < len(source) or not shortened(best, source):
+            return source
+        if len(best.keys() & target.keys()) < len(source.keys() & target.keys()):
+            return source
+        source = best
+
+
+def shortened(names: dict[str, Tensor], before: dict[str, Tensor]) -> int:
+    """How many of the names are not those of `before`."""
+    return len(names.keys() - before.keys())
 
 
 def fetch(urls: Sequence[str]) -> dict[str, Tensor]:
@@ -111,7 +151,7 @@ def load_backbone(
     random, as in the published program. Raises UserError for any other entry that is missing, superfluous or
     of another shape.
     """
-    source = {name.removeprefix("module."): value for name, value in source.items()}
+    source = without_prefixes(source, network.state_dict())
     target = {name: value.clone() for name, value in network.state_dict().items()}  # all or nothing
     report = LoadReport([], [], [], [])
     wrong = []

@@ -96,8 +96,11 @@ def load(path: Path, required: Mapping[str, type] | None = None) -> dict[str, An
 def load_strictly(module: nn.Module, state: dict[str, Any], path: Path) -> None:
     """Load `state`, from the file at `path`, into `module`; every entry must be there and fit.
 
-    Raises UserError with the first entry that does not.
+    Raises UserError with the first entry that does not, or has numbers that are not finite.
     """
+    bad = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
+    if bad:
+        raise UserError(f"{path} has weights that are not finite, first in {bad}: take another step or file")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from utils.checkpoints import load
 from utils.errors import UserError
-from utils.tensor_files import is_state_dict
+from utils.tensor_files import PREFIXES, is_state_dict
 
 NAME = re.compile(r"model-(.+)-(\d+)\.cpkt")
 NETWORK = "net"
@@ -47,11 +47,14 @@ def saved_pairs(folder: Path) -> dict[int, Pair]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict without the prefix `module.` of data-parallel training.
+    """A state dict without what wrappers, of data-parallel training say, put before all names.
 
     Raises UserError if the file is damaged or holds anything else than names and tensors.
     """
     content: dict[str, Any] = load(path)
     if not content or not is_state_dict(content):
         raise UserError(f"{path} is no plain state dict, names and tensors, as published checkpoints are")
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    content = {name.removeprefix("module."): value for name, value in content.items()}
+    while shared := [each for each in PREFIXES if all(name.startswith(each) for name in content)]:
+        content = {name.removeprefix(shared[0]): value for name, value in content.items()}
+    return content

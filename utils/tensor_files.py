@@ -7,6 +7,7 @@ directory, and the pickle asks for nothing but tensors. Files from before PyTorc
 no checksums.
 """
 
+import json
 import math
 import pickletools
 import re
@@ -27,6 +28,31 @@ PLAIN = re.compile(
     r"collections OrderedDict|torch Size|torch(\.cuda)? [A-Za-z0-9]+Storage|"
     r"torch\._utils _rebuild_(tensor|tensor_v2|parameter)"
 )
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")  # that wrappers put before names
+START = 4096  # bytes that tell a format
+MAGIC = {
+    b"\x93NUMPY": "a NumPy array (npy)",
+    b"\x1f\x8b": "packed by gzip: unpack it first",
+    b"\x89HDF": "an HDF5 file, of Keras say",
+    b"Rar!": "a RAR archive: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"%PDF": "a PDF",
+}
+ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a]")  # its version, then the next field
+SAFETENSORS_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 EMPTY = 2**20  # bytes: what the other sides of a tensor without elements may amount to
 
 
@@ -41,6 +67,13 @@ def read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} is no regular file; a file of tensors is expected")
     try:
+        if not path.stat().st_size:
+            raise ValueError("it is empty: the download or the copy failed")
+        with path.open("rb") as file:
+            start = file.read(START)
+        if is_safetensors(start, path.stat().st_size):
+            return read_safetensors(path)
+        refuse_other_formats(start, path)
         check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickles: they are read or refused
@@ -53,11 +86,72 @@ def read(path: Path) -> Any:
         if is_shortage(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"cannot read {path}: {reason[:300]}; the file is damaged or not a plain file of tensors, "
-            "remove it or pass another"
-        ) from error
+        remedy = "" if isinstance(error, OtherFormat) else "; the file is damaged or no plain file of tensors"
+        raise UserError(f"cannot read {path}: {reason[:300]}{remedy}") from error
     return content
+
+
+class OtherFormat(ValueError):
+    """A file that is whole, but of another format; the message says what to do."""
+
+
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes with this `start` is one: the length of a JSON object, and that."""
+    return start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= size
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors by name. Raises ValueError or what else comes up if the file is not whole."""
+    content = bytearray(path.read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(content[8:begin]).items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in SAFETENSORS_TYPES:
+            raise OtherFormat(f"its entry {name} is of type {entry['dtype']}, which is not read here")
+        first, last = entry["data_offsets"]
+        dtype, shape = SAFETENSORS_TYPES[entry["dtype"]], entry["shape"]
+        if (
+            not 0 <= first <= last <= len(content) - begin
+            or last - first != math.prod(shape) * dtype.itemsize
+        ):
+            raise ValueError(f"it is cut off, or its entry {name} is not of the size that it says")
+        data = content[begin + first : begin + last]
+        tensors[name] = (
+            torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        ).reshape(shape)
+    return tensors
+
+
+def refuse_other_formats(start: bytes, path: Path) -> None:
+    """Raise OtherFormat, with what to do, for what people pass in place of a file of tensors."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
+        raise OtherFormat("it is a web page: the download failed; download the file itself")
+    if start.startswith(b"version https://git-lfs"):
+        raise OtherFormat("it is a Git LFS pointer, not the file itself: fetch that with git lfs pull")
+    if text.startswith((b"{", b"[")):
+        raise OtherFormat("it is JSON, not tensors: the download may have failed")
+    for magic, name in MAGIC.items():
+        if start.startswith(magic):
+            raise OtherFormat(f"it is {name}; a state dict saved by torch.save, or safetensors, is read")
+    if ONNX.match(start):
+        raise OtherFormat("it is an ONNX model; pass the state dict that it was exported from")
+    if not start.startswith(b"PK"):
+        return
+    if not zipfile.is_zipfile(path):
+        raise OtherFormat("it is cut off: the download or the copy is not complete; fetch it again")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not names:
+        raise OtherFormat("it holds nothing: an empty archive; fetch it again")
+    if all(name.endswith(".npy") for name in names):
+        raise OtherFormat("it is a NumPy archive (npz); save a state dict with torch.save")
+    if any(name.split("/")[1:2] == ["code"] for name in names):
+        raise OtherFormat(
+            "it is TorchScript; pass its state dict: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+        )
 
 
 def is_state_dict(content: Any) -> bool:
@@ -82,7 +176,10 @@ def check_file(path: Path) -> None:
 def check_archive(archive: zipfile.ZipFile, size: int) -> None:
     parts = archive.infolist()
     if any((p.compress_type, p.compress_size) != (zipfile.ZIP_STORED, p.file_size) for p in parts):
-        raise ValueError("its parts are packed, which torch.save does not do")
+        raise OtherFormat(
+            "its parts are packed, which torch.save does not do; unzip it and zip it with no compression "
+            "(zip -0), or save it again with torch.save"
+        )
     if sum(part.file_size for part in parts) > size:
         raise ValueError("its parts are said to be larger than the file")
     if len({part.filename.lower() for part in parts}) < len(parts):  # which of them is read?
@@ -103,7 +200,10 @@ def check_pickle(file: IO[bytes]) -> None:
     """
     for code, asked, _ in pickletools.genops(file):
         if code.name == "GLOBAL" and not PLAIN.fullmatch(str(asked)):
-            raise ValueError(f"it asks for {str(asked).replace(' ', '.')}, which no tensor needs")
+            raise OtherFormat(
+                f"it asks for {str(asked).replace(' ', '.')}, which no tensor needs; "
+                "save its state dict alone"
+            )
 
 
 def tensors_in(content: Any) -> Iterator[Tensor]:

@@ -1,6 +1,8 @@
 """Loading is strict and counted; a failed download says what was tried."""
 
 import hashlib
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from urllib.error import URLError
 
@@ -150,3 +152,87 @@ def test_all_released_weights_have_the_start_of_their_hash_in_their_name() -> No
 def test_alexnet_has_no_imagenet_weights() -> None:
     with pytest.raises(UserError, match="no ImageNet weights for alexnet"):
         initialise(build_network("alexnet", attention="dase", f_dim=16), "alexnet", "imagenet")
+
+
+def small_resnet() -> torch.nn.Module:
+    return build_network("resnet18", attention="none", f_dim=4)
+
+
+def written(path: Path, content: object) -> Path:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return path
+
+
+def packed(names: list[str]) -> bytes:
+    with BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"x" * 200)
+        return file.getvalue()
+
+
+FOREIGN = {
+    "a web page": b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
+    "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+    "is empty": b"",
+    "is cut off": packed(["archive/data.pkl", "archive/version"])[:300],
+    "holds nothing": packed([]),
+    "NumPy archive": packed(["conv1.npy", "fc.npy"]),
+    "TorchScript": packed(["net/code/__torch__.py", "net/data.pkl"]),
+    "ONNX": b"\x08\x08\x12\x07pytorch\x1a\x05",
+    "gzip": b"\x1f\x8b\x08\x00rest",
+    "JSON": b'{"error": "not found"}',
+}
+
+
+@pytest.mark.parametrize("message", FOREIGN)
+def test_what_is_no_file_of_tensors_is_named(tmp_path: Path, message: str) -> None:
+    path = written(tmp_path / "weights.pth", FOREIGN[message])
+    with pytest.raises(UserError, match=message) as caught:
+        initialise(small_resnet(), "resnet18", str(path))
+    assert "remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.module.", "model.", "backbone.", "module._orig_mod."]
+)
+@pytest.mark.parametrize("nest", [(), ("model",), ("model_state_dict",), ("state_dict", "ema")])
+def test_wrappers_and_nests_are_taken_off(tmp_path: Path, prefix: str, nest: tuple[str, ...]) -> None:
+    network = small_resnet()
+    content = {prefix + name: value for name, value in small_resnet().state_dict().items()}
+    wanted = content[f"{prefix}conv1.weight"]
+    for name in nest:
+        content = {name: content, "epoch": 3}
+    report = initialise(network, "resnet18", str(written(tmp_path / "weights.pth", content)))
+    assert not report.left_random and torch.equal(network.conv1.weight, wanted)
+
+
+def test_entries_are_listed_where_no_state_dict_is_known(tmp_path: Path) -> None:
+    path = written(tmp_path / "weights.pth", {"epoch": 3, "weights of it": {"a": torch.ones(1)}})
+    with pytest.raises(UserError, match="it has epoch, weights of it"):
+        initialise(small_resnet(), "resnet18", str(path))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = small_resnet()
+    before = network.conv1.weight.clone()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    state["layer2.0.conv1.weight"][0] = torch.nan
+    with pytest.raises(UserError, match=r"not finite, first in layer2\.0\.conv1\.weight"):
+        initialise(network, "resnet18", str(written(tmp_path / "weights.pth", state)))
+    assert torch.equal(network.conv1.weight, before)
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    source, network = small_resnet(), small_resnet()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.save(source.state_dict(), metadata={"of": "a test"}))
+    assert not initialise(network, "resnet18", str(path)).left_random
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in network.state_dict().items())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is cut off"):
+        initialise(network, "resnet18", str(path))
