@@ -23,6 +23,7 @@ SMALL = 0.6  # a drawing is trimmed if its longer side is less than this of the 
 SMALLEST_SKETCH = 0.1  # the same for what may be a data set's: the least of 3,125 of Sketchy's is 0.109
 SQUARE = 1.1  # sides of at most this ratio pass for a square
 THIN = 0.01  # of the picture's side: strokes of the demo set and of Sketchy are at least 0.011 wide
+COARSE, MOST_GROUND, COLOURS = 16, 0.35, 6  # of a colour photo, see `is_colour_photo`
 REMEDY = f"give a drawing as {FORMATS_IN_WORDS}"
 
 
@@ -62,6 +63,7 @@ def cleaned(image: Image.Image) -> Drawing:
 def _cleaned(image: Image.Image) -> Drawing:
     """The drawing in a picture of mode L, RGB or RGBA. Raises UserError if there are no strokes in it."""
     small = at_most(image, SIDE)
+    colour = ("this is a colour photo, not a drawing",) if is_colour_photo(small) else ()
     grey, notes = on_paper(small)
     of_a_data_set = small is image and image.mode != "RGBA"  # perhaps
     pixels = np.asarray(grey)
@@ -81,7 +83,7 @@ def _cleaned(image: Image.Image) -> Drawing:
         # the network's small input would hardly show them
         pixels = ndimage.grey_erosion(pixels, (more + 1, more + 1))
         notes += ("thin lines made thicker",)
-    return Drawing(Image.fromarray(pixels) if notes else grey, notes)
+    return Drawing(Image.fromarray(pixels) if notes else grey, colour + notes)
 
 
 def at_most(image: Image.Image, side: int) -> Image.Image:
@@ -153,3 +155,14 @@ def stroke_width(pixels: np.ndarray) -> float:
     return (
         2 * float(ink.sum()) / max(steps * np.pi / 4, 1)
     )  # a slanted outline has 4/pi times its length in steps
+
+
+def is_colour_photo(image: Image.Image) -> bool:
+    """Whether a picture is in many colours all over, which no drawing on a paper or a board is."""
+    if image.mode != "RGB":
+        return False
+    small = image.resize((64, 64), Image.Resampling.BOX)
+    coarse = np.asarray(small.convert("YCbCr"), dtype=np.int64) // COARSE
+    _, counts = np.unique(coarse.reshape(-1, 3), axis=0, return_counts=True)
+    ground = counts.max() / counts.sum()  # the share of the commonest colour
+    return bool(ground < MOST_GROUND and len(np.unique(coarse[..., 1:].reshape(-1, 2), axis=0)) >= COLOURS)

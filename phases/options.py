@@ -33,6 +33,7 @@ PHASES_OF = {
     "evaluate": ("index",),
     "host": ("serve",),
     "port": ("serve",),
+    "open": ("serve",),
     "upload_mib": ("serve",),
     "upload_megapixels": ("serve",),
     "test_per_category": ("prepare",),

@@ -342,6 +342,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in"
     )
     group.add_argument("--port", type=at_least(1, 65535), default=7860, help="TCP port")
+    group.add_argument("--open", action="store_true", default=None, help="open the page in the browser")
     group.add_argument(
         "--upload_mib", type=at_least(1), default=10, help="largest file that can be uploaded, MiB"
     )

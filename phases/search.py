@@ -13,6 +13,7 @@ from phases import settings
 from phases.gallery import list_folder
 from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
+from phases.training_data import describe_training
 from utils.errors import UserError, one_line
 from utils.figures import SheetRow, contact_sheet, save_png
 from utils.files import remove_leftovers, write_json
@@ -31,6 +32,9 @@ def run(options: argparse.Namespace) -> int:
     """
     queries = drawings_of(options.query)
     searcher = searcher_for(options)
+    log.info("%s", searcher.description())
+    if searcher.warning:
+        log.warning("warning: %s", searcher.warning)
     categories = {category for category in searcher.gallery.categories if category is not None}
     found: list[dict] = []
     rows: list[SheetRow] = []
@@ -111,7 +115,9 @@ def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher:
     folder = options.output.expanduser() if options.output else settings.run_folder(options) / "search"
     unit, gallery = searcher.unit(), searcher.gallery
     sheet, results = folder / "contact_sheet.png", folder / "results.json"
-    caption = f"{options.save_path}, step {searcher.weights.step}: {len(gallery.names)} photos, {unit}"
+    caption = f"{searcher.description()}\n{len(gallery.names)} photos, {unit}"
+    if searcher.warning:
+        caption += f"\nwarning: {searcher.warning}"
     content = {
         "queries": found,
         "failed": failed,
@@ -120,6 +126,8 @@ def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher:
         "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},
         "checkpoint": str(searcher.weights.path),
         "step": searcher.weights.step,
+        "trained on": describe_training(searcher.weights),
+        "warning": searcher.warning,
         **provenance(options),
     }
     with in_turn(folder, ".search.lock"):

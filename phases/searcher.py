@@ -12,6 +12,7 @@ That searches the photos of the data set that the run logs/demo was trained on.
 import argparse
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,6 +30,7 @@ from phases.indices import Index, check, open_index
 from phases.options import check_options
 from phases.parser import parse_values
 from phases.trained import Weights
+from phases.training_data import describe_training, warn_of_foreign_photos
 from retrieval import INDICES
 from retrieval.embed import embed
 from utils.errors import UserError
@@ -106,6 +108,15 @@ class Searcher:
             if name not in self.indices:
                 self.indices[name] = open_index(name, self.gallery, self.weights, self.options, self.device)
             return self.indices[name]
+
+    def description(self) -> str:
+        """Which network this is, and what it was trained on."""
+        return f"{self.options.save_path}, step {self.weights.step}: {describe_training(self.weights)}"
+
+    @cached_property
+    def warning(self) -> str | None:
+        """What to know of a gallery whose photos are unlike those of the training."""
+        return warn_of_foreign_photos(self.weights, self.gallery, self.options)
 
     def unit(self, index: str | None = None) -> str:
         """What the distances of hits are."""

@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -35,8 +36,10 @@ CONNECTIONS = 200  # an open page holds up to seven
 DRAWINGS = "drawings-"  # how the folder of open pages is called, in the folder for temporary files
 ARENAS = 2  # of memory, for all threads
 FOLDER_BYTES, FOLDER_FILES = 256 << 20, 4000  # of what is kept for open pages
-# read when Gradio is imported: it shall not call home, whatever the environment says
+# Read when Gradio is imported: no telemetry, and no proxy, which a page on this machine does not need and
+# which ends the import where it is of a kind that is not installed (SOCKS).
 GRADIO_SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+GRADIO_SETTINGS |= {"NO_PROXY": "*", "no_proxy": "*"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
         with stop_requests() as stop, drawings() as folder:
             with serving(searcher, folder, listening) as server:
                 announce(searcher, listening)
+                if options.open and not webbrowser.open(address_of(listening)):
+                    log.warning("warning: no browser can be opened here; open the address yourself")
                 while not stop and server.is_alive():
                     server.join(0.2)
             log.info("the page is closed")
@@ -145,7 +150,7 @@ def application(searcher: Searcher, folder: Path, *, local: bool) -> Any:
 
     from phases.serving import page
 
-    answers = Answers(searcher, folder)
+    answers = Answers(searcher, folder, local=local)
     follow = seconds_of_a_search(searcher) < AT_ONCE
     blocks = page.page(answers, examples_of(searcher), follow=follow)
     blocks.state_session_capacity = CONNECTIONS
@@ -203,18 +208,25 @@ def seconds_of_a_search(searcher: Searcher) -> float:
 def announce(searcher: Searcher, listening: socket.socket) -> None:
     """Say where the page is, and who can see it."""
     options, (address, port) = searcher.options, listening.getsockname()[:2]
+    log.info("%s", searcher.description())
+    if searcher.warning:
+        log.warning("warning: %s", searcher.warning)
     if not ip_address(address).is_loopback:
         log.warning(
             "warning: whoever can reach port %d of this machine can search and see the photos: --host %s",
             port,
             options.host,
         )
-    shown = f"[{address}]" if ":" in address else address
     log.info(
-        "serving %d photos of %s with step %d on http://%s:%d - Ctrl-C ends",
+        "serving %d photos of %s with step %d on %s - Ctrl-C ends",
         len(searcher.gallery.names),
         searcher.gallery.root,
         searcher.weights.step,
-        shown,
-        port,
+        address_of(listening),
     )
+
+
+def address_of(listening: socket.socket) -> str:
+    """What to type into a browser."""
+    address, port = listening.getsockname()[:2]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

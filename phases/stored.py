@@ -49,6 +49,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: its entry versions is not names and versions")
     if not isinstance(revision, str):
         raise UserError(f"{path}: its entry revision is not a name")
+    if not isinstance(state.get("familiarity_limit"), float | None):
+        raise UserError(f"{path}: its entry familiarity_limit is not a number")
     check_stored_options(state["options"], path)
     return state
 

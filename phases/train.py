@@ -20,6 +20,7 @@ from phases.divergence import Watch, check_weights
 from phases.lists import load_lists
 from phases.provenance import revision
 from phases.trainer import Trainer, lr_factor
+from phases.training_data import measure_familiarity
 from utils import checkpoints, distributed, published
 from utils.errors import Diverged, UserError
 from utils.figures import save_curves
@@ -195,6 +196,8 @@ def save(trainer: Trainer, options: argparse.Namespace) -> None:
     check_weights(state)
     with distributed.first_alone():
         if distributed.rank() == 0:
+            if trainer.step == options.num_steps:
+                state["familiarity_limit"] = measure_familiarity(state, trainer.data, options, trainer.device)
             checkpoints.save(checkpoints.path_for(folder / "model", trainer.step), state)
             if options.keep:
                 best = results.best_step(folder / "log" / "result.json", options.test_distance)

@@ -42,6 +42,7 @@ class Weights:
     versions: dict[str, str]
     revision: str
     left_out: tuple[str, ...]
+    familiarity_limit: float | None  # see retrieval.familiarity
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def load_own(options: argparse.Namespace, path: Path) -> Weights:
     said = {name: state[name] for name in ("step", "options", "lists", "categories")}
     said |= {"versions": state.get("versions", {}), "revision": state.get("revision", "")}
     said["left_out"] = tuple(state.get("left_out", ()))
+    said["familiarity_limit"] = state.get("familiarity_limit")
     return Weights(path=path, network=network, centers=centers, **said)
 
 
@@ -152,7 +154,7 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Weight
         guess_dataset(options, None if centers is None else len(centers))
     settings.resolve_input(options)
     unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
-    unsaid["left_out"] = ()
+    unsaid |= {"left_out": (), "familiarity_limit": None}
     return Weights(step, path, network, centers, **unsaid)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -31,20 +32,24 @@ def contact_sheet(rows: list[SheetRow], caption: str) -> Image.Image:
     columns = max(len(row.results) for row in rows)
     pitch = CELL + 2 * FRAME + GAP
     width = 2 * MARGIN + (columns + 1) * pitch + GAP
-    top = MARGIN + 2 * TEXT + 3 * GAP
+    # the default font's letters are about half as wide as high
+    lines = [part for line in caption.splitlines() for part in wrap(line, int(1.8 * width / TEXT))]
+    head = len(lines) * (TEXT + GAP // 2)
+    top = MARGIN + head + TEXT + 3 * GAP
     height = top + len(rows) * (pitch + TEXT) + MARGIN
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(TEXT), ImageFont.load_default(TEXT - 3)
-    draw.text((MARGIN, MARGIN), caption, fill=INK, font=font)
-    draw.text((MARGIN, MARGIN + TEXT + GAP), "query", fill=FAINT, font=small)
+    for number, line in enumerate(lines):
+        draw.text((MARGIN, MARGIN + number * (TEXT + GAP // 2)), line, fill=INK, font=font)
+    draw.text((MARGIN, MARGIN + head + GAP), "query", fill=FAINT, font=small)
     left = MARGIN + pitch + GAP
     legend = [("nearest photos, from left to right", FAINT)]
     if any(row.judged for row in rows):
         legend += [("hit", HIT), ("miss", MISS)]
     x: float = left
     for text, colour in legend:
-        draw.text((x, MARGIN + TEXT + GAP), text, fill=colour, font=small)
+        draw.text((x, MARGIN + head + GAP), text, fill=colour, font=small)
         x += draw.textlength(text + "   ", small)
     for index, row in enumerate(rows):
         y = top + index * (pitch + TEXT)

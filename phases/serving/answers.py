@@ -1,11 +1,12 @@
 """What the page of --phase=serve answers: from a picture that came in to photos and a line about them.
 
 A picture is looked at by its header before anything decodes it. What goes out are small copies of photos of
-the gallery, written here; the photos themselves, their paths and all other files stay where they are.
+the gallery, written here; the photos themselves and all other files stay where they are.
 """
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from phases.searcher import Hit, Searcher
 from phases.serving.guard import inside
 from phases.trained import Trained
 from retrieval.search import cores
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.page import Html, element
 
 log = logging.getLogger(__name__)
@@ -33,18 +34,29 @@ log = logging.getLogger(__name__)
 FEATURES, CODES = "features", "hash codes"  # what photos are compared by
 MOST = 50  # photos for one drawing
 EXAMPLES = 8
-SIDE = 256  # pixels of the longer side of what is shown of a photo
-EMPTY = "there is nothing on the paper yet: draw something, or upload a picture"
+SMALL, LARGE = 256, 1024  # pixels of the longer side of a photo in the results, and on its own
+NO_DRAWING = "there is nothing on the canvas yet: draw something, or upload a picture"
+EMPTY_UPLOAD = "this picture is empty: it has no strokes to search with. Upload another"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A result as it is shown: `copy` is a small JPEG in the page's folder, whose stem is the photo's key."""
+
+    copy: Path
+    rank: int
+    name: str
+    distance: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`photos`: small copies with captions, nearest first. `line`: about them, or what is amiss.
+    """`photos`: nearest first. `line`: about them, or what went wrong.
 
     `drawing` is what was searched with, None if nothing was.
     """
 
-    photos: list[tuple[str, str]]
+    photos: list[Photo]
     line: Html
     drawing: Drawing | None = None
 
@@ -58,13 +70,15 @@ class Example:
 
 
 class Answers:
-    """Answers to pictures, also of several threads at once; the small copies go to `folder`.
+    """Answers to pictures, also of several threads at once; copies of photos go to `folder`.
 
-    `indices` are by what photos can be compared: by features, and by hash codes if there are any.
+    `indices` are by what photos can be compared: by features, and by hash codes if there are any. `local`:
+    whether only this machine is served; others are not told where the gallery lies.
     """
 
-    def __init__(self, searcher: Searcher, folder: Path) -> None:
-        self.searcher, self.folder = searcher, folder
+    def __init__(self, searcher: Searcher, folder: Path, *, local: bool) -> None:
+        self.searcher, self.folder, self.local = searcher, folder, local
+        self.shown: dict[str, Hit] = {}  # by key: what was ever shown, at most the gallery
         given = searcher.options.index
         self.indices = {FEATURES: "flat" if given == "binary" else given}
         try:
@@ -73,18 +87,25 @@ class Answers:
         except UserError as error:
             log.warning("warning: the page has no hash codes: %s", error)
 
-    def to_upload(self, name: object, by: object, top: object) -> Answer:
-        """The `top` photos nearest to a picture that was uploaded into the folder as the file `name`."""
+    def search_canvas(self, name: object, by: object, top: object) -> Answer:
+        """The `top` photos nearest to what was drawn, which came into the folder as the file `name`."""
         if not isinstance(name, str) or not inside(name, self.folder):
-            return Answer([], NOTHING)
-        return self.to(lambda: self.uploaded(Path(name)), by, top)
+            return Answer([], message(NO_DRAWING))
+        answer = self.search(lambda: self.read_upload(Path(name)), by, top)
+        return Answer([], message(NO_DRAWING)) if answer.line == problem(EMPTY_UPLOAD) else answer
 
-    def to_sketch(self, path: Path, by: object, top: object) -> Answer:
+    def search_upload(self, name: object, by: object, top: object) -> Answer:
+        """The same for a picture that was uploaded."""
+        if not isinstance(name, str) or not inside(name, self.folder):
+            return Answer([], problem("no picture has arrived: upload it again"))
+        return self.search(lambda: self.read_upload(Path(name)), by, top)
+
+    def search_sketch(self, path: Path, by: object, top: object) -> Answer:
         """The same for a sketch of the data set."""
-        return self.to(lambda: self.searcher.drawing(path), by, top)
+        return self.search(lambda: self.searcher.drawing(path), by, top)
 
-    def to(self, source: Callable[[], Drawing], by: object, top: object) -> Answer:
-        """Never raises UserError, nor OSError. What is asked for comes from outside, and may be anything."""
+    def search(self, source: Callable[[], Drawing], by: object, top: object) -> Answer:
+        """Never raises UserError, nor OSError. `by` and `top` come from outside, and may be anything."""
         start = perf_counter()
         index = self.indices.get(str(by), self.indices[FEATURES])
         count = min(max(1, top), MOST) if isinstance(top, int) else self.searcher.options.top
@@ -92,21 +113,39 @@ class Answers:
             drawing = source()
             low, high = drawing.image.getextrema()
             if low == high:
-                raise UserError(EMPTY)
+                raise UserError(EMPTY_UPLOAD)
             hits = self.searcher.search(drawing, count, index=index)
         except UserError as error:
-            return Answer([], NOTHING if str(error) == EMPTY else said(error, role="alert", class_="problem"))
+            return Answer([], problem(error))
         try:
             with ThreadPoolExecutor(cores()) as pool:
-                photos = list(pool.map(self.small, hits))
+                copies = list(pool.map(self.copy_of, hits))
         except OSError as error:  # of a full disk, say
             log.error("error: %s", error)
-            problem = f"the photos cannot be shown: {error.strerror} on the machine that serves them"
-            return Answer([], said(problem, role="alert", class_="problem"))
-        found = [(str(photo), self.caption(hit)) for photo, hit in zip(photos, hits, strict=True)]
-        return Answer(found, self.about(found, index, drawing, perf_counter() - start), drawing)
+            return Answer(
+                [],
+                problem(f"the photos cannot be shown: {error.strerror} on the machine that serves them"),
+            )
+        distances = self.distances_in_words(hits, index)
+        photos = [
+            Photo(path, hit.rank, self.name_of(hit), distance)
+            for path, hit, distance in zip(copies, hits, distances, strict=True)
+        ]
+        return Answer(photos, self.about(photos, index, drawing, perf_counter() - start), drawing)
 
-    def uploaded(self, path: Path) -> Drawing:
+    def enlarge(self, key: object) -> tuple[Photo, str] | None:
+        """The photo with that key at LARGE pixels, and its path; None if it was never shown.
+
+        The path is whole on the machine that serves, else from the gallery's folder on.
+        """
+        hit = self.shown.get(str(key))
+        if hit is None:
+            return None
+        path = hit.file if self.local else hit.file.relative_to(self.searcher.gallery.root)
+        photo = Photo(self.copy_of(hit, LARGE), hit.rank, self.name_of(hit), "")
+        return photo, one_line(str(path.absolute() if self.local else path))
+
+    def read_upload(self, path: Path) -> Drawing:
         """The drawing in a file from outside. Raises UserError that does not name the file."""
         try:
             check_size(path, self.searcher.options.upload_megapixels)
@@ -119,48 +158,66 @@ class Answers:
             raise UserError(f"this picture cannot be read: {error.reason}") from error
         except UserError as error:
             text = str(error).replace(f"{path}: ", "").replace(str(path), "the picture")
-            raise UserError(EMPTY if "empty" in text else text) from error
+            raise UserError(EMPTY_UPLOAD if "no strokes" in text else text) from error
 
-    def small(self, hit: Hit) -> Path:
-        """A copy of a photo for the page, kept for the next time; its name tells nothing."""
-        name = hashlib.sha256(str(hit.file).encode()).hexdigest()[:16]
-        path = self.folder / f"{name}.jpg"
+    def copy_of(self, hit: Hit, side: int = SMALL) -> Path:
+        """A JPEG of a photo, no side above `side`, reused the next time; its name tells nothing."""
+        key = hashlib.sha256(str(hit.file).encode(errors="surrogateescape")).hexdigest()[:16]
+        self.shown[key] = hit
+        path = self.folder / (f"{key}.jpg" if side == SMALL else f"{key}-{side}.jpg")
         with suppress(FileNotFoundError):
             os.utime(path)  # the folder is emptied of what was not used for longest
             return path
         try:
-            photo = read_image(hit.file, "RGB", near=2 * SIDE, remedy="the gallery has changed")
+            photo = read_image(hit.file, "RGB", near=2 * side, remedy="the gallery has changed")
         except UserError as error:
             log.warning("warning: %s", error)
-            photo = Image.new("RGB", (SIDE, SIDE), "lightgrey")
-        photo.thumbnail((SIDE, SIDE))
+            photo = Image.new("RGB", (side, side), "lightgrey")
+        photo.thumbnail((side, side))
         temporary = path.with_suffix(f".{get_ident()}")  # another search may be writing the same
         photo.save(temporary, "JPEG", quality=85)
         temporary.replace(path)
         return path
 
-    def caption(self, hit: Hit) -> str:
-        name = hit.category or hit.file.relative_to(self.searcher.gallery.root).as_posix()
-        distance = f"{hit.distance:.0f}" if hit.distance >= 100 else f"{hit.distance:.3g}"
-        return f"{hit.rank}. {name} · {distance}"
+    def name_of(self, hit: Hit) -> str:
+        if hit.category:
+            return category_in_words(hit.category)
+        return one_line(hit.file.relative_to(self.searcher.gallery.root).as_posix())
 
-    def about(self, found: list, index: str, drawing: Drawing, seconds: float) -> Html:
-        """How many photos, how far and how fast they were found, and what was done to the drawing."""
-        photos = len(self.searcher.gallery.names)
-        text = f"The nearest {len(found)} of {photos:,} photos, in {seconds:.2f} s. The number is the "
-        text += f"distance: {self.searcher.unit(index)}."
+    def distances_in_words(self, hits: list[Hit], index: str) -> list[str]:
+        """All with the same number of decimals, so that they can be compared at a glance."""
+        unit = "angle" if self.searcher.options.test_distance == "angular" else "distance"
+        if index == "binary":
+            return [f"{hit.distance:.0f} bit{'s' if hit.distance != 1 else ''} differ" for hit in hits]
+        largest = max((hit.distance for hit in hits), default=1.0)
+        decimals = 1 if unit == "angle" else max(0, 2 - math.floor(math.log10(max(largest, 1e-6))))
+        return [f"{unit} {hit.distance:.{decimals}f}{'°' if unit == 'angle' else ''}" for hit in hits]
+
+    def about(self, photos: list[Photo], index: str, drawing: Drawing, seconds: float) -> Html:
+        """How many photos, how they were compared and how fast, and what was done to the drawing."""
+        count = len(self.searcher.gallery.names)
+        text = f"The nearest {len(photos)} of {count:,} photos, in {seconds:.2f} s. "
+        text += f"The smaller the distance ({self.searcher.unit(index)}), the more alike."
         if drawing.notes:
             text += f" The drawing was changed first: {'; '.join(drawing.notes)}."
         return element("p", text, role="status")
 
 
-def said(message: object, **attributes: str) -> Html:
-    """A message as a sentence."""
-    text = str(message)
-    return element("p", f"{text[:1].upper()}{text[1:].rstrip('.')}.", **attributes)
+def category_in_words(name: str) -> str:
+    """A category as it is shown: folders have underscores for blanks."""
+    return one_line(name.replace("_", " ").strip() or name)
 
 
-NOTHING = said(EMPTY, role="status")
+def message(text: object, **attributes: str) -> Html:
+    """`text` as a sentence; a neutral one, unless `attributes` say otherwise."""
+    sentence = str(text)
+    attributes = attributes or {"role": "status"}
+    return element("p", f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}.", **attributes)
+
+
+def problem(text: object) -> Html:
+    """What went wrong, as a sentence that stands out."""
+    return message(text, role="alert", class_="problem")
 
 
 def check_size(path: Path, megapixels: int) -> None:
@@ -185,6 +242,9 @@ def examples_of(searcher: Searcher) -> list[Example]:
         sketches.setdefault(label, []).append(name)
     labels = sorted(rng.permutation(sorted(sketches))[:EXAMPLES].tolist())
     return [
-        Example(data.root / sketches[label][rng.integers(len(sketches[label]))], data.categories[label])
+        Example(
+            data.root / sketches[label][rng.integers(len(sketches[label]))],
+            category_in_words(data.categories[label]),
+        )
         for label in labels
     ]

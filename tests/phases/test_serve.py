@@ -4,6 +4,7 @@ One server process is asked by HTTP and by a Chromium, if there is one. It write
 asks for that is not this machine's.
 """
 
+import html
 import http.client
 import json
 import os
@@ -113,7 +114,7 @@ class Server:
         (done,) = [each for each in messages if each["msg"] == "process_completed"]
         assert done["success"], done
         _, photos, line = done["output"]["data"]
-        return (photos if isinstance(photos, list) else []), line
+        return photos_in(photos if isinstance(photos, str) else ""), line
 
     @cached_property
     def of_upload(self) -> int:
@@ -127,6 +128,15 @@ class Server:
             if [kinds[one] for one in each["inputs"]][:1] == ["uploadbutton"]
         ]
         return found
+
+
+def photos_in(page: str) -> list[dict]:
+    """Address, caption and distance of the photos in a list of results."""
+    pattern = r'<img src="([^"]+)" alt=""><span>(.*?)</span><span>(.*?)</span>'
+    return [
+        {"url": html.unescape(url), "caption": html.unescape(caption), "distance": distance}
+        for url, caption, distance in re.findall(pattern, page)
+    ]
 
 
 def free_port() -> int:
@@ -155,7 +165,7 @@ def server(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         process = subprocess.Popen(
             [sys.executable, "-c", WATCHED, *arguments],
             cwd=home,
-            env={**os.environ, **paths, "http_proxy": "", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **paths, "ALL_PROXY": "socks5://127.0.0.1:9", "OMP_NUM_THREADS": "1"},
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
@@ -192,11 +202,16 @@ def test_a_sketch_finds_what_a_search_finds(server: Server, trained: Path) -> No
     ):
         photos, line = server.search(CAT.read_bytes(), by, top=9)
         hits = wanted.search(CAT, 9, index=index)
-        assert captions(photos) == [f"{hit.rank}. {hit.category} · {hit.distance:.3g}" for hit in hits]
+        assert captions(photos) == [f"{hit.rank}. {hit.category}" for hit in hits]
+        numbers = [re.search(r"[\d.]+", photo["distance"])[0] for photo in photos]
+        assert len({len(number.partition(".")[2]) for number in numbers}) == 1  # equal digits
+        assert [float(number) for number in numbers] == pytest.approx(
+            [hit.distance for hit in hits], abs=0.51 * 10 ** -len(numbers[0].partition(".")[2])
+        )
+        assert all(("bit" if by == CODES else "distance") in photo["distance"] for photo in photos)
         assert "nearest 9 of 9 photos" in line and unit in line
         for photo, hit in zip(photos, hits, strict=True):
-            path = re.sub(r"^http://[^/]+", "", photo["image"]["url"])
-            status, headers, content = server.ask("GET", path)
+            status, headers, content = server.ask("GET", photo["url"])
             assert status == 200 and headers["content-type"] == "image/jpeg"
             with Image.open(BytesIO(content)) as small, Image.open(hit.file) as original:
                 assert small.size == original.size  # of 40 pixels
@@ -218,9 +233,10 @@ def test_what_is_no_drawing_gets_a_sentence_and_the_next_goes_on(server: Server)
         "50 megapixels": large,
         "61.0 megapixels, more than the 50": png(Image.new("1", (10_000, 6_100), 1)),
         "This is no picture": b"no picture at all",
+        "the file is empty": b"",
         "TIFF": postscript,
         "damaged": sketch[: len(sketch) // 2],
-        "nothing on the paper": png(Image.new("RGBA", (64, 64))),
+        "picture is empty": png(Image.new("RGBA", (64, 64))),
     }
     for message, content in cases.items():
         before = memory_of(server.process.pid)
@@ -393,18 +409,18 @@ def test_draw_search_switch_upload_and_clear(server: Server, page: Any, tmp_path
     shown(page, "squared Euclidean distance")
     choose(page, server.home / CAT)
     page.wait_for_function(
-        "wanted => JSON.stringify([...document.querySelectorAll('#photos .caption-label')]"
+        "wanted => JSON.stringify([...document.querySelectorAll('#photos span:first-of-type')]"
         ".map(each => each.innerText)) == JSON.stringify(wanted)",
         arg=wanted,
     )
     (tmp_path / "no picture.png").write_bytes(b"no picture")
     choose(page, tmp_path / "no picture.png")
     page.get_by_text("This is no picture that can be read here").wait_for()
-    assert page.locator("#photos .caption-label").count() == 9  # what was there stays
+    assert page.locator("#photos li").count() == 9  # what was there stays
 
     page.get_by_label("Clear canvas").click()  # that alone: the search follows
-    page.get_by_text("There is nothing on the paper yet").wait_for()
-    assert page.locator("#photos .caption-label").count() == 0
+    page.get_by_text("There is nothing on the canvas yet").wait_for()
+    assert page.locator("#photos li").count() == 0
     page.get_by_role("button", name="hot-dog").click()
     shown(page, "squared Euclidean distance")
 
@@ -412,9 +428,9 @@ def test_draw_search_switch_upload_and_clear(server: Server, page: Any, tmp_path
 def shown(page: Any, unit: str) -> list[tuple[str, float]]:
     """Category and distance of all nine photos, once there is a line with that unit."""
     page.locator("#line").get_by_text(unit).wait_for()
-    page.locator("#photos .caption-label").nth(8).wait_for()
-    texts = page.locator("#photos .caption-label").all_inner_texts()
-    parts = [re.fullmatch(r"(\d+)\. (.+) · ([\d.e-]+)", text) for text in texts]
+    page.locator("#photos li").nth(8).wait_for()
+    texts = page.locator("#photos li").all_inner_texts()
+    parts = [re.fullmatch(r"(\d+)\. (.+)\n\D*([\d.]+)\D*", text) for text in texts]
     assert [int(part[1]) for part in parts] == list(range(1, 10))
     return [(part[2], float(part[3])) for part in parts]
 
@@ -423,6 +439,71 @@ def choose(page: Any, file: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_text("Upload a picture").click()
     chooser.value.set_files(file)
+
+
+def test_a_photo_can_be_seen_large_with_its_path(server: Server, page: Any) -> None:
+    page.get_by_role("button", name="hot-dog").click()
+    shown(page, "squared Euclidean distance")
+    for _ in range(2):  # the same photo again, too
+        page.locator("#photos button").first.click()
+        page.locator("#large dialog[open] img").wait_for()
+        path = Path(page.locator("#large p").inner_text())
+        assert path.is_absolute() and path.is_relative_to(server.home) and path.is_file()
+        page.get_by_role("button", name="Close").click()
+        assert page.locator("#large dialog[open]").count() == 0
+
+
+def test_wrong_uploads_are_answered_in_the_line(page: Any, tmp_path: Path) -> None:
+    cases = {"large.png": (b"0" * (2 << 20), "more than the 1 MiB"), "text.txt": (b"text", "no picture")}
+    for name, (content, wanted) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        choose(page, tmp_path / name)
+        page.locator("#line").get_by_text(wanted).wait_for()
+        assert page.locator("#line p").count() == 1
+        assert "".join(page.locator(".toast-wrap").all_inner_texts()) == ""
+
+
+def test_on_a_phone_the_results_follow_the_canvas(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("button", name="hot-dog").click()
+    shown(page, "squared Euclidean distance")
+    bottom, top, choices = page.evaluate(
+        "[['canvas', 'bottom'], ['photos', 'top'], ['by', 'top']].map(([id, side]) =>"
+        " document.getElementById(id).getBoundingClientRect()[side])"
+    )
+    assert bottom < top < bottom + 300 and top < choices
+    page.wait_for_function("document.getElementById('photos').getBoundingClientRect().top < innerHeight / 2")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('button')].map(each => each.getBoundingClientRect())"
+        ".filter(box => box.width > 0).map(box => Math.min(box.width, box.height))"
+    )
+    assert len(sizes) > 10 and min(sizes) >= 44
+
+
+def test_names_are_what_is_shown(page: Any) -> None:
+    page.get_by_role("button", name="hot-dog", exact=True).click()
+    shown(page, "squared Euclidean distance")
+    seen = page.locator("body").aria_snapshot()
+    assert "common.complete" not in seen and "icon" not in seen
+    assert 'slider "Photos shown"' in seen and "trained on tiny: 3 categories: bear (animal), cat" in seen
+
+
+def test_icons_stay_when_the_cache_is_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gr = pytest.importorskip("gradio")
+    from gradio.route_utils import delete_files_created_by_app
+
+    from phases.serving.answers import Example
+    from phases.serving.page import example_buttons
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    Image.new("L", (8, 8)).save(tmp_path / "sketch.png")
+    with gr.Blocks() as blocks:
+        (button,) = example_buttons([Example(tmp_path / "sketch.png", "cat")])
+    icon = Path(button.icon["path"])
+    blocks.temp_file_sets.append({str(icon)})
+    assert icon.is_file()
+    delete_files_created_by_app(blocks, age=None)
+    assert icon.is_file()
 
 
 @pytest.mark.parametrize(("number", "host"), [(signal.SIGINT, "127.0.0.1"), (signal.SIGTERM, "0.0.0.0")])
