@@ -256,3 +256,15 @@ def test_no_image_is_said_with_the_name_and_no_word_of_lists(clean: bool, tmp_pa
 def test_a_mode_that_cannot_be_grey_is_refused() -> None:
     with pytest.raises(UserError, match="La"):
         cleaned(Image.new("LA", (9, 9)).convert("La"))
+
+
+def test_a_colour_photo_is_called_one_and_a_drawing_is_not() -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    notes = cleaned(coarse.resize((200, 200), Image.Resampling.BICUBIC)).notes
+    assert any("colour photo" in note for note in notes)
+    drawing = Image.new("RGB", (200, 200), "white")
+    draw = ImageDraw.Draw(drawing)
+    for place, colour in enumerate(("red", "green", "blue", "orange", "purple", "brown", "cyan")):
+        draw.ellipse((20 + 5 * place, 20, 160, 160 - 9 * place), outline=colour, width=4)
+    assert not any("colour photo" in note for note in cleaned(drawing).notes)
