@@ -437,7 +437,7 @@ def shown(page: Any, unit: str) -> list[tuple[str, float]]:
 
 def choose(page: Any, file: Path) -> None:
     with page.expect_file_chooser() as chooser:
-        page.get_by_text("Upload a picture").click()
+        page.get_by_role("button", name="Upload a picture").click()
     chooser.value.set_files(file)
 
 
