@@ -21,10 +21,10 @@ def test_a_folder_without_categories_and_a_checkpoint_without_codes(trained: Pat
     for index in range(3):
         Image.new("RGB", (600, 300), ("red", "green", "blue")[index]).save(mine / f"{index}.jpg")
     searcher = open_searcher("run", mine, hash_bits=[], **COMMON)
-    answered = Answers(searcher, tmp_path)
+    answered = Answers(searcher, tmp_path, local=True)
     assert list(answered.indices) == [FEATURES] and examples_of(searcher) == []
     (mine / "0.jpg").unlink()  # after the gallery was read
-    answer = answered.to_sketch(CAT, CODES, 3)
+    answer = answered.search_sketch(CAT, CODES, 3)
     assert {caption.split(" ")[1] for _, caption in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
     sizes = set()
     for path, _ in answer.photos:
@@ -38,9 +38,9 @@ def test_searches_at_the_same_time_do_not_disturb_one_another(trained: Path, tmp
     for turn in range(5):
         folder = tmp_path / str(turn)
         folder.mkdir()
-        answered = Answers(searcher, folder)
+        answered = Answers(searcher, folder, local=True)
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _, to=answered: to.to_sketch(CAT, FEATURES, 9).photos, range(8)))
+            found = list(pool.map(lambda _, to=answered: to.search_sketch(CAT, FEATURES, 9).photos, range(8)))
         assert found == 8 * found[:1]
         assert sorted(map(str, folder.iterdir())) == sorted(path for path, _ in found[0])
 
@@ -59,6 +59,6 @@ def test_a_full_disk_is_said_on_the_page(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    answered = Answers(open_searcher("run", hash_bits=[], **COMMON), tmp_path)
-    answer = answered.to_sketch(CAT, FEATURES, 3)
+    answered = Answers(open_searcher("run", hash_bits=[], **COMMON, local=True), tmp_path)
+    answer = answered.search_sketch(CAT, FEATURES, 3)
     assert not answer.photos and "No space left on device" in answer.line
