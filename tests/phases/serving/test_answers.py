@@ -25,10 +25,10 @@ def test_a_folder_without_categories_and_a_checkpoint_without_codes(trained: Pat
     assert list(answered.indices) == [FEATURES] and examples_of(searcher) == []
     (mine / "0.jpg").unlink()  # after the gallery was read
     answer = answered.search_sketch(CAT, CODES, 3)
-    assert {caption.split(" ")[1] for _, caption in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
+    assert {photo.name for photo in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
     sizes = set()
-    for path, _ in answer.photos:
-        with Image.open(path) as image:
+    for photo in answer.photos:
+        with Image.open(photo.copy) as image:
             sizes.add(image.size)
     assert sizes == {(256, 128), (256, 256)}  # grey stands for the one that is gone
 
@@ -42,7 +42,7 @@ def test_searches_at_the_same_time_do_not_disturb_one_another(trained: Path, tmp
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _, to=answered: to.search_sketch(CAT, FEATURES, 9).photos, range(8)))
         assert found == 8 * found[:1]
-        assert sorted(map(str, folder.iterdir())) == sorted(path for path, _ in found[0])
+        assert sorted(map(str, folder.iterdir())) == sorted(str(photo.copy) for photo in found[0])
 
 
 def test_examples_are_drawn_by_the_seed(trained: Path) -> None:
@@ -59,6 +59,6 @@ def test_a_full_disk_is_said_on_the_page(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    answered = Answers(open_searcher("run", hash_bits=[], **COMMON, local=True), tmp_path)
+    answered = Answers(open_searcher("run", hash_bits=[], **COMMON), tmp_path, local=True)
     answer = answered.search_sketch(CAT, FEATURES, 3)
     assert not answer.photos and "No space left on device" in answer.line
