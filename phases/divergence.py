@@ -30,6 +30,7 @@ class Watch:
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
         self.last_finite: float | None = None
+        self.margin_had_grown = self.has_margin_grown()
 
     def step(self, batches: tuple) -> None:
         """One training step on a batch of each domain."""
@@ -54,7 +55,38 @@ class Watch:
         self.last_finite = losses[-1].item()
         self.losses.clear()
         self.norms.clear()
-        return distributed.mean(losses.mean().item())
+        mean = distributed.mean(losses.mean().item())
+        self.compare_with_guessing(mean)
+        return mean
+
+    def has_margin_grown(self) -> bool:
+        """Whether the next step applies the whole margin; true of a loss without one."""
+        return self.trainer.options.margin is None or self.trainer.alpha >= 1
+
+    def compare_with_guessing(self, loss: float) -> None:
+        """Warn of a `loss` above ln C, that of guessing, once the margin has grown and at the end."""
+        options, classes = self.trainer.options, self.trainer.data.trained
+        if not self.has_margin_grown():
+            return
+        due = not self.margin_had_grown or self.trainer.step == options.num_steps
+        self.margin_had_grown = True
+        if not due or loss <= math.log(classes):
+            return
+        if options.margin is None:
+            where, remedies = "", "another --lr"
+        else:
+            where = " with the whole margin"
+            remedies = "a smaller --margin, a longer --annealing_step or another --lr"
+        log.warning(
+            "warning: at step %d the loss is %.3f%s, above ln %d = %.3f, that of guessing a category: "
+            "train longer (--num_steps), or under another --save_path with %s",
+            self.trainer.step,
+            loss,
+            where,
+            classes,
+            math.log(classes),
+            remedies,
+        )
 
     def good(self) -> bool:
         """Whether the trainer is between two steps, and nothing was wrong since the last row."""

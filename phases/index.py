@@ -32,6 +32,7 @@ DEFINITIONS = {
     f"first {RECALL_AT}, mean over the test sketches, in percent",
     "MAP": f"as in a test, over the first {DEPTH} photos that the index finds; the rest count as tied behind "
     "them. flat and binary: over the whole gallery",
+    "chance": "MAP of photos in random order",
     "bytes per photo": "size of the index by the number of photos, mirror images included; hnsw and ivfpq "
     "also read the features of their short lists from the disk, which are what flat holds",
     "queries/s": "test sketches answered with their ten nearest photos, one after the other, features of the "
@@ -75,6 +76,7 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
     wanted: list[np.ndarray] = []
     count = len(gallery.names)
     rows: dict[str, dict[str, float]] = {}
+    chance = float("nan")
     for title, name, depth, chosen in variants(options, count):
         try:
             index = indices.open_index(name, gallery, model, chosen, device)
@@ -85,19 +87,23 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
         wanted = wanted or found  # flat comes first, and is exact
         pairs = zip(queries, sketches.labels, strict=True)
         rankings = [ranking(index, query, labels == label, depth) for query, label in pairs]
+        evaluation = evaluate(rankings, sketches.labels)
+        chance = evaluation.chance["MAP"]  # the same for every index
         rows[title] = {
             "recall@10": 100 * float(np.mean([share(a, b) for a, b in zip(wanted, found, strict=True)])),
-            "MAP": evaluate(rankings, sketches.labels).metrics["MAP"],
+            "MAP": evaluation.metrics["MAP"],
             "bytes per photo": index.nbytes / count,
             "queries/s": rate,
         }
     show(rows)
+    log.info("chance: MAP %.3f, photos in random order", chance)
     path = settings.run_folder(options) / "index" / "evaluation.json"
     remove_leftovers(path.parent)
     write_json(
         path,
         {
             "indices": rows,
+            "chance": {"MAP": chance},
             "definitions": DEFINITIONS,
             "counts": {"queries": len(queries), "gallery": count},
             "step": model.step,

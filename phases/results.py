@@ -20,6 +20,7 @@ HASH_DEFINITION = (
 GALLERY = "all photos of the data set, training photos among them"
 ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
 COUNTS = ("queries", "gallery", "categories")  # older records have no more
+NEAR_CHANCE = 0.25  # of chance: untrained networks are up to a tenth of it above
 # what every record has, beside others
 ENTRIES = {"step": int, "distance": str, "lists": str} | dict.fromkeys(
     ("metrics", "hash", "definitions", "counts", "per_category_MAP", "options"), dict
@@ -39,20 +40,25 @@ def write(
     The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
     step, data = model.step, model.data
-    lines = [f"step: {step} | test {name}: {value:.3f}" for name, value in found.metrics.items()]
-    lines += [
-        f"step: {step} | code length: {bits} | hash MAP: {each.metrics['MAP']:.3f}"
+    chance = {
+        f"step: {step} | test {name}: {value:.3f}": found.chance[name]
+        for name, value in found.metrics.items()
+    } | {
+        f"step: {step} | code length: {bits} | hash MAP: {each.metrics['MAP']:.3f}": found.chance["MAP"]
         for bits, (each, _) in hashed.items()
-    ]
-    append(folder / "result.txt", lines)
-    for line in lines:
-        log.info("%s", line)
+    }
+    append(folder / "result.txt", list(chance))
+    for line, expected in chance.items():
+        log.info("%s (chance %.3f)", line, expected)
     log.info(
         "(in percent; MAP over the whole ranking, mAP@200 divided by min(200, positives); ties averaged; "
-        "%d queries, %d photos)",
+        "chance: photos in random order; %d queries, %d photos)",
         found.queries,
         found.gallery,
     )
+    values = {"MAP": found.metrics["MAP"]}
+    values |= {f"hash MAP, {bits} bits": each.metrics["MAP"] for bits, (each, _) in hashed.items()}
+    warn_of_chance(values, found.chance["MAP"])
     if found.without_positives:
         log.warning(
             "warning: %d test sketches have no photo of their category: left out", found.without_positives
@@ -63,6 +69,7 @@ def write(
         "distance": options.test_distance,
         "mirror": options.mirror,
         "metrics": found.metrics,
+        "chance": found.chance,
         "hash": {
             str(bits): {"MAP": each.metrics["MAP"], "fit_loss": loss} for bits, (each, loss) in hashed.items()
         },
@@ -94,6 +101,32 @@ def append(path: Path, lines: list[str]) -> None:
         before += b"\n"
     with replacing(path) as temporary:
         temporary.write_bytes(before + "".join(f"{line}\n" for line in lines).encode())
+
+
+def compare_with_chance(value: float, chance: float) -> str | None:
+    """What to say of a figure, in percent, that photos in random order or an untrained network have too.
+
+    None for one that is above `chance` by a quarter of it, or by a quarter of the way from there to 100.
+    """
+    if value <= chance:
+        return "not above chance"
+    if value - chance < NEAR_CHANCE * min(chance, 100 - chance):
+        return "hardly above chance"
+    return None
+
+
+def warn_of_chance(values: dict[str, float], chance: float) -> None:
+    """Log a warning for each of `values`, in percent by their names, that is at `chance`."""
+    for name, value in values.items():
+        verdict = compare_with_chance(value, chance)
+        if verdict:
+            log.warning(
+                "warning: %s %.3f is %s (%.3f, photos in random order): an untrained network does as well",
+                name,
+                value,
+                verdict,
+                chance,
+            )
 
 
 def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
@@ -133,6 +166,7 @@ def is_record(value: object) -> bool:
         isinstance(value, dict)
         and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
         and all(are_numbers(value[name]) for name in ("metrics", "counts", "per_category_MAP"))
+        and are_numbers(value.get("chance", {}))  # older records do not say it
         and all(are_numbers(each) and "MAP" in each for each in value["hash"].values())
         and set(COUNTS) <= set(value["counts"])
         and "MAP" in value["metrics"]

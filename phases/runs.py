@@ -116,6 +116,11 @@ def figure(record: dict[str, Any], metric: str) -> float | None:
     return record["metrics"].get(metric)
 
 
+def chance(record: dict[str, Any], metric: str) -> float | None:
+    """What `figure` is for photos in random order, in percent; None if the record does not say."""
+    return record.get("chance", {}).get("MAP" if metric.startswith("hash ") else metric)
+
+
 def planned(name: str, table: Table, options: argparse.Namespace) -> list[Run]:
     """All runs of `table`, seed by seed, so that a table stopped early has some of every row.
 

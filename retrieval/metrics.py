@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from retrieval.ranking import Ranking, rank_positives
+from retrieval.ranking import Ranking, from_groups, rank_positives
 
 DEFINITIONS = {
     "MAP": "mean over queries of the average precision over the whole ranking (not interpolated), in percent",
@@ -21,6 +21,8 @@ DEFINITIONS = {
     "P@100": "mean over queries of the share of hits among the first 100, in percent",
     "P@200": "mean over queries of the share of hits among the first 200, in percent",
     "ties": "photos at equal distance count as the mean over all their orders",
+    "chance": "the same figure of photos in random order: its mean over all orders of the gallery, in "
+    "percent",
 }
 PRECISION_AT = (10, 100, 200)
 MAP_AT = 200
@@ -87,11 +89,23 @@ def average_precisions_at(ranking: Ranking, k: int) -> dict[str, float]:
     }
 
 
+@lru_cache(maxsize=1024)  # queries of a category share their numbers of positives
+def chance_figures(positives: int, total: int) -> list[float]:
+    """What `figures_of` expects of `total` photos in random order, `positives` >= 1 of them positive.
+
+    A random order is one tie of all photos, so the closed forms for ties hold. Of R positives among N photos
+    the average precision is (R - 1) / (N - 1) (1 - H[N] / N) + H[N] / N, and P@K is R / N.
+    """
+    tie = from_groups(np.array([0]), np.array([total]), np.array([positives]), total)
+    return figures_of(tie)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found. Figures are in percent, but for `ap`."""
 
     metrics: dict[str, float]
+    chance: dict[str, float]  # the same figures of photos in random order
     ap: np.ndarray  # (Q,) average precision of each query in [0, 1], NaN without positives
     per_category: dict[int, float]  # label -> MAP of its queries
     queries: int  # those with positives: the ones averaged over
@@ -111,17 +125,20 @@ def evaluate(
     if all_definitions:
         names += DENOMINATORS
     figures = np.full((len(query_labels), len(names)), np.nan)
+    chance = np.full_like(figures, np.nan)
     total = 0
     for query, ranking in enumerate(rankings):
         total = ranking.total
         if ranking.positives:
             figures[query] = figures_of(ranking)[: len(names)]
+            chance[query] = chance_figures(ranking.positives, ranking.total)[: len(names)]
     counted = ~np.isnan(figures[:, 0])
     if not counted.any():
         raise ValueError("no query has a photo of its category in the gallery")
     labels = sorted(set(query_labels[counted].tolist()))
     return Evaluation(
         metrics={name: float(100 * figures[counted, i].mean()) for i, name in enumerate(names)},
+        chance={name: float(100 * chance[counted, i].mean()) for i, name in enumerate(names)},
         ap=figures[:, 0],
         per_category={
             label: float(100 * figures[counted & (query_labels == label), 0].mean()) for label in labels

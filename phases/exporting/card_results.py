@@ -49,7 +49,7 @@ def results_section(source: Weights, records: list[dict[str, Any]]) -> str:
 
 
 def figures(records: list[dict[str, Any]]) -> str:
-    """A row per record; where a record lacks a figure, its cell is empty."""
+    """A row per record, and one of chance; where a record lacks a figure, its cell is empty."""
     names = list(dict.fromkeys(name for each in records for name in each["metrics"]))
     lengths = sorted({length for each in records for length in each["hash"]}, key=int)
     rows = []
@@ -58,6 +58,10 @@ def figures(records: list[dict[str, Any]]) -> str:
         values += [each["hash"].get(length, {}).get("MAP") for length in lengths]
         shown = ["" if value is None else f"{value:.3f}" for value in values]
         rows.append([each["distance"], each.get("mirror", "on"), *shown])
+    chance = next((each["chance"] for each in records if "chance" in each), None)  # the same for all
+    if chance:
+        values = [chance.get(name) for name in names] + [chance["MAP"]] * len(lengths)
+        rows.append(["chance", "", *("" if value is None else f"{value:.3f}" for value in values)])
     return table(["distance", "mirror", *names, *(f"hash MAP, {length} bits" for length in lengths)], rows)
 
 

@@ -38,6 +38,7 @@ def record_of(run: Examined) -> Record:
         "distance": options.test_distance,
         "mirror": options.mirror,
         "metrics": found.metrics,
+        "chance": found.chance,
         "differs_from_result_json": compared_with_result_json(run, codes),
         "counts": results.counts(found, data),
         "training": training(options),
@@ -52,8 +53,7 @@ def record_of(run: Examined) -> Record:
         "domain_bit": domain_bit(run),
         "published": published(options, len(data.categories), zero_shot=data.zero_shot),
         "definitions": {
-            **{name: text for name, text in metrics.DEFINITIONS.items() if name != "ties"},
-            "ties": metrics.DEFINITIONS["ties"],
+            **metrics.DEFINITIONS,
             "gallery": results.ZERO_SHOT_GALLERY if data.zero_shot else results.GALLERY,
             **DEFINITIONS,
         },

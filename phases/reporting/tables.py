@@ -17,7 +17,8 @@ from experiments import TABLES, load_table
 from experiments.table import Table
 from phases import settings
 from phases.provenance import provenance
-from phases.runs import Run, planned
+from phases.results import compare_with_chance
+from phases.runs import Run, chance, planned
 from utils.errors import UserError
 from utils.figures import save_dots
 from utils.files import remove_leftovers, write_json, write_text
@@ -78,14 +79,16 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
     diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
     protocol = describe_protocol(table, runs, options)
     zero_shot = any(is_zero_shot(record) for record in records(table, runs))
-    write_text(path, markdown(table, found, diverged, protocol, options, zero_shot=zero_shot))
-    write_text(path.with_suffix(".csv"), as_csv(table, runs, options))
+    expected = chances(table, runs)
+    write_text(path, markdown(table, found, expected, diverged, protocol, options, zero_shot=zero_shot))
+    write_text(path.with_suffix(".csv"), as_csv(table, runs, expected, options))
     write_json(
         path.with_suffix(".json"),
         {
             "table": name,
             "protocol": protocol,
             "values": found,
+            "chance": expected,
             "diverged": diverged,
             "runs": [
                 {"row": each.row.label, "seed": each.options.seed, "folder": str(each.folder)}
@@ -109,6 +112,19 @@ def records(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
     """The records of result.json that the table's figures come from."""
     found = (each.record(column) for each in runs for column in table.columns)
     return [record for record in found if record is not None]
+
+
+def chances(table: Table, runs: list[Run]) -> dict[str, float]:
+    """What photos in random order have, in percent, by column: all runs are tested on the same lists."""
+    expected = {}
+    for column in table.columns:
+        for each in runs:
+            record = each.record(column)
+            value = None if record is None else chance(record, column.metric)
+            if value is not None:
+                expected[column.label] = value
+                break
+    return expected
 
 
 def is_zero_shot(record: dict[str, Any]) -> bool:
@@ -169,6 +185,7 @@ def differences_to_published(table: Table, runs: list[Run]) -> list[str]:
 def markdown(
     table: Table,
     found: Found,
+    expected: dict[str, float],
     diverged: dict[str, int],
     protocol: list[str],
     options: argparse.Namespace,
@@ -190,10 +207,14 @@ def markdown(
         lines.append(
             joined([label, *cells, note + (f", {diverged[label]} diverged" * bool(diverged[label]))])
         )
+    if expected:
+        cells = [shown(expected.get(column.label)) for column in table.columns]
+        lines.append(joined(["*chance*", *cells, ""]))
     elsewhere = [each for each in table.published if options.dataset in each.values and not zero_shot]
     for each in elsewhere:
         cells = [shown(each.values[options.dataset].get(column.label)) for column in table.columns]
         lines.append(joined([f"*{each.label}*", *cells, ""]))
+    lines += at_chance(table, found, expected)
     sources = sorted({f"{each.source}" for each in elsewhere})
     if sources:
         lines += [
@@ -204,6 +225,27 @@ def markdown(
     if options.seeds > 1:
         lines += ["", *differences(table, found)]
     return "\n".join(lines) + "\n"
+
+
+def at_chance(table: Table, found: Found, expected: dict[str, float]) -> list[str]:
+    """What chance is, and which cells are not above it, or hardly."""
+    if not expected:
+        return []
+    lines = ["", "chance: photos in random order."]
+    for column in table.columns:
+        if column.label not in expected:
+            continue
+        by_verdict: dict[str, list[str]] = {}
+        for row in table.rows:
+            values = found[row.label][column.label].values()
+            verdict = compare_with_chance(fmean(values), expected[column.label]) if values else None
+            if verdict:
+                by_verdict.setdefault(verdict, []).append(row.label)
+        lines += [
+            f"**{verdict[0].upper()}{verdict[1:]}** in the column {column.label}: {'; '.join(labels)}."
+            for verdict, labels in by_verdict.items()
+        ]
+    return lines
 
 
 def differences(table: Table, found: Found) -> list[str]:
@@ -236,8 +278,8 @@ def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def as_csv(table: Table, runs: list[Run], options: argparse.Namespace) -> str:
-    """One line per row, seed and column, and the published figures behind them, with their source."""
+def as_csv(table: Table, runs: list[Run], expected: dict[str, float], options: argparse.Namespace) -> str:
+    """One line per row, seed and column, then chance, and the published figures with their source."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "column", "seed", "value", "source"])
@@ -246,6 +288,8 @@ def as_csv(table: Table, runs: list[Run], options: argparse.Namespace) -> str:
             value = each.value(column)
             precise = "" if value is None else f"{value:.6f}"
             writer.writerow([each.row.label, column.label, each.options.seed, precise, str(each.folder)])
+    for label, value in expected.items():
+        writer.writerow(["chance", label, "", f"{value:.6f}", "photos in random order"])
     for published in table.published:
         for label, known in published.values.get(options.dataset, {}).items():
             writer.writerow([published.label, label, "", "" if known is None else known, published.source])

@@ -65,7 +65,8 @@ def test_all_indices_compared(trained: Path, command) -> None:
     found = json.loads(Path("logs/run/index/evaluation.json").read_text())
     rows = found["indices"]
     assert list(rows) == ["flat", "hnsw", "binary, 4 bits", "binary, 8 bits"]
-    assert set(found["definitions"]) == set(rows["flat"])
+    assert set(found["definitions"]) == {*rows["flat"], "chance"}
+    assert found["chance"]["MAP"] == result["chance"]["MAP"]
     assert rows["flat"]["recall@10"] == 100 and rows["flat"]["bytes per photo"] == 2 * 4 * 8
     for name in ("flat", "hnsw"):  # of nine photos the graph forgets none
         assert np.isclose(rows[name]["MAP"], result["metrics"]["MAP"], atol=1e-9)

@@ -78,9 +78,19 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
     paired = f"| SE | {sum(gaps) / 2:+.1f} ± {abs(gaps[0] - gaps[1]) / 2**0.5:.1f} |"
     assert paired in text.partition("Difference to the row “DASE”, seed by seed")[2]
     with (TABLES / "attention.csv").open() as file:
-        lines = [
-            row for row in csv.DictReader(file) if row["row"] == "SE" and row["column"] == "MAP, Euclidean"
-        ]
+        every = list(csv.DictReader(file))
+    lines = [row for row in every if row["row"] == "SE" and row["column"] == "MAP, Euclidean"]
+    chance = json.loads((TABLES / "attention.json").read_text())["chance"]
+    # two photos of twenty-four are of a query's category
+    assert chance["MAP, angular"] == pytest.approx(
+        100 * (1 / 23 + 22 / 23 * sum(1 / n for n in range(1, 25)) / 24)
+    )
+    assert found["*chance*"][:2] == [f"{chance['MAP, Euclidean']:.1f}"] * 2
+    printed = {row["column"]: float(row["value"]) for row in every if row["row"] == "chance"}
+    assert printed == pytest.approx(chance, abs=1e-6)
+    assert ("above chance** in the column MAP, Euclidean" in text) == any(
+        sum(each.values()) / 2 < 1.25 * chance["MAP, Euclidean"] for each in by_seed.values()
+    )
     assert [float(row["value"]) for row in lines] == pytest.approx(values, abs=1e-6)
     with Image.open(TABLES / "attention.png") as picture:
         assert min(picture.size) > 200

@@ -40,6 +40,39 @@ def test_one_command_takes_everything_from_the_checkpoint(trained: Path, command
     assert set(again[0]["definitions"]) > set(again[0]["metrics"])
 
 
+def test_chance_stands_beside_each_figure(trained: Path, command) -> None:
+    status, output, _ = command("test", "--save_path=run", "--hash_bits=4")
+    assert status == 0
+    (record,) = records(trained)
+    assert record["chance"].keys() == record["metrics"].keys()
+    # three photos of nine are of a query's category
+    expected = 2 / 8 + 6 / 8 * sum(1 / n for n in range(1, 10)) / 9
+    assert record["chance"]["MAP"] == pytest.approx(100 * expected)
+    assert record["chance"]["P@10"] == pytest.approx(30)  # of ten, one place is empty
+    for name, value in record["metrics"].items():
+        assert f"test {name}: {value:.3f} (chance {record['chance'][name]:.3f})\n" in output
+    assert f"hash MAP: {record['hash']['4']['MAP']:.3f} (chance {100 * expected:.3f})\n" in output
+    assert "chance" not in (trained / "log/result.txt").read_text(), "its lines are the published ones"
+
+
+@pytest.mark.parametrize(
+    ("value", "chance", "verdict"),
+    [
+        (1.0, 1.04, "not above chance"),
+        (1.04, 1.04, "not above chance"),
+        (1.13, 1.04, "hardly above chance"),  # a first run of 300 steps
+        (1.31, 1.04, None),
+        (85.0, 80.0, None),
+        (84.0, 80.0, "hardly above chance"),
+        (100.0, 100.0, "not above chance"),
+    ],
+)
+def test_figures_at_chance_are_called_so(caplog, value: float, chance: float, verdict: str | None) -> None:
+    assert results.compare_with_chance(value, chance) == verdict
+    results.warn_of_chance({"hash MAP, 32 bits": value}, chance)
+    assert [verdict in record.getMessage() for record in caplog.records] == [True] * bool(verdict)
+
+
 def test_any_step_and_distance(trained: Path, command) -> None:
     for arguments in (["--pretrained_model=2"], ["--test_distance=angular"]):
         assert command("test", "--save_path=run", "--hash_bits=4", *arguments)[0] == 0

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from retrieval.metrics import (
     average_precision,
     average_precisions_at,
+    chance_figures,
     evaluate,
     precision_at,
     precision_sum,
@@ -171,3 +172,38 @@ def test_all_definitions_are_added_to_the_others() -> None:
     by = {name: every.metrics[f"mAP@200 / {name}"] for name in ("hits", "positives", "200")}
     assert by["hits"] > by["200"] == pytest.approx(every.metrics["mAP@200"])  # 250 positives: min is 200
     assert by["positives"] < by["200"]
+
+
+@pytest.mark.parametrize(("positives", "total"), [(1, 1), (1, 6), (2, 7), (4, 7), (6, 7)])
+def test_chance_is_the_mean_over_all_orders(monkeypatch, positives: int, total: int) -> None:
+    monkeypatch.setattr("retrieval.metrics.MAP_AT", 3)
+    monkeypatch.setattr("retrieval.metrics.PRECISION_AT", (1, 2, 5))
+    chance_figures.cache_clear()
+    found = chance_figures(positives, total)
+    chance_figures.cache_clear()
+    orders = [
+        np.array(each)
+        for each in set(itertools.permutations([True] * positives + [False] * (total - positives)))
+    ]
+    expected = [
+        np.mean([naive_sum(hits, total) / positives for hits in orders]),
+        np.mean([naive_sum(hits, 3) / min(3, positives) for hits in orders]),
+        *(np.mean([hits[:k].sum() / k for hits in orders]) for k in (1, 2, 5)),
+    ]
+    np.testing.assert_allclose(found[:5], expected, rtol=1e-12)
+    harmonic = sum(1 / n for n in range(1, total + 1)) / total
+    share = (positives - 1) / (total - 1) if total > 1 else 1
+    assert found[0] == pytest.approx(share * (1 - harmonic) + harmonic)
+    assert found[2] == pytest.approx(positives / total)
+
+
+def test_chance_is_averaged_over_the_queries_that_count() -> None:
+    gallery_labels = np.array([0, 0, 0, 1, 2, 2])
+    labels = np.array([0, 1, 3])  # no photo of the last one's category
+    codes = np.zeros((6, 4), np.uint8)
+    found = evaluate(code_rankings(codes[:3], codes, labels, gallery_labels), labels)
+    assert found.chance == pytest.approx(found.metrics)  # all photos tie
+    assert found.chance["P@10"] == pytest.approx(100 * (3 + 1) / 2 / 10)
+    near = np.array([[1], [0], [1]], np.uint8)
+    sorted_out = evaluate(code_rankings(near, (gallery_labels == 0)[:, None], labels, gallery_labels), labels)
+    assert sorted_out.chance == found.chance and sorted_out.metrics["MAP"] > 60

@@ -109,11 +109,15 @@ def test_its_program_leaves_mirror_images_out_where_the_test_did(trained: Path, 
 def test_it_has_the_figures_of_the_test(exported: Path) -> None:  # noqa: F811
     record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
     text = section(card_of(exported, "onnx"), "Results")
-    header, _, row = (line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|"))
+    header, _, row, chance = (
+        line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")
+    )
     shown = dict(zip(header, row, strict=True))
     assert (shown.pop("distance"), shown.pop("mirror")) == ("euclidean", "on")
     assert shown.pop("hash MAP, 4 bits") == f"{record['hash']['4']['MAP']:.3f}"
     assert shown == {name: f"{value:.3f}" for name, value in record["metrics"].items()}
+    expected = [*record["chance"].values(), record["chance"]["MAP"]]
+    assert chance == ["chance", "", *(f"{value:.3f}" for value in expected)]
     assert all(f"- {name}: {meaning}" in text for name, meaning in record["definitions"].items())
     assert "over 6 test sketches and 9 photos" in text
     worst = min(record["per_category_MAP"].items(), key=lambda each: each[1])
@@ -191,7 +195,7 @@ def test_every_distance_that_was_tested_has_its_row(trained: Path, command) -> N
     assert command("export", *EXPORT)[0] == 0
     text = section(CARD.read_text(), "Results")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows[2:]] == ["angular", "euclidean"]
+    assert [row[0] for row in rows[2:]] == ["angular", "euclidean", "chance"]
     assert "hash MAP, 4 bits | hash MAP, 8 bits" in text
 
 

@@ -1,0 +1,57 @@
+"""What the log says of the loss, beside its rows."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from phases.divergence import Watch
+
+
+class StubTrainer:
+    """A trainer of `losses`, one a step, whose margin grows over `annealing_step` steps; three categories."""
+
+    def __init__(self, losses: list[float], *, margin: float | None, annealing_step: int) -> None:
+        self.options = SimpleNamespace(margin=margin, num_steps=len(losses), lr=1e-4)
+        self.data = SimpleNamespace(trained=3)
+        self.scaler = SimpleNamespace(is_enabled=lambda: False)
+        self.gradient_norm = torch.ones(())
+        self.losses, self.annealing_step, self.step = losses, annealing_step, 0
+
+    @property
+    def alpha(self) -> float:
+        return min(1.0, self.step / self.annealing_step)
+
+    def training_step(self) -> torch.Tensor:
+        self.step += 1
+        return torch.tensor(self.losses[self.step - 1])
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture, trainer: StubTrainer) -> list[str]:
+    watch = Watch(trainer)
+    caplog.clear()
+    for _ in trainer.losses:
+        watch.step(())
+        watch.row()
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps"),
+    [
+        ([9.0, 9.0, 9.0, 9.0], [2, 4]),  # once when the margin has grown, and at the end
+        ([1.0, 9.0, 1.0, 1.0], [2]),
+        ([9.0, 1.0, 9.0, 1.0], []),  # below it when it counts
+        ([0.1, 0.1, 0.1, math.log(3) + 0.01], [4]),
+    ],
+)
+def test_a_loss_above_guessing_is_called_so_once_the_margin_has_grown(caplog, losses, steps) -> None:
+    found = warnings_of(caplog, StubTrainer(losses, margin=4.0, annealing_step=2))
+    assert [int(text.partition("at step ")[2].split()[0]) for text in found] == steps
+    assert all("above ln 3 = 1.099" in text and "a smaller --margin" in text for text in found)
+
+
+def test_without_a_margin_only_the_end_counts(caplog) -> None:
+    (text,) = warnings_of(caplog, StubTrainer([9.0] * 4, margin=None, annealing_step=100))
+    assert "at step 4 the loss is 9.000, above" in text and "margin" not in text
