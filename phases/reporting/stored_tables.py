@@ -35,7 +35,11 @@ class StoredRun(Run):
 
     def record(self, column: Column) -> dict[str, Any] | None:
         counts = read_counts(self.content["protocol"])
-        return None if self.value(column) is None or counts is None else {"counts": counts, "lists": ""}
+        if self.value(column) is None or counts is None:
+            return None
+        chance = self.content.get("chance", {}).get(column.label)  # tables of before have none
+        metric = "MAP" if column.metric.startswith("hash ") else column.metric
+        return {"counts": counts, "lists": "", "chance": {} if chance is None else {metric: chance}}
 
     def value(self, column: Column) -> float | None:
         return self.content["values"][self.row.label][column.label].get(str(self.options.seed))

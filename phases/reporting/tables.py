@@ -240,9 +240,9 @@ def at_chance(table: Table, found: Found, expected: dict[str, float]) -> list[st
             values = found[row.label][column.label].values()
             verdict = compare_with_chance(fmean(values), expected[column.label]) if values else None
             if verdict:
-                by_verdict.setdefault(verdict, []).append(row.label)
+                by_verdict.setdefault(verdict, []).append(f"“{row.label}”")
         lines += [
-            f"**{verdict[0].upper()}{verdict[1:]}** in the column {column.label}: {'; '.join(labels)}."
+            f"**{verdict[0].upper()}{verdict[1:]}** in the column {column.label}: {', '.join(labels)}."
             for verdict, labels in by_verdict.items()
         ]
     return lines
