@@ -12,7 +12,7 @@ import sys
 import torch
 
 from benchmarks.measure import results_path
-from benchmarks.tables import write_tables
+from benchmarks.tables import draw_pictures, write_tables
 
 ON_CPU = ("evaluation", "hashing", "training", "input", "recall", "indices", "growth")
 ON_GPU = ("evaluation", "training")  # what `make bench-gpu` can do in eight minutes
@@ -34,6 +34,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *device], check=False).returncode:
             failed.append(name)
         write_tables()
+    draw_pictures()
     print(f"results in {results_path(torch.device(options.device))}, tables in docs/performance.md")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

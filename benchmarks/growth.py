@@ -4,11 +4,9 @@ The largest gallery is the largest whose features fit into half of the memory, t
 others are its first photos, and fewer features its first features.
 """
 
-from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation import MEMORY, clustered
-from benchmarks.figures import save_lines
 from benchmarks.measure import memory_gib, peak_memory, record, seconds
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
@@ -16,7 +14,6 @@ from retrieval.search import feature_rankings
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 2_000_000)
 WIDTHS = (64, 128, 256, 512)
 QUERIES = 100
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def run() -> dict[str, Any]:
@@ -41,16 +38,6 @@ def run() -> dict[str, Any]:
             peaks[name].append(peak_memory(whole))
             times[name].append(min(seconds(whole) for _ in range(2)) / QUERIES)
             print(f"  {name}, {size} photos: {times[name][-1]:.5f} s per query", flush=True)
-    save_lines(
-        {
-            "seconds per query": {name: (sizes, values) for name, values in times.items()},
-            "MiB beside the features": {name: (sizes, values) for name, values in peaks.items()},
-        },
-        x="photos in the gallery",
-        title=f"Exact evaluation of {QUERIES} queries on the CPU",
-        path=DOCS / "performance_growth.png",
-        log=True,
-    )
     return {
         "input": f"{QUERIES} queries, euclidean, 2 mirrors",
         "photos": sizes,

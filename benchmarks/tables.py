@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, written from benchmarks/results/*.json between their marks."""
+"""The tables and pictures of docs/performance.md, made from benchmarks/results/*.json."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.measure import RESULTS
 from utils.files import write_text
+from utils.plots import Line, save_lines
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 MARK = re.compile(r"(<!-- results: (?P<section>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -14,7 +15,7 @@ MARK = re.compile(r"(<!-- results: (?P<section>[^>]+?) -->\n).*?(<!-- end -->)",
 
 def write_tables() -> None:
     """Fill every `<!-- results: SECTION -->` of the page from all machines that have that section."""
-    machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    machines = read_results()
 
     def filled(match: re.Match) -> str:
         found = [each for each in machines if match["section"] in each]
@@ -22,6 +23,58 @@ def write_tables() -> None:
         return match[1] + ("\n".join(parts) or "*Not measured yet.*\n") + match[3]
 
     write_text(PAGE, MARK.sub(filled, PAGE.read_text(encoding="utf-8")))
+
+
+def read_results() -> list[dict[str, Any]]:
+    """What was measured, machine by machine."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def draw_pictures() -> None:
+    """Draw what was measured over gallery sizes, training steps and batch sizes."""
+    for machine in read_results():
+        device = "cuda" if machine["machine"].get("gpu") else "cpu"
+        if growth := machine.get("evaluation growth"):
+            panels: dict[str, dict[str, Line]] = {
+                name: {width: (growth["photos"], values) for width, values in growth[name].items()}
+                for name in ("seconds per query", "MiB beside the features")
+            }
+            save_lines(
+                panels,
+                PAGE.parent / "performance_growth.png",
+                xlabel="photos in the gallery",
+                title=f"Exact evaluation: {growth['input']}, on the CPU",
+                log="xy",
+                markers=True,
+            )
+        if curves := machine.get("loss curves"):
+            save_lines(
+                {
+                    "loss, mean over 20 steps": {
+                        f"{name}, {len(seeds)} seeds": (  # with a gap behind each seed
+                            [20 * place for losses in seeds for place in range(1, len(losses) + 2)],
+                            [loss for losses in seeds for loss in (*losses, None)],
+                        )
+                        for name, seeds in curves["every 20 steps"].items()
+                    }
+                },
+                PAGE.parent / f"performance_loss_{device}.png",
+                xlabel="training step",
+                title=f"The same batches, plain and with {' '.join(curves['options of the fast way'])}",
+            )
+        if growth := machine.get("training growth"):
+            speeds = growth["images per second by size"]
+            save_lines(
+                {
+                    "training images per second": {
+                        f"{size} px": (growth["batch sizes"], row) for size, row in speeds.items()
+                    }
+                },
+                PAGE.parent / f"performance_training_{device}.png",
+                xlabel="sketches (and as many photos) a step",
+                title=f"Training {growth['input']}",
+                markers=True,
+            )
 
 
 def table(machine: dict[str, Any], section: dict[str, Any]) -> str:
@@ -73,3 +126,4 @@ def shown(value: Any) -> str:
 
 if __name__ == "__main__":
     write_tables()
+    draw_pictures()

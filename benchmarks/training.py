@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 import main as program
-from benchmarks.figures import save_lines
 from benchmarks.measure import CPU, Variant, compare, record, seconds
 from datasets import SKETCH
 from datasets.annotations import Annotation, load_annotation
@@ -24,7 +23,6 @@ from phases.trainer import WEIGHT_DECAY, Trainer
 
 BATCHES = 4  # per timed run
 CURVE_STEPS, CURVE_SEEDS = 200, 3
-DOCS = Path(__file__).parents[1] / "docs"
 
 Batch = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -104,19 +102,6 @@ def curves(data: Annotation, device: torch.device, fast: list[str]) -> dict[str,
         for name, each in (("plain", plain), ("fast", trainer)):
             found[name].append([float(each.training_step(*batch)) for batch in taken])
     means = {name: torch.tensor(values).unflatten(1, (-1, 20)).mean(2) for name, values in found.items()}
-    places = list(range(20, CURVE_STEPS + 1, 20))
-    save_lines(
-        {
-            "loss, mean over 20 steps": {
-                f"{name}, seed {seed}": (places, values)
-                for seed in range(CURVE_SEEDS)
-                for name, values in ((name, rows[seed].tolist()) for name, rows in means.items())
-            }
-        },
-        x="training step",
-        title=f"The same batches, plain and with {' '.join(fast) or 'the defaults'}",
-        path=DOCS / f"performance_loss_{device.type}.png",
-    )
     difference = (means["fast"].mean(0) - means["plain"].mean(0)).abs()
     return {
         "input": f"demo set, resnet18, 64 px, 12 + 12 images, {CURVE_STEPS} steps, {CURVE_SEEDS} seeds",
@@ -148,12 +133,6 @@ def growth(
             except torch.OutOfMemoryError:
                 row.append(None)
         found[str(size)] = row
-    save_lines(
-        {"images a second": {f"{size} px": (batches, row) for size, row in found.items()}},
-        x="sketches (and as many photos) a step",
-        title=f"Training {network} on {'a GPU, bf16' if device.type == 'cuda' else 'the CPU'}",
-        path=DOCS / f"performance_training_{device.type}.png",
-    )
     return {"input": f"{network}, {device.type}", "batch sizes": batches, "images per second by size": found}
 
 

@@ -9,9 +9,9 @@ import torch
 
 from phases import settings
 from phases.features import Features
+from phases.plots import save_margin_condition
 from phases.trained import Trained
 from retrieval.separation import MARGIN_NEEDED, Separation, implied, measured, nearest_other, share_inside
-from utils.figures import save_separation
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,14 @@ def measure(
                 record[name]["inside"] = share_inside(*side, model.centers, options.margin)
     for line in summary(record):
         log.info("%s", line)
-    save_separation(
+    save_margin_condition(
         {
             text: (found[name].max_intra, found[name].min_inter)
             for name, text in TITLES.items()
             if name in found
         },
-        title=f"{options.save_path}, step {model.step}: above the line the condition holds",
-        path=settings.run_folder(options) / "log" / "margin_condition.png",
+        settings.run_folder(options) / "log" / "margin_condition.png",
+        title=f"{options.save_path}, step {model.step}",
     )
     return record
 

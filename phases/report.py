@@ -1,17 +1,31 @@
-"""--phase=report: a page about one run, a page that compares several, or tables of experiments.
+"""--phase=report: a page about one run or several, or tables of experiments.
 
-Which one depends on what --save_path names: with --table, or for a folder of `--phase=reproduce`, tables; for
-a run with a checkpoint, its page; for several runs, one page about all of them.
+With --table, or for a folder of `--phase=reproduce`, tables. For runs with a checkpoint, one page about all
+of them: index.html, its charts as PNGs and its numbers in report.json, in logs/<save_path>/report/ or, of
+several, in compared-with-<others>/ below it.
 """
 
 import argparse
+import copy
+import hashlib
+import logging
+from pathlib import Path
 
-from phases import settings
-from phases.reporting import compare, single, tables
+from phases import settings, trained
+from phases.plots import draw_report
+from phases.reporting import tables
+from phases.reporting.examined import examine
+from phases.reporting.page import page
+from phases.reporting.record import Record, record_of
 from utils import checkpoints, published
 from utils.errors import UserError
+from utils.files import remove_leftovers, write_json, write_text
+from utils.locks import exclusive
 
-FOR_TABLES = {"seeds", "lr_of"}
+log = logging.getLogger(__name__)
+
+TABLE_OPTIONS = {"seeds", "lr_of"}
+LETTERS = "ABCDEFG"  # as many runs as there are colours
 
 
 def run(options: argparse.Namespace) -> None:
@@ -19,12 +33,9 @@ def run(options: argparse.Namespace) -> None:
     if options.table or not (options.compared or is_run(options)):
         tables.run(options)
         return
-    for name in sorted(options.given & FOR_TABLES):
+    for name in sorted(options.given & TABLE_OPTIONS):
         raise UserError(f"--{name} is for tables of experiments (--table), not for the page of a run")
-    if options.compared:
-        compare.run(options)
-    else:
-        single.run(options)
+    write_report(options, [options.save_path, *options.compared])
 
 
 def is_run(options: argparse.Namespace) -> bool:
@@ -34,3 +45,63 @@ def is_run(options: argparse.Namespace) -> bool:
     return tested or bool(
         checkpoints.saved_steps(folder / "model") or published.saved_pairs(folder / "model")
     )
+
+
+def write_report(options: argparse.Namespace, names: list[str]) -> None:
+    """Test the checkpoint of --pretrained_model of every run once more, and write the page of all."""
+    if len(set(names)) < len(names):
+        raise UserError(f"--save_path names a run twice: {' '.join(names)}")
+    if len(names) > len(LETTERS):
+        raise UserError(
+            f"--save_path names {len(names)} runs; at most {len(LETTERS)} can be told apart on one page"
+        )
+    each_options = []
+    for name in names:
+        each_options.append(copy.copy(options))
+        each_options[-1].save_path = name
+        trained.find(each_options[-1])  # before anything is computed, and any folder made
+    records = {letter: test_again(each) for letter, each in zip(LETTERS, each_options, strict=False)}
+    not_comparable = compare_lists(records)
+    for line in not_comparable:
+        log.warning("warning: %s", line)
+    folder = settings.run_folder(options) / "report"
+    if len(names) > 1:
+        folder /= comparison_folder(names[1:])
+    with exclusive(settings.run_folder(options)):
+        remove_leftovers(folder)
+        charts = draw_report(records, folder)
+        for old in set(folder.glob("*.png")) - set(charts.values()):  # of another data set or attention
+            old.unlink()
+        numbers = records["A"] if len(names) == 1 else {"runs": records, "not_comparable": not_comparable}
+        write_json(folder / "report.json", numbers)
+        write_text(folder / "index.html", page(records, charts, not_comparable))
+    log.info("page in %s, its charts and report.json beside it", folder / "index.html")
+
+
+def test_again(options: argparse.Namespace) -> Record:
+    with exclusive(settings.run_folder(options)):
+        return record_of(examine(options))
+
+
+def compare_lists(records: dict[str, Record]) -> list[str]:
+    """Why the results of these runs do not compare, as a sentence; none if they do."""
+    for reason, key in (("data sets", "dataset"), ("annotation lists", "lists")):
+        if len({record[key] for record in records.values()}) > 1:
+            sizes = "; ".join(f"{record['run']}: {describe_size(record)}" for record in records.values())
+            return [
+                f"these runs were tested on different {reason} ({sizes}): their results are not comparable"
+            ]
+    return []
+
+
+def describe_size(record: Record) -> str:
+    counts = record["counts"]
+    return f"{record['dataset']}, {counts['queries']:,} queries, {counts['gallery']:,} photos"
+
+
+def comparison_folder(others: list[str]) -> Path:
+    """A folder's name that says what a run is compared with; a long one ends in a hash."""
+    name = "compared-with-" + "+".join(other.replace("/", "_") for other in others)
+    if len(name) > 100:
+        name = f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return Path(name)

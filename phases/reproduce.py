@@ -62,7 +62,7 @@ def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
 
 def finished(each: Run, table: Table) -> bool:
     """Whether nothing is left to do for this run."""
-    return each.diverged or all(each.record(column) is not None for column in table.columns)
+    return each.diverged or len(each.records(table.columns)) == len(table.columns)
 
 
 def complete(each: Run, table: Table) -> int:
@@ -72,7 +72,7 @@ def complete(each: Run, table: Table) -> int:
         if exit_code:
             return exit_code
         for column in table.columns:
-            if each.record(column) is None:
+            if not each.records([column]):
                 test.run(each.test_options(column))
     except Diverged as error:
         log.warning("given up: %s", error)

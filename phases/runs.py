@@ -3,6 +3,7 @@
 import argparse
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,25 +51,28 @@ class Run:
         options.given = {*options.given, "pretrained_model", "test_distance", *tests}
         return options
 
-    def record(self, column: Column) -> dict[str, Any] | None:
-        """The record of result.json that has the figure of `column`, None if it is not there yet.
+    def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+        """The records of result.json by the labels of the columns that take their values from them.
 
-        Raises UserError if the folder holds a run of other options.
+        Columns whose test has not been made are left out. Raises UserError if the folder holds a run of other
+        options.
         """
-        options = self.test_options(column)
-        for record in results.read_records(self.folder / "log" / "result.json"):
-            if results.key(record) == (options.num_steps, options.test_distance, options.mirror):
-                self.check(record["training_options"])
-                # a test by hand may have left out what a column needs
-                tested = record["options"]
-                whole = tested.get("margin_condition") == "on" and set(BITS) <= set(tested["hash_bits"])
-                return record if whole else None
-        return None
-
-    def value(self, column: Column) -> float | None:
-        """The figure of `column`, None if it is not there yet, or not defined for this run."""
-        record = self.record(column)
-        return None if record is None else figure(record, column.metric)
+        tested = {
+            results.key(record): record
+            for record in results.read_records(self.folder / "log" / "result.json")
+        }
+        found = {}
+        for column in columns:
+            options = self.test_options(column)
+            record = tested.get((options.num_steps, options.test_distance, options.mirror))
+            if record is None:
+                continue
+            self.check(record["training_options"])
+            # a test by hand may have left out what a column needs
+            test = record["options"]
+            if test.get("margin_condition") == "on" and set(BITS) <= set(test["hash_bits"]):
+                found[column.label] = record
+        return found
 
     def check(self, made_with: dict[str, Any]) -> None:
         """Raise UserError unless the run in this folder was made with these options."""

@@ -10,12 +10,12 @@ from PIL import Image
 from datasets.drawings import Drawing
 from datasets.images import read_image
 from phases import settings
+from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from phases.gallery import list_folder
 from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
 from phases.training_data import describe_training
 from utils.errors import UserError, one_line
-from utils.figures import SheetRow, contact_sheet, save_png
 from utils.files import remove_leftovers, write_json
 from utils.locks import in_turn
 
@@ -93,14 +93,8 @@ def show(path: Path, drawing: Drawing, hits: list[Hit], searcher: Searcher) -> N
 
 
 def sheet_row(path: Path, drawing: Drawing, category: str | None, hits: list[Hit]) -> SheetRow:
-    shown = hits[:SHEET_COLUMNS]
-    return SheetRow(
-        query=drawing.image,
-        title=category or path.stem,
-        results=[thumbnail(hit.file) for hit in shown],
-        result_titles=[hit.category or hit.file.stem for hit in shown],
-        judged=category is not None,
-    )
+    photos = [Cell(thumbnail(hit.file), hit.file.name, hit.category) for hit in hits[:SHEET_COLUMNS]]
+    return SheetRow(Cell(drawing.image, path.name, category), photos)
 
 
 def thumbnail(path: Path) -> Image.Image:

@@ -5,23 +5,25 @@ import logging
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from datasets.annotations import Annotation
+from datasets.annotations import Annotation, Entry
 from datasets.images import read_image
 from datasets.workers import naming_dead_workers
 from losses import loss_class
 from phases import margin, results, settings, trained
+from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from phases.features import Features, test_features
+from phases.words import in_words
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
 from retrieval.search import code_rankings, feature_rankings, nearest
 from utils import distributed
-from utils.figures import SheetRow, contact_sheet, save_png
 from utils.files import remove_leftovers
 from utils.locks import exclusive
 
@@ -145,16 +147,18 @@ def draw_sheet(
         memory=options.eval_memory * 2**20,
         device=device,
     )
-    rows = []
-    for query, label, found_photos in zip(queries, labels, positions, strict=True):
-        images = [data.gallery[position] for position in found_photos]
-        rows.append(
-            SheetRow(
-                query=read_image(data.root / data.test_sketches[query][0], "L"),
-                title=data.categories[label],
-                results=[read_image(data.root / name, "RGB") for name, _ in images],
-                result_titles=[data.categories[each] for _, each in images],
-            )
+
+    def cell(entry: Entry, mode: str) -> Cell:
+        path, label = entry
+        return Cell(read_image(data.root / path, mode), Path(path).name, data.categories[label])
+
+    rows = [
+        SheetRow(
+            cell(data.test_sketches[query], "L"), [cell(data.gallery[each], "RGB") for each in nearest_photos]
         )
-    score = f"MAP {found.metrics['MAP']:.2f} over {found.queries} test sketches"
-    return contact_sheet(rows, f"{options.save_path}: {score}, {options.test_distance} distance")
+        for query, nearest_photos in zip(queries, positions, strict=True)
+    ]
+    score = f"MAP {found.metrics['MAP']:.2f} (chance {found.chance['MAP']:.2f})"
+    distance = in_words(options.test_distance)
+    caption = f"{options.save_path}: {score} over {found.queries} test sketches, {distance} distance"
+    return contact_sheet(rows, caption)

@@ -18,12 +18,12 @@ from models.weights import initialise
 from phases import results, settings, stored, test
 from phases.divergence import Watch, check_weights
 from phases.lists import load_lists
+from phases.plots import save_training_curves
 from phases.provenance import revision
 from phases.trainer import Trainer, lr_factor
 from phases.training_data import measure_familiarity
 from utils import checkpoints, distributed, published
 from utils.errors import Diverged, UserError
-from utils.figures import save_curves
 from utils.files import remove_leftovers
 from utils.locks import exclusive
 from utils.signals import stop_requests
@@ -183,7 +183,13 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
             if ending:
                 break
     if scalars:
-        save_curves(folder / "log" / "scalars.csv", folder / "log" / "curves.png")
+        save_training_curves(
+            folder / "log" / "scalars.csv",
+            folder / "log" / "curves.png",
+            run=options.save_path,
+            classes=trainer.data.trained,
+            margin=options.margin is not None,
+        )
     if exit_code:
         log.info("stopped after step %d and saved; the same command continues", trainer.step)
     return exit_code

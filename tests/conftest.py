@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from PIL import Image, ImageDraw
 
 import main
 from retrieval import hashing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GOLDEN = Path(__file__).parent / "golden"
 CATEGORIES = ("bear (animal)", "cat", "hot-dog")
@@ -149,3 +153,19 @@ def trained(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # main.py's log goes to what pytest had caught of that test, which is closed by now
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     return home
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> "dict[str, Figure]":
+    """The matplotlib figures that were saved, by the names of their files, to look into their axes."""
+    from matplotlib.figure import Figure
+
+    saved: dict[str, Figure] = {}
+    save = Figure.savefig
+
+    def remember(figure: Figure, path: Path, **options: Any) -> None:
+        saved[path.name.removeprefix(".").split(".png")[0]] = figure
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return saved

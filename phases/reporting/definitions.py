@@ -1,4 +1,4 @@
-"""What the figures of a report show: their captions on the page, and beside the numbers in its JSON."""
+"""What the charts of a report show: their captions on the page, and beside the numbers in its JSON."""
 
 DEFINITIONS = {
     "training": "From log/scalars.csv, whose losses and speeds are means since the row before.",
@@ -8,7 +8,7 @@ DEFINITIONS = {
     "share of a query's photos in the gallery.",
     "precision_at": "P@K: share of hits among the first K photos, mean over queries; photos at equal "
     "distance are averaged over all their orders. Best possible: if all photos of the query's category came "
-    "first.",
+    "first. Chance: photos in random order.",
     "per_category_MAP": "MAP of the test sketches of each category, over the whole ranking.",
     "queries": "Test sketches of the highest and of the lowest average precision (AP), one of each category "
     "as long as there are others, and the photos nearest to each.",

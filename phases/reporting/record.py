@@ -4,6 +4,8 @@ import argparse
 import math
 from typing import Any
 
+import numpy as np
+
 from datasets import dataset_facts
 from experiments.published import BITS, hashed, real_valued
 from phases import results, settings
@@ -39,6 +41,8 @@ def record_of(run: Examined) -> Record:
         "mirror": options.mirror,
         "metrics": found.metrics,
         "chance": found.chance,
+        "MAP_interval": confidence_interval(found.ap),
+        "AP": [None if math.isnan(value) else 100 * value for value in found.ap.tolist()],
         "differs_from_result_json": compared_with_result_json(run, codes),
         "counts": results.counts(found, data),
         "training": training(options),
@@ -65,6 +69,12 @@ def record_of(run: Examined) -> Record:
     }
 
 
+def confidence_interval(ap: np.ndarray) -> float:
+    """Half of the 95 percent confidence interval of the MAP over queries, in percent."""
+    known = ap[~np.isnan(ap)]
+    return float(100 * 1.96 * known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else 0.0
+
+
 def training(options: argparse.Namespace) -> dict[str, list[float]]:
     """The columns of log/scalars.csv, without rows that are not finite; none if the run has no such file."""
     rows = read_scalars(settings.run_folder(options) / "log" / "scalars.csv")
@@ -84,17 +94,17 @@ def hash_lengths(run: Examined) -> dict[int, float]:
 
 
 def published(options: argparse.Namespace, categories: int, *, zero_shot: bool) -> dict[str, Any]:
-    """Figures printed elsewhere for this data set and protocol, or why there are none."""
+    """Numbers printed elsewhere for this data set and protocol, or why there are none."""
     columns = tuple(map(str, BITS))
     rows = [each for each in (*real_valued("MAP"), *hashed(columns)) if options.dataset in each.values]
     whole = dataset_facts(options.dataset).categories
     if not rows:
-        return {"missing": f"No published figures are at hand for the data set {options.dataset}."}
+        return {"missing": f"No published numbers are at hand for the data set {options.dataset}."}
     if zero_shot:
-        return {"missing": "The published figures at hand are of seen categories; this run is zero-shot."}
+        return {"missing": "The published numbers at hand are of seen categories; this run is zero-shot."}
     if categories != whole:
         return {
-            "missing": f"The published figures at hand are of all {whole} categories of {options.dataset}; "
+            "missing": f"The published numbers at hand are of all {whole} categories of {options.dataset}; "
             f"these lists have {categories}."
         }
     photos = dataset_facts(options.dataset).photos

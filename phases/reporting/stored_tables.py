@@ -8,6 +8,7 @@ protocol differs from the published one, and the published numbers beside the ro
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,25 @@ class StoredRun(Run):
 
     content: dict[str, Any]
 
-    def record(self, column: Column) -> dict[str, Any] | None:
+    def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         counts = read_counts(self.content["protocol"])
-        if self.value(column) is None or counts is None:
-            return None
-        chance = self.content.get("chance", {}).get(column.label)  # tables of before have none
-        metric = "MAP" if column.metric.startswith("hash ") else column.metric
-        return {"counts": counts, "lists": "", "chance": {} if chance is None else {metric: chance}}
-
-    def value(self, column: Column) -> float | None:
-        return self.content["values"][self.row.label][column.label].get(str(self.options.seed))
+        found = {}
+        for column in columns:
+            value = self.content["values"][self.row.label][column.label].get(str(self.options.seed))
+            if value is not None and counts is not None:
+                kind, _, what = column.metric.partition(" ")
+                expected = self.content.get("chance", {}).get(column.label)  # older tables have none
+                found[column.label] = {
+                    "counts": counts,
+                    "lists": "",
+                    "chance": {}
+                    if expected is None
+                    else {"MAP" if kind == "hash" else column.metric: expected},
+                    "metrics": {column.metric: value},
+                    "hash": {what: {"MAP": value}},
+                    "margin_condition": {what: {kind: value}},
+                }
+        return found
 
     @property
     def diverged(self) -> bool:

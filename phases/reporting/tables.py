@@ -8,19 +8,21 @@ import argparse
 import csv
 import io
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from datasets import dataset_facts
 from experiments import TABLES, load_table
-from experiments.table import Table
+from experiments.table import Column, Table
 from phases import settings
+from phases.plots import save_table
 from phases.provenance import provenance
 from phases.results import compare_with_chance
-from phases.runs import Run, chance, planned
+from phases.runs import Run, chance, figure, planned
+from phases.words import in_words
 from utils.errors import UserError
-from utils.figures import save_dots
 from utils.files import remove_leftovers, write_json, write_text
 from utils.locks import in_turn
 
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
             log.info("no table %s: %s", name, error)
             continue
         check_lists(table, runs)
-        if options.table or any(each.value(column) is not None for each in runs for column in table.columns):
+        if options.table or any(each.records(table.columns) for each in runs):
             log.info("table in %s", write(name, table, runs, options))
             written += 1
     if not written:
@@ -63,25 +65,43 @@ def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace)
         return write_found(folder / f"{name}.md", name, table, runs, options)
 
 
+@dataclass(frozen=True)
+class Result:
+    """What the folder of a run has, read once: its records of result.json by the labels of the columns."""
+
+    run: Run
+    records: dict[str, dict[str, Any]]
+    diverged: bool
+
+    def value(self, column: Column) -> float | None:
+        """The value of `column` in percent, None if it is not there yet, or not defined for this run."""
+        record = self.records.get(column.label)
+        return None if record is None else figure(record, column.metric)
+
+
 def write_found(path: Path, name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
     """What `write` does, in a folder that is this process's own."""
+    results = [Result(each, each.records(table.columns), bool(each.diverged)) for each in runs]
     found: Found = {
         row.label: {
             column.label: {
-                each.options.seed: value
-                for each in runs
-                if each.row == row and (value := each.value(column)) is not None
+                each.run.options.seed: value
+                for each in results
+                if each.run.row == row and (value := each.value(column)) is not None
             }
             for column in table.columns
         }
         for row in table.rows
     }
-    diverged = {row.label: sum(bool(each.diverged) for each in runs if each.row == row) for row in table.rows}
-    protocol = describe_protocol(table, runs, options)
-    zero_shot = any(is_zero_shot(record) for record in records(table, runs))
-    expected = chances(table, runs)
+    diverged = {
+        row.label: sum(each.diverged for each in results if each.run.row == row) for row in table.rows
+    }
+    records = [record for each in results for record in each.records.values()]
+    protocol = describe_protocol(table, runs, options, records[0]["counts"] if records else None)
+    expected = chances(table, results)
+    zero_shot = any(map(is_zero_shot, records))
     write_text(path, markdown(table, found, expected, diverged, protocol, options, zero_shot=zero_shot))
-    write_text(path.with_suffix(".csv"), as_csv(table, runs, expected, options))
+    write_text(path.with_suffix(".csv"), as_csv(table, results, expected, options))
     write_json(
         path.with_suffix(".json"),
         {
@@ -98,28 +118,24 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
         },
     )
     columns = [each.label for each in table.columns if each.metric == "MAP" or each.metric.startswith("hash")]
-    save_dots(
-        {label: [list(values[column].values()) for column in columns] for label, values in found.items()},
-        columns,
-        title=f"{table.title}: {options.dataset}",
-        xlabel="MAP, percent: seeds as dots, their mean as a line",
-        path=path.with_suffix(".png"),
+    save_table(
+        {
+            label: {column: list(values[column].values()) for column in columns}
+            for label, values in found.items()
+        },
+        {column: expected[column] for column in columns if column in expected},
+        path.with_suffix(".png"),
+        title=f"{table.title}\n{describe_briefly(table, records, options)}",
     )
     return path
 
 
-def records(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
-    """The records of result.json that the table's figures come from."""
-    found = (each.record(column) for each in runs for column in table.columns)
-    return [record for record in found if record is not None]
-
-
-def chances(table: Table, runs: list[Run]) -> dict[str, float]:
+def chances(table: Table, results: list[Result]) -> dict[str, float]:
     """What photos in random order have, in percent, by column: all runs are tested on the same lists."""
     expected = {}
     for column in table.columns:
-        for each in runs:
-            record = each.record(column)
+        for each in results:
+            record = each.records.get(column.label)
             value = None if record is None else chance(record, column.metric)
             if value is not None:
                 expected[column.label] = value
@@ -133,7 +149,8 @@ def is_zero_shot(record: dict[str, Any]) -> bool:
 
 def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None:
     """Raise UserError if finished runs are of several splits of the data, or of others than `lists`."""
-    digests = {record["lists"] for record in records(table, runs)} | ({lists} if lists else set())
+    digests = {record["lists"] for each in runs for record in each.records(table.columns).values()}
+    digests |= {lists} if lists else set()
     if len(digests) > 1:
         raise UserError(
             f"runs of the table {table.title!r} were made with several annotation lists (--anno_path); each "
@@ -141,9 +158,10 @@ def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None
         )
 
 
-def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace) -> list[str]:
+def describe_protocol(
+    table: Table, runs: list[Run], options: argparse.Namespace, counts: dict[str, int] | None = None
+) -> list[str]:
     """What was run, and where that differs from the published program's recipe, as sentences."""
-    counts = next((record["counts"] for record in records(table, runs)), None)
     size = ""
     differing = []
     if counts is not None:
@@ -157,6 +175,23 @@ def describe_protocol(table: Table, runs: list[Run], options: argparse.Namespace
         f"Data: {options.dataset}{size}.",
         describe_recipe(differing + differences_to_published(table, runs)),
     ]
+
+
+def describe_briefly(table: Table, records: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    """The protocol in a line or two for the title of a picture; what rows set for themselves is left out."""
+    set_by_rows = {name for row in table.rows for name in row.options}
+    parts = {
+        "network": in_words(options.network),
+        "image_size": f"{options.image_size} px",
+        "num_steps": f"{options.num_steps:,} steps",
+        "batch_size": f"{options.batch_size} + {options.batch_size} images a step",
+    }
+    recipe = ", ".join(text for name, text in parts.items() if name not in set_by_rows)
+    if not records:
+        return f"{in_words(options.dataset)}; {recipe}"
+    counts = records[0]["counts"]
+    sizes = "{categories:,} categories, {queries:,} test sketches, {gallery:,} photos".format(**counts)
+    return f"{in_words(options.dataset)}: {sizes}\n{recipe}"
 
 
 def describe_recipe(differing: list[str]) -> str:
@@ -278,16 +313,19 @@ def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def as_csv(table: Table, runs: list[Run], expected: dict[str, float], options: argparse.Namespace) -> str:
+def as_csv(
+    table: Table, results: list[Result], expected: dict[str, float], options: argparse.Namespace
+) -> str:
     """One line per row, seed and column, then chance, and the published figures with their source."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "column", "seed", "value", "source"])
-    for each in runs:
+    for each in results:
+        run = each.run
         for column in table.columns:
             value = each.value(column)
             precise = "" if value is None else f"{value:.6f}"
-            writer.writerow([each.row.label, column.label, each.options.seed, precise, str(each.folder)])
+            writer.writerow([run.row.label, column.label, run.options.seed, precise, str(run.folder)])
     for label, value in expected.items():
         writer.writerow(["chance", label, "", f"{value:.6f}", "photos in random order"])
     for published in table.published:

@@ -27,7 +27,7 @@ from phases.serving.guard import inside
 from phases.trained import Trained
 from retrieval.search import cores
 from utils.errors import UserError, one_line
-from utils.page import Html, element
+from utils.html import Html, element
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from phases.serving.answers import CODES, FEATURES, MOST, NO_DRAWING, Answer, An
 from phases.serving.answers import message as sentence
 from phases.serving.guard import FILE
 from phases.training_data import describe_training
-from utils.page import Html, element, escaped, joined
+from utils.html import Html, element, joined
 
 CANVAS = 640  # pixels of the canvas's side
 PEN = 4  # its radius: strokes of 1.25 % of the side are like those of the data sets
@@ -305,7 +305,7 @@ def photo_button(photo: Photo) -> Html:
 
 
 def picture(photo: Photo, alt: str) -> Html:
-    return Html(f'<img src="{FILE}{quote(str(photo.copy))}" alt="{escaped(alt)}">')
+    return Html('<img src="{}" alt="{}">').format(FILE + quote(str(photo.copy)), alt)
 
 
 def enlarge_with(answers: Answers) -> Callable[[gr.EventData], Html]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
+from tests.figures import lines, texts
+from utils.tracking import read_scalars
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def condition() -> dict:
     return json.loads(Path("logs/run/log/result.json").read_text())[0]["margin_condition"]
 
 
-def test_features_and_centres_are_measured(prepared: Path, command) -> None:
+def test_features_and_centres_are_measured(prepared: Path, command, figures) -> None:
     status, output, _ = command("train", *SMALL_RUN, "--margin=3")
     assert status == 0
     assert "m = 3 is below 2 + sqrt(3) = 3.732" in output and "max intra < min inter in" in output
@@ -35,8 +36,13 @@ def test_features_and_centres_are_measured(prepared: Path, command) -> None:
     own = [index for index, (path, _) in enumerate(entries) if "/cat/" in path]
     farthest = max(np.linalg.norm(photos[a] - photos[b]) for a in own for b in own)
     assert found["photos"]["max_intra"]["cat"] == pytest.approx(farthest)
-    with Image.open("logs/run/log/margin_condition.png") as picture:
-        assert picture.width > picture.height
+    panel = figures["margin_condition"].axes[1]
+    (dots,) = (line for line in panel.lines if line.get_marker() == "o")
+    assert list(dots.get_xdata()) == list(found["photos"]["max_intra"].values())
+    assert list(dots.get_ydata()) == list(found["photos"]["min_inter"].values())
+    assert "run, step 4" in texts(figures["margin_condition"])
+    steps = [row["step"] for row in read_scalars(Path("logs/run/log/scalars.csv"))]
+    assert lines(figures["curves"].axes[2])["this run"][0] == steps and "run" in texts(figures["curves"])
 
 
 def test_a_margin_that_is_large_enough(prepared: Path, command) -> None:

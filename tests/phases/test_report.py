@@ -16,16 +16,16 @@ import main
 from datasets import transforms
 from datasets.images import read_image
 from models import build_network
-from phases.reporting.figures import category_charts, confused_pairs
 from phases.reporting.measures import chosen_queries
 from phases.reporting.record import published
 from retrieval import hashing
 from retrieval.metrics import average_precision
 from tests.conftest import SMALL_RUN
+from tests.figures import lines
 from utils import checkpoints
 
 SECTIONS = [
-    "figures",
+    "results",
     "training",
     "curves",
     "categories",
@@ -124,6 +124,32 @@ def test_the_page_is_whole_and_agrees_with_the_test(trained: Path, command) -> N
     assert f"{tested['metrics']['MAP']:.1f}" in page.text and "equal to log/result.json" in page.text
     for name in ("MAP", "precision_recall", "confusion", "gates"):
         assert record["definitions"][name] in page.text
+    expected = " ".join(f"{value:.1f}" for value in record["chance"].values())
+    assert f" chance {record['chance']['MAP']:.1f} {expected.partition(' ')[2]} " in page.text, "as a row"
+    assert "ResNet-18 with DASE modules, 8 features, trained with MEMS, margin 4, on tiny" in page.text
+    assert page.text.index("The worst") < page.text.index("The best") and len(page.of("main")) == 1
+
+
+def test_its_charts_show_its_numbers(trained: Path, command, figures) -> None:
+    assert command("report", "--save_path=run", "--hash_bits=4")[0] == 0
+    _, record = read()
+    (loss,) = figures["training-loss"].axes
+    assert lines(loss)["run"] == (record["training"]["step"], record["training"]["loss"])
+    assert "chance: ln 3 = 1.10" in lines(loss)
+    (by_rank,) = figures["precision-at-k"].axes
+    assert lines(by_rank)["run"][1] == record["precision_at"]["precision"]
+    assert lines(by_rank)["chance"][1] == pytest.approx([100 / 3] * 2)
+    (categories,) = figures["categories"].axes
+    assert sorted(lines(categories)["MAP"][0]) == sorted(record["per_category_MAP"].values())
+    assert lines(categories)["chance"][0] == [record["chance"]["MAP"]] * 2
+    (codes,) = figures["hash"].axes
+    assert lines(codes)["hash codes"] == (["4 bits"], [record["hash"]["4"]])
+    (gates,) = figures["gates"].axes
+    modules = record["domain_bit"]["modules"]
+    assert lines(gates)["photos, module alone"][1] == [each["photos"]["alone"] for each in modules]
+    confusion = figures["confusion"].axes[0].images[0].get_array()
+    assert np.asarray(confusion).tolist() == record["confusion"]["share"]
+    assert np.std(record["AP"], ddof=1) / np.sqrt(6) * 1.96 == pytest.approx(record["MAP_interval"])
 
 
 def test_its_figures_follow_from_the_features(trained: Path, command) -> None:
@@ -214,7 +240,8 @@ def test_names_of_categories_stay_names(tree: Path, command, monkeypatch) -> Non
     check_whole(page, SECTIONS)
     assert set(record["per_category_MAP"]) == set(HOSTILE)
     assert all(name in page.text for name in ("Report of a<b>&c", *HOSTILE))
-    assert "With --attention=none there are no domain-aware modules" in page.text
+    assert "Without domain-aware modules (--attention=dase)" in page.text
+    assert "ResNet-18 with no attention" in page.text and "trained with softmax, on tiny" in page.text
     assert record["domain_bit"] is None and not Path("logs/a<b>&c/report/gates.png").exists()
 
 
@@ -254,21 +281,6 @@ def test_the_queries_shown_are_extreme_and_of_many_categories() -> None:
     assert chosen_queries(ap[:3], np.zeros(3), best=False) == [0]
     many = np.linspace(0, 1, 100)
     assert chosen_queries(many, np.arange(100) // 50, best=False) == [0, 1, 2, 3, 4, 5, 6, 50]
-
-
-def test_many_categories_are_shown_from_both_ends() -> None:
-    values = {f"category {number}": float(number) for number in range(250)}
-    charts = category_charts(values)
-    assert [next(iter(chart.values())) for chart in charts.values()] == [249, 29]
-    assert [len(chart) for chart in charts.values()] == [30, 30]
-    halves = category_charts(dict(list(values.items())[:45]))
-    assert [len(chart) for chart in halves.values()] == [30, 15]
-    assert list(category_charts({"a": 1.0, "b": 2.0})["categories"]) == ["b", "a"]
-
-
-def test_the_most_confused_pairs_come_first() -> None:
-    found = {"rows": ["a", "b"], "columns": ["a", "b", "c"], "share": [[90, 0, 10], [30, 50, 20]]}
-    assert confused_pairs(found) == [("b", "a", 30), ("b", "c", 20), ("a", "c", 10)]
 
 
 def test_published_figures_stand_beside_what_they_are_comparable_with() -> None:

@@ -36,7 +36,7 @@ WRITES = {
     "events, a row": (tracking.Events, "write", 70, "log/tensorboard/events"),
     "checkpoint, its head": (checkpoints, "save", 0, "model/checkpoint-2.pt"),
     "checkpoint, its middle": (checkpoints, "save", 60_000_000, "model/checkpoint-2.pt"),
-    "curves": (train_phase, "save_curves", 1000, "log/curves.png"),
+    "curves": (train_phase, "save_training_curves", 1000, "log/curves.png"),
     "features": (test_phase, "test_features", 200, "vec"),
     "result.txt": (results, "append", 100, "log/result.txt"),
     "result.json": (results, "write_json", 3000, "log/result.json"),

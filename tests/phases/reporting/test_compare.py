@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 import main
-from phases.reporting.compare import folder_name
-from phases.reporting.compare_figures import differing, overview
+from phases.report import comparison_folder
 from tests.conftest import SMALL_RUN
+from tests.phases.test_report import SECTIONS as RUN_SECTIONS
 from tests.phases.test_report import Page, check_whole
 
-SECTIONS = ["figures", "options", "training", "curves", "categories", "hash", "confusion", "map"]
-SECTIONS += ["distances", "bit", "made"]
+SECTIONS = ["results", "options", *(name for name in RUN_SECTIONS[1:] if name != "queries")]
 PLAIN = ("--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu")
 
 
@@ -32,7 +31,7 @@ def test_runs_stand_side_by_side(trained: Path, command) -> None:
     assert f"page in {folder}/index.html" in output and "warning" not in output
     page, found = read(folder)
     check_whole(page, SECTIONS)
-    assert len(page.of("img")) == len(list(folder.glob("*.png"))) == 8 + 3 * 3
+    assert len(page.of("img")) == len(list(folder.glob("*.png"))) == 10 + 3 * 4
     first, second, third = (found["runs"][letter] for letter in "ABC")
     assert [each["run"] for each in (first, second, third)] == ["run", "sub/copy", "other"]
     assert first["metrics"] == second["metrics"]
@@ -45,7 +44,7 @@ def test_runs_stand_side_by_side(trained: Path, command) -> None:
         "test_distance euclidean euclidean angular All other options of training and test are the same."
     )
     assert "C: other cosface" not in page.text and "C: other" in page.text
-    assert "No published figures are at hand for the data set tiny" in page.text
+    assert "No published numbers are at hand for the data set tiny" in page.text
     assert third["domain_bit"] is None and first["domain_bit"] == second["domain_bit"]
 
 
@@ -61,8 +60,9 @@ def test_runs_of_other_data_are_shown_with_a_warning(trained: Path, capsys) -> N
     assert "warning: these runs were tested on different data sets" in capsys.readouterr().out
     page, found = read(Path("logs/run/report/compared-with-small"))
     check_whole(page, SECTIONS)
-    assert "their figures are not comparable" in page.text and found["not_comparable"]
-    assert [each["class"] for each in page.of("p") if "class" in each] == ["warning"]
+    assert "their results are not comparable" in page.text and found["not_comparable"]
+    assert [each["class"] for each in page.of("p") if "class" in each] == ["warning"] * 3
+    assert page.text.count("an untrained network does as well") == 2, "after four steps"
     assert "tiny, 6 queries, 9 photos; small: small, 3 queries, 9 photos" in page.text
 
 
@@ -82,42 +82,6 @@ def test_mistakes_are_one_line(trained: Path, command, runs: list[str], message:
 
 
 def test_the_name_of_the_folder_stays_short_and_unlike_others() -> None:
-    assert folder_name(["a", "b/c"]) == "compared-with-a+b_c"
-    long = [folder_name(["x" * 120 + last]) for last in "ab"]
+    assert str(comparison_folder(["a", "b/c"])) == "compared-with-a+b_c"
+    long = [str(comparison_folder(["x" * 120 + last])) for last in "ab"]
     assert len(long[0]) < 100 and long[0] != long[1]
-
-
-def record(values: dict[str, float], *, lists: str = "same") -> dict:
-    rows = [
-        {"method": "GDH", "source": "a poster", "32": 72.4, "64": None},
-        {"method": "paper", "source": "-"},
-    ]
-    metrics = {"MAP": sum(values.values()) / len(values)}
-    return {
-        "metrics": metrics,
-        "hash": {"32": 5.0},
-        "per_category_MAP": values,
-        "lists": lists,
-        "published": {"rows": rows},
-    }
-
-
-def test_the_chart_of_all_has_published_figures_where_they_are_known() -> None:
-    runs = {"A": record({"cat": 10.0}), "B": record({"cat": 30.0})}
-    assert overview(runs) == {
-        "A": {"features": 10, "32 bits": 5},
-        "B": {"features": 30, "32 bits": 5},
-        "GDH": {"32 bits": 72.4},
-    }
-    assert set(overview({"A": runs["A"], "B": record({"cat": 1.0}, lists="others")})) == {"A", "B"}
-
-
-def test_categories_that_differ_most_are_shown() -> None:
-    names = [f"category {number}" for number in range(100)]
-    runs = {
-        "A": record(dict.fromkeys(names, 50.0)),
-        "B": record({name: float(number) for number, name in enumerate(names)}),
-    }
-    shown = differing(runs)
-    assert len(shown) == 30 and "category 50" not in shown
-    assert shown["category 99"] == {"A": 50, "B": 99} and next(iter(shown)) == "category 99"

@@ -1,0 +1,24 @@
+"""Names of options' values as they are written in prose."""
+
+WORDS = {
+    "TUBerlin": "TU-Berlin",
+    "sketchy": "Sketchy",
+    "demo": "the drawn demo set",
+    "resnext101": "SE-ResNeXt-101",
+    "resnet18": "ResNet-18",
+    "alexnet": "AlexNet",
+    "dase": "DASE modules",
+    "se": "SE modules",
+    "none": "no attention",
+    "mems": "MEMS",
+    "cosface": "CosFace",
+    "a-softmax": "A-Softmax",
+    "softmax": "softmax",
+    "euclidean": "Euclidean",
+    "angular": "angular",
+}
+
+
+def in_words(value: str) -> str:
+    """`value` of an option as text; as it is if no other name is known."""
+    return WORDS.get(value, value)
