@@ -2,46 +2,18 @@
 
 import csv
 import math
-import os
-import socket
-import time
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from utils.errors import UserError
 from utils.files import naming, write_text
 
-
-class Events:
-    """A TensorBoard event file in `folder`, of which it forgets what earlier ones say from `start_step` on.
-
-    PyTorch's SummaryWriter writes in a thread: what a full disk said came late, and with a traceback.
-    """
-
-    def __init__(self, folder: Path, start_step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self.event = Event
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        self.path = folder / name
-        self.file = self.path.open("wb")
-        self.records = RecordWriter(self.file)
-        self.add(file_version="brain.Event:2")
-        self.add(step=start_step, session_log=SessionLog(status=SessionLog.START))
-
-    def add(self, **content: Any) -> None:
-        with naming(self.path):
-            self.records.write(self.event(wall_time=time.time(), **content).SerializeToString())
-            self.file.flush()
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Add one row of named numbers."""
-        named = [{"tag": name, "simple_value": value} for name, value in values.items()]
-        self.add(step=step, summary={"value": named})
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Scalars:
@@ -58,15 +30,20 @@ class Scalars:
         kept = [row for row in before if row["step"] <= start_step]
         header = ",".join(["step", *names]) + "\n"
         write_text(self.path, header + "".join(self.line(int(row["step"]), row) for row in kept))
-        self.board = Events(folder / "tensorboard", start_step + 1)
         self.file = self.path.open("a", encoding="utf-8")
+        self.events = folder / "tensorboard"
+        with naming(self.events), raised_here_alone():
+            self.board = open_board(self.events, start_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add one row; `values` has the names given at the start."""
         with naming(self.path):
             self.file.write(self.line(step, values))
             self.file.flush()
-        self.board.write(step, {name: values[name] for name in self.names})
+        with naming(self.events), raised_here_alone():
+            for name in self.names:
+                self.board.add_scalar(name, values[name], step)
+            self.board.flush()  # it writes in a thread: what the disk refused is raised here
 
     def line(self, step: int, values: dict[str, float]) -> str:
         return ",".join([str(step), *(repr(values[name]) for name in self.names)]) + "\n"
@@ -77,12 +54,36 @@ class Scalars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (self.file, self.board.file):
+        for file in (self.file, self.board):
             try:
-                file.close()
+                with raised_here_alone():
+                    file.close()
             except OSError:  # what a full disk did not take is tried again
                 if error is None:
                     raise
+
+
+@contextmanager
+def raised_here_alone() -> Iterator[None]:
+    """Without the traceback of TensorBoard's thread for what a disk refuses: flushing raises it, too."""
+    report = threading.excepthook
+
+    def skip(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):
+            report(arguments)
+
+    threading.excepthook = skip
+    try:
+        yield
+    finally:
+        threading.excepthook = report
+
+
+def open_board(folder: Path, start_step: int) -> "SummaryWriter":
+    """A writer of TensorBoard's files, which forget what earlier ones have from `start_step` on."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import: only when there is a training
+
+    return SummaryWriter(str(folder), purge_step=start_step)
 
 
 def read_scalars(path: Path, names: Sequence[str] = ()) -> list[dict[str, float]]:

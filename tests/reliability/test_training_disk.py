@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
 from phases import results
 from phases import test as test_phase
@@ -32,8 +33,8 @@ ARGUMENTS = (*SMALL_RUN, "--model_save_step=2", "--log_step=1")
 WRITES = {
     "scalars, at the start": (tracking, "write_text", 20, "log/scalars.csv"),
     "scalars, a row": (tracking.Scalars, "write", 60, "log/scalars.csv"),
-    "events, at the start": (tracking.Events, "__init__", 30, "log/tensorboard/events"),
-    "events, a row": (tracking.Events, "write", 70, "log/tensorboard/events"),
+    "events, at the start": (tracking, "open_board", 30, "log/tensorboard"),
+    "events, a row": (SummaryWriter, "flush", 100, "log/tensorboard"),
     "checkpoint, its head": (checkpoints, "save", 0, "model/checkpoint-2.pt"),
     "checkpoint, its middle": (checkpoints, "save", 60_000_000, "model/checkpoint-2.pt"),
     "curves": (train_phase, "save_training_curves", 1000, "log/curves.png"),
