@@ -1,55 +1,55 @@
-"""The model card beside what is handed on: what it is, what it was made of, how good it is, how to use it.
+"""The model card beside what is exported: what it is, what it was made of, how good it is, how to use it.
 
 All of it comes from the checkpoint, the run's log/result.json, the lists where they are at hand, and what was
-just measured. What none of them says is said to be unknown.
+just measured; what none of them has is said to be unknown. The text is model_card.md.j2, the program use.py.
 """
 
 import argparse
 import json
-from dataclasses import dataclass
-from pathlib import PurePath
+from dataclasses import astuple, dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 from datasets.annotations import Annotation
-from phases import settings
-from phases.exporting.card_results import records_of, results_section, table
-from phases.exporting.card_terms import licences
-from phases.exporting.card_usage import definition, usage
-from phases.provenance import UNKNOWN, revision, without_folders
+from phases import results, settings
+from phases.parser import PROJECT
+from phases.provenance import revision, without_folders
 from phases.trained import Weights
+from phases.words import in_words
+from utils.templates import render
 
-PAPER = (
-    "*Domain-Aware SE Network for Sketch-based Image Retrieval with Multiplicative Euclidean Margin Softmax* "
-    "(Lu, Huang, Lin, Yang, Guo and Fu, ACM Multimedia 2021, "
-    "[arXiv 1812.04275](https://arxiv.org/abs/1812.04275))"
-)
-PLAIN = (
-    "Two networks, one per domain. The bit that tells the domains apart is folded into biases, so that each "
-    "has one input, `images`, float32 (N, 3, {size}, {size}) with any N, and one output, `features`, float32 "
-    "(N, {f_dim})."
-)
-FORMS = {
-    "onnx": PLAIN,
-    "torchscript": PLAIN,
-    "safetensors": (
-        "The weights of one network for both domains, told apart by its second input, a bit per image. "
-        "Entries `network.*` are its state dict; `centers` are the class centres, if the checkpoint has "
-        "them, a row per category that was trained on. The file's metadata say how to build the network "
-        "and, as JSON, the categories in the order of the rows."
-    ),
-}
-PACKAGES = {
-    "onnx": "numpy pillow onnxruntime",
-    "torchscript": "numpy pillow torch",
-    "safetensors": "-r requirements-export.txt",
-}
-SHAPE_OPTIONS = ("network", "attention", "se_reduction", "f_dim")  # what a published pair says
+TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+PROGRAM = Path(__file__).with_name("use.py")
+SHAPE_OPTIONS = ("network", "attention", "se_reduction", "f_dim")  # what a published pair shows
 INPUT_OPTIONS = ("se_activation", "image_size", "photo_channels", "normalize")
+WEAKEST = 3  # categories that are named
+
+# Whose terms may hold; the sources of backbones stand in models/se_resnext.py and models/resnet.py too
+IMAGENET = "ImageNet, whose terms of access are for non-commercial research and education"
+BACKBONES = {
+    "resnext101": (
+        "SE-ResNeXt-101 32x4d of Cadene's pretrained-models.pytorch 0.7.4 (BSD-3-Clause), ported from the "
+        "weights of Hu et al. (SENet, Apache-2.0)"
+    ),
+    "resnet18": "torchvision's ResNet-18, weights IMAGENET1K_V1 (BSD-3-Clause)",
+}
+DATA_TERMS = {
+    "TUBerlin": (
+        "the sketches of TU-Berlin (Eitz, Hays and Alexa, 2012) are offered under CC BY 4.0; the photos "
+        "of its extension were collected by others, partly from ImageNet. Check the terms of each source."
+    ),
+    "sketchy": (
+        "the Sketchy Database (Sangkloy, Burnell, Ham and Hays, 2016) is offered for research; its photos "
+        f"and those of its extension are of {IMAGENET}. Check the terms of both."
+    ),
+    "demo": "its images were drawn by the program itself, from nobody else's work.",
+}
+UNKNOWN_TERMS = "not one of those that the program knows the terms of. Ask its owner."
 
 
 @dataclass(frozen=True)
 class File:
-    """One file handed on: its size in bytes, what it holds and how it was found to be right."""
+    """One exported file: its size in bytes, what it holds and how it was checked."""
 
     name: str
     size: int
@@ -66,143 +66,131 @@ def model_card(
 ) -> str:
     """The card as Markdown. `versions` are of the packages at work beside those of settings.versions()."""
     records = records_of(options, source)
-    sections = {
-        "Files": table(
-            ["file", "bytes", "what", "checked before it got its name"],
-            [[f"`{each.name}`", f"{each.size:,}", each.what, each.checked] for each in files],
-        ),
-        "Data": data_section(options, source, data, records),
-        "Training": training_section(options, source),
-        "Results": results_section(source, records),
-        "Input": input_section(options),
-        "Use": use_section(options),
-        "Limits": limits_section(source),
-        "Licences": licences(options.dataset, options.network, source.options),
-        "Versions": versions_section(source, versions),
-    }
-    parts = [introduction(options, source), *(f"## {title}\n\n{text}" for title, text in sections.items())]
-    return "\n\n".join(parts) + "\n"
-
-
-def introduction(options: argparse.Namespace, source: Weights) -> str:
-    form = FORMS[options.format].format(size=options.image_size, f_dim=options.f_dim)
-    return (
-        f"# {options.save_path}, step {source.step}\n\n"
-        "Given a sketch, it ranks photos so that those of the sketch's category come first: "
-        f"{options.network} with attention `{options.attention}`, {options.f_dim} features per image. An "
-        f"independent implementation of {PAPER}.\n\n{form}"
+    categories = source.categories or (data.categories if data else [])
+    trained = len(categories) if source.centers is None else len(source.centers)
+    return render(
+        TEMPLATE,
+        options=options,
+        in_words=in_words,
+        source=source,
+        form=options.format,
+        size=options.image_size,
+        enlarged=int(1.1 * options.image_size),
+        data=data,
+        categories=categories,
+        trained=trained,
+        unseen=source.centers is not None and trained < len(source.categories),
+        files=[(f"`{name}`", f"{size:,}", *rest) for name, size, *rest in map(astuple, files)],
+        shape_options=SHAPE_OPTIONS,
+        training=list_options(options, source),
+        records=records,
+        results=tabulate(records) if records else None,
+        evaluations=[evaluation for each in records for evaluation in evaluations_of(each, options)],
+        program=PROGRAM.read_text(encoding="utf-8"),
+        backbone=backbone(options.network, source.options),
+        data_terms=DATA_TERMS.get(options.dataset, UNKNOWN_TERMS),
+        program_licence=program_licence(PROJECT),
+        versions=settings.versions() | versions,
+        revision=revision(),
+        stored_options=json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str),
     )
 
 
-def data_section(
-    options: argparse.Namespace, source: Weights, data: Annotation | None, records: list[dict[str, Any]]
-) -> str:
-    guessed = "" if source.options else ", as given or guessed: the checkpoint does not say it"
-    lines = [f"- data set: {options.dataset}{guessed}"]
-    names = source.categories or (data.categories if data else [])
-    trained = len(names) if source.centers is None else len(source.centers)
-    if names:
-        seen = "all" if trained == len(names) else f"the first {trained}"
-        lines.append(f"- categories: {len(names)}, {seen} of them trained on: {', '.join(names)}")
-    elif trained:
-        lines.append(f"- categories trained on: {trained}")
-    if data is not None:
-        lines.append(
-            f"- training: {len(data.train_sketches):,} sketches and {len(data.train_photos):,} photos; test: "
-            f"{len(data.test_sketches):,} sketches against {len(data.gallery):,} photos"
+def records_of(options: argparse.Namespace, source: Weights) -> list[dict[str, Any]]:
+    """The records of the checkpoint's step, one per distance and mirror rule.
+
+    Those of another training are left out: of other options, other lists or another kind of input.
+    """
+    path = settings.run_folder(options) / "log" / "result.json"
+    return [
+        each
+        for each in results.read_records(path)
+        if each["step"] == source.step
+        and each.get("training_options", source.options) == source.options
+        and source.lists in ("", each["lists"])
+        and all(
+            each["options"].get(name, getattr(options, name)) == getattr(options, name)
+            for name in settings.NETWORK_OPTIONS
         )
-    elif records:
-        counts = records[0]["counts"]
-        lines.append(f"- test: {counts['queries']:,} sketches against {counts['gallery']:,} photos")
-    else:
-        lines.append("- number of images: unknown; the data set was not at hand when this was written")
-    if source.lists:
-        lines.append(f"- SHA-256 of its annotation lists: `{source.lists}`")
-    else:
-        at_hand = "; what stands here is of those at hand" if data else ""
-        lines.append(f"- annotation lists: unknown, the checkpoint does not say them{at_hand}")
-    return "\n".join(lines)
+    ]
 
 
-def training_section(options: argparse.Namespace, source: Weights) -> str:
-    """Of paths the name alone: a card does not tell where it was made."""
+def list_options(options: argparse.Namespace, source: Weights) -> list[tuple[str, str]]:
+    """The options of the training, of paths the name alone: a card does not tell where it was made."""
     if source.options:
         stored = {**settings.ADDED, **source.options}
         names = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
-        said = f"From `{source.path.name}`, made with these options:"
         used = [name for name in names if settings.is_used(name, stored["loss_type"])]
-        given = {name: stored.get(name) for name in used}
+        values = {name: stored.get(name) for name in used}
     else:
-        said = (
-            f"From `{source.path.name}`, which says nothing of its training. The first {len(SHAPE_OPTIONS)} "
-            "are read from its shapes, the others are as published or as given:"
-        )
-        given = {name: getattr(options, name) for name in (*SHAPE_OPTIONS, *INPUT_OPTIONS)}
-    rows = [[f"`--{name}`", PurePath(str(value)).name] for name, value in given.items() if value is not None]
-    return f"{said}\n\n{table(['option', 'value'], rows)}"
+        values = {name: getattr(options, name) for name in (*SHAPE_OPTIONS, *INPUT_OPTIONS)}
+    return [(f"`--{name}`", PurePath(str(value)).name) for name, value in values.items() if value is not None]
 
 
-def input_section(options: argparse.Namespace) -> str:
-    size = options.image_size
-    enlarged = int(1.1 * size)
-    first = round((enlarged - size) / 2)
-    order = "blue, green, red" if options.photo_channels == "bgr" else "red, green, blue"
-    scaled = "and nothing else: no mean is subtracted"
-    if options.normalize:
-        scaled = "then normalised by ImageNet's mean and standard deviation, as in the program below"
-    return (
-        "What comes before the network is not in the files. Images are turned upright by their EXIF tag, and "
-        "transparency is laid on white paper.\n\n"
-        f"- **Sketch**: grey; resized to {enlarged} x {enlarged} pixels whatever its proportions, bilinear "
-        f"with antialiasing; of that the middle, {size} x {size} from row and column {first} on; the same in "
-        "all three channels.\n"
-        f"- **Photo**: resized to {size} x {size} pixels whatever its proportions, in the same way; channels "
-        f"in the order {order}.\n"
-        f"- **Both**: values from 0 to 255, divided by 255, {scaled}; float32 (N, 3, {size}, {size})."
-    )
-
-
-def use_section(options: argparse.Namespace) -> str:
-    place = ""
-    if options.format == "safetensors":
-        place = " Run it in the folder of the program that trained the network: it takes `models` from there."
-    return (
-        f"Photos are ranked by {definition(options)}, nearest first. In full, saved as `use.py`, after `pip "
-        f"install {PACKAGES[options.format]}`; FOLDER is where this card lies.{place} It resizes with "
-        "Pillow, within 1 of 255 levels of what the results above were taken with.\n\n"
-        f"```python\n{usage(options)}```"
-    )
-
-
-def limits_section(source: Weights) -> str:
-    gallery = (
-        "the photos searched were trained on too, by the field's protocol, and new photos may be ranked worse"
-    )
-    if source.centers is not None and len(source.centers) < len(source.categories):
-        gallery = "the categories searched for were not trained on"
-    return "\n".join(
+def tabulate(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row per record, and one of chance; where a record lacks a value, its cell is empty."""
+    names = list(dict.fromkeys(name for each in records for name in each["metrics"]))
+    lengths = sorted({length for each in records for length in each["hash"]}, key=int)
+    by_category = records[0]["per_category_MAP"]
+    rows = [
         [
-            "- Meant for finding photos by drawings, in research and in comparisons with other methods.",
-            f"- Results are of these drawings and photos; {gallery}.",
-            "- Other styles of drawing, other categories and photos of other sources have not been tested.",
-            "- It returns a ranking also where no photo fits; distances are not probabilities.",
-            "- What is one-sided in its data is so in its rankings. No use that concerns people was tested.",
+            each["distance"],
+            each.get("mirror", "on"),
+            *(show(each["metrics"].get(name)) for name in names),
+            *(show(each["hash"].get(length, {}).get("MAP")) for length in lengths),
         ]
-    )
+        for each in records
+    ]
+    chance = next((each["chance"] for each in records if "chance" in each), None)  # the same for all
+    if chance:
+        values = [chance.get(name) for name in names] + [chance["MAP"]] * len(lengths)
+        rows.append(["chance", "", *map(show, values)])
+    return {
+        "header": ["distance", "mirror", *names, *(f"hash MAP, {length} bits" for length in lengths)],
+        "rows": rows,
+        "definitions": {name: text for each in records for name, text in each["definitions"].items()},
+        "weakest": sorted(by_category.items(), key=lambda pair: pair[1])[:WEAKEST],
+    }
 
 
-def versions_section(source: Weights, versions: dict[str, str]) -> str:
-    """Also the program's own revision, and all options of the training, of paths the name alone."""
-    lines = [f"- written and checked with {listed(settings.versions() | versions)}"]
-    lines.append(f"- by revision `{revision()}` of the program")
-    if source.versions:
-        lines.append(f"- trained with {listed(source.versions)}")
-    if source.options:
-        lines.append(f"- by revision `{source.revision or UNKNOWN}` of the program, with these options:")
-        stored = json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str)
-        lines.append(f"\n```json\n{stored}\n```")
-    return "\n".join(lines)
+def show(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
-def listed(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def evaluations_of(record: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The values of a record as the YAML block of a Hugging Face model card has them."""
+    how = f"{record['distance']} distance, mirror {record.get('mirror', 'on')}"
+    metrics = [
+        {"type": "map" if name == "MAP" else name, "name": f"{name}, {how}", "value": round(value, 3)}
+        for name, value in record["metrics"].items()
+    ]
+    return [
+        {
+            "task": {"type": "image-feature-extraction", "name": "sketch-based image retrieval"},
+            "dataset": {"type": options.dataset, "name": options.dataset},
+            "metrics": metrics,
+        }
+    ]
+
+
+def backbone(network: str, training: dict[str, Any]) -> str:
+    """What the training started from, as a sentence. `training`: its options, empty if they are unknown."""
+    start = training.get("backbone_weights")
+    pretrained = f"{BACKBONES.get(network, '')}, learned on {IMAGENET}. Check both terms."
+    if start == "imagenet":
+        return pretrained
+    if start == "none":
+        return "none, the training started at random."
+    if start is not None:
+        return f"those of a file, {PurePath(start).name}. Check the terms of its source."
+    if network in BACKBONES:
+        return f"the checkpoint does not say. The published program starts from {pretrained}"
+    return "the checkpoint does not say. The published program starts this network at random."
+
+
+def program_licence(project: Path) -> str:
+    """Where the program's own licence stands, if it has one in its main folder."""
+    names = sorted(path.name for kind in ("LICEN[CS]E*", "COPYING*") for path in project.glob(kind))
+    if names:
+        return f"the licence of the program that trained the network stands in its {' and '.join(names)}."
+    return "the program that trained the network states no licence of its own. Ask its authors."

@@ -40,7 +40,7 @@ def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
 
     Beside what is needed to use it, what it was made with, as JSON where it is no text.
     """
-    names = {*settings.NETWORK_OPTIONS, "test_distance"} - (
+    names = {*settings.NETWORK_OPTIONS, "test_distance", "mirror"} - (
         {"loss_type"} if source.centers is None else set()
     )
     made = provenance(options)
