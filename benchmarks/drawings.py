@@ -24,7 +24,7 @@ from datasets import PHOTO, SKETCH, shapes, transforms
 from datasets.annotations import Annotation
 from datasets.drawings import read_drawing
 from datasets.images import read_image
-from phases import trained
+from phases import settings, trained
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
@@ -55,9 +55,9 @@ def run() -> dict[str, Any]:
     options = program.parse(["--phase=test", "--dataset=demo", "--save_path=demo", "--device=cpu"])
     model = trained.load(options)
     root = model.data.root
-    sketch_test = transforms.sketch_test(options.image_size, normalize=options.normalize)
+    sketch_test = transforms.sketch_test(options.image_size, normalize=settings.input_normalisation(options))
     photo_test = transforms.photo_test(
-        options.image_size, options.photo_channels, normalize=options.normalize
+        options.image_size, options.photo_channels, normalize=settings.input_normalisation(options)
     )
     photos = [photo_test(read_image(root / name, "RGB")) for name, _ in model.data.gallery]
     gallery = features(model.network, photos, PHOTO)

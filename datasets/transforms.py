@@ -2,7 +2,7 @@
 
 Each function returns a transform from a PIL image to float32 (3, S, S) in [0, 1]; sketches come in as grey
 ("L"), photos as RGB. As in the published program there is no mean/std normalisation, unless `normalize`
-asks for that of ImageNet: then the range is about [-2.2, 2.7].
+says the figures of one: with IMAGENET the range is about [-2.2, 2.7].
 
 The steps are those of torchvision on PIL images, done by Pillow as there, and so are the random draws: for
 one seed a sample has the same pixels (the tests compare them, benchmarks/input.py times them). One thing
@@ -20,8 +20,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomErasing, RandomResizedCrop, RandomRotation
 
-# what networks pretrained on ImageNet were fed, by position: torchvision's and pretrainedmodels' figures
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation by channel
+
+# what most networks pretrained on ImageNet were fed, by position: torchvision's and pretrainedmodels' figures
+IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 Picture = Image.Image | np.ndarray  # uint8, (H, W) if grey, (H, W, 3) if RGB
 
@@ -41,7 +43,7 @@ class Transform:
     resized: Callable[[Picture], Tensor]
     varied: Callable[[Tensor], Tensor] = unchanged
     channels: str = "rgb"
-    normalize: bool = False
+    normalize: Normalisation | None = None
 
     def __call__(self, image: Picture) -> Tensor:
         return self.network_input(self.varied(self.resized(image)))
@@ -52,34 +54,34 @@ class Transform:
         if self.channels == "bgr":
             images = images.flip(-3)
         if self.normalize:
-            mean, std = imagenet_figures(images.device)
+            mean, std = figures_on(self.normalize, images.device)
             images = (images - mean).div_(std)
         return images
 
 
 @cache
-def imagenet_figures(device: torch.device) -> tuple[Tensor, Tensor]:
+def figures_on(normalize: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (3, 1, 1), sent to `device` once: each time, it would be waited for."""
-    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in normalize)
     return mean, std
 
 
-def sketch_train(size: int, *, normalize: bool = False) -> Transform:
+def sketch_train(size: int, *, normalize: Normalisation | None = None) -> Transform:
     """Random crop, flip, rotation and one erased square; what is filled in is paper."""
     return Transform(partial(random_view, size=size), normalize=normalize)
 
 
-def sketch_test(size: int, *, normalize: bool = False) -> Transform:
+def sketch_test(size: int, *, normalize: Normalisation | None = None) -> Transform:
     """The whole sketch at 1.1 times the size, and its middle."""
     return Transform(partial(middle, size=size), normalize=normalize)
 
 
-def photo_train(size: int, channels: str = "rgb", *, normalize: bool = False) -> Transform:
+def photo_train(size: int, channels: str = "rgb", *, normalize: Normalisation | None = None) -> Transform:
     """The whole photo, mirrored half of the time; `channels` is "rgb" or "bgr"."""
     return Transform(partial(resized_photo, size=size), flip_by_chance, channels, normalize)
 
 
-def photo_test(size: int, channels: str = "rgb", *, normalize: bool = False) -> Transform:
+def photo_test(size: int, channels: str = "rgb", *, normalize: Normalisation | None = None) -> Transform:
     """The whole photo; `channels` is "rgb" or "bgr"."""
     return Transform(partial(resized_photo, size=size), channels=channels, normalize=normalize)
 

@@ -14,8 +14,8 @@ class MarginLoss(nn.Module):
     its defaults, None where the loss has no such thing, and `margin_range` is inclusive. `distance` is the
     --test_distance that it trains for.
 
-    State: `centers` (num_classes, f_dim), drawn as unit-norm Gaussian directions, and `step`, the number of
-    training steps done, which the training loop counts up.
+    State: `centers` (num_classes, f_dim), drawn as Gaussian directions of norm `center_norm` (published: 1),
+    and `step`, the number of training steps done, which the training loop counts up.
     """
 
     default_margin: ClassVar[float | None] = None
@@ -33,12 +33,13 @@ class MarginLoss(nn.Module):
         margin: float | None = None,
         scale: float | None = None,
         annealing_step: int = 0,
+        center_norm: float = 1.0,
     ) -> None:
         super().__init__()
         self.margin: float = (self.default_margin or 0.0) if margin is None else margin
         self.scale: float = (self.default_scale or 1.0) if scale is None else scale
         self.annealing_step = annealing_step
-        self.centers = nn.Parameter(F.normalize(torch.randn(num_classes, f_dim)))
+        self.centers = nn.Parameter(center_norm * F.normalize(torch.randn(num_classes, f_dim)))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @property

@@ -2,8 +2,10 @@
 
 Every network takes images `(B, 3, H, W)` float32 in [0, 1] and a domain bit per image `(B,)` float32
 (0 = sketch, 1 = photo), and returns features `(B, f_dim)` float32. To add one, write a module with
-`build(attention, f_dim)`, `HEAD` (prefix of the last layer, unlike that of any other network),
-`FIRST_ATTENTION` (prefix of the first attention module) and `IMAGENET_URLS`, and name it in NETWORKS.
+`build(name, attention, f_dim)`, `HEAD` (prefix of the last layer, unlike that of any other module),
+`FIRST_ATTENTION` (prefix of the first attention module), `IMAGENET_URLS` (or a function
+`imagenet_weights(network, name)`, where a package holds them) and `INPUT_NORMALISATION` (mean and standard
+deviation of the input by channel, or None: [0, 1] is fed), and name it in NETWORKS.
 """
 
 from importlib import import_module
@@ -17,6 +19,9 @@ NETWORKS = {
     "resnext101": "models.se_resnext",
     "alexnet": "models.alexnet",
     "resnet18": "models.resnet",
+    "efficientnet_lite0": "models.efficientnet_lite",
+    "efficientnet_lite1": "models.efficientnet_lite",
+    "efficientnet_lite2": "models.efficientnet_lite",
 }
 ATTENTION = ("dase", "se", "none")
 SE_ACTIVATIONS = ("sigmoid", "relu")
@@ -50,4 +55,4 @@ def build_network(
     from models.dase import Attention
 
     modules = Attention(attention, reduction, activation, dase_layer4)
-    return network_module(name).build(attention=modules, f_dim=f_dim)
+    return network_module(name).build(name, modules, f_dim)

@@ -15,6 +15,7 @@ from models.pooling import AveragePool
 HEAD = "classifier.5."
 FIRST_ATTENTION = "dase1."
 IMAGENET_URLS: tuple[str, ...] = ()
+INPUT_NORMALISATION = None  # as published: [0, 1] is fed
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1) -> list[nn.Module]:
@@ -60,5 +61,5 @@ class AlexNet(nn.Module):
         return self.classifier(self.avg_pool(x).flatten(1))
 
 
-def build(attention: Attention, f_dim: int) -> AlexNet:
+def build(name: str, attention: Attention, f_dim: int) -> AlexNet:
     return AlexNet(attention, f_dim)

@@ -23,9 +23,11 @@ class SEModule(nn.Module):
 
     domain_inputs = 0
 
-    def __init__(self, channels: int, reduction: int = REDUCTION, activation: str = "sigmoid") -> None:
+    def __init__(
+        self, channels: int, reduction: int = REDUCTION, activation: str = "sigmoid", least_squeezed: int = 1
+    ) -> None:
         super().__init__()
-        squeezed = max(1, channels // reduction)
+        squeezed = max(least_squeezed, channels // reduction)
         self.phi = ACTIVATIONS[activation]
         # 1x1 convolutions rather than linear layers: the state-dict shapes of pretrained SE networks
         self.fc1 = nn.Conv2d(channels, squeezed, kernel_size=1)
@@ -67,8 +69,9 @@ class Attention:
     activation: str = "sigmoid"
     dase_layer4: bool = False
 
-    def module(self, channels: int) -> nn.Module:
-        """A new module for `channels` channels."""
+    def module(self, channels: int, least_squeezed: int = 1) -> nn.Module:
+        """A new module for `channels` channels, at least `least_squeezed` of them squeezed."""
         if self.kind == "none":
             return NoAttention()
-        return {"dase": DASEModule, "se": SEModule}[self.kind](channels, self.reduction, self.activation)
+        kind = {"dase": DASEModule, "se": SEModule}[self.kind]
+        return kind(channels, self.reduction, self.activation, least_squeezed)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from models import NETWORKS, network_module
+from models import NETWORKS, build_network, network_module
 from models.dase import REDUCTION
 
 
@@ -28,12 +29,28 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
     for name in NETWORKS:
         module = network_module(name)
         head = state.get(f"{module.HEAD}weight")
-        if head is not None and head.dim() == 2:
+        if head is not None and head.dim() == 2 and fits(name, state):
             attention = attention_of(state, module.FIRST_ATTENTION)
             layer4 = getattr(module, "LAYER4_ATTENTION", None)
             in_layer4 = attention == "dase" and layer4 is not None and attention_of(state, layer4) == "dase"
-            return Recognised(name, attention, reductions(state), len(head), in_layer4)
+            least = getattr(module, "LEAST_SQUEEZED", 1)
+            return Recognised(name, attention, reductions(state, least), len(head), in_layer4)
     return None
+
+
+def fits(name: str, state: dict[str, Tensor]) -> bool:
+    """Whether `state` is of the network `name`, where several share a module and so the name of the head."""
+    if list(NETWORKS.values()).count(NETWORKS[name]) == 1:
+        return True
+    with torch.device("meta"):
+        network = build_network(name, attention="none", f_dim=1)
+    shapes = {key: value.shape for key, value in state.items()}
+    head = network_module(name).HEAD
+    return all(
+        shapes.get(key) == value.shape
+        for key, value in network.state_dict().items()
+        if not key.startswith(head)
+    )
 
 
 def attention_of(state: dict[str, Tensor], prefix: str) -> str:
@@ -44,7 +61,7 @@ def attention_of(state: dict[str, Tensor], prefix: str) -> str:
     return "dase" if excite.shape[1] == squeeze.shape[0] + 1 else "se"
 
 
-def reductions(state: dict[str, Tensor]) -> tuple[int, ...]:
+def reductions(state: dict[str, Tensor], least_squeezed: int = 1) -> tuple[int, ...]:
     """All reductions that give the shapes of every squeezing layer; the default one if none does."""
     shapes = {
         (value.shape[1], value.shape[0])
@@ -52,5 +69,9 @@ def reductions(state: dict[str, Tensor]) -> tuple[int, ...]:
         if name.endswith(".fc1.weight") and value.dim() == 4
     }
     largest = max((channels for channels, _ in shapes), default=0)
-    fitting = [r for r in range(1, largest + 1) if all(max(1, c // r) == squeezed for c, squeezed in shapes)]
+    fitting = [
+        reduction
+        for reduction in range(1, largest + 1)
+        if all(max(least_squeezed, c // reduction) == squeezed for c, squeezed in shapes)
+    ]
     return tuple(fitting) or (REDUCTION,)

@@ -18,6 +18,7 @@ from models.pooling import AveragePool
 HEAD = "fc."
 FIRST_ATTENTION = "layer1.0.se_module."
 IMAGENET_URLS = (ResNet18_Weights.IMAGENET1K_V1.url,)
+INPUT_NORMALISATION = None  # as published: [0, 1] is fed
 
 
 class Block(BasicBlock):
@@ -50,5 +51,5 @@ class ResNet18(ResNet):
         return self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))  # (B, 512, H/32, W/32) -> (B, f_dim)
 
 
-def build(attention: Attention, f_dim: int) -> ResNet18:
+def build(name: str, attention: Attention, f_dim: int) -> ResNet18:
     return ResNet18(attention, f_dim)

@@ -26,6 +26,7 @@ IMAGENET_URLS = (
     "legacy_se_resnext101_32x4d-37725eac.pth",
     pretrained_settings["se_resnext101_32x4d"]["imagenet"]["url"],
 )
+INPUT_NORMALISATION = None  # as published: [0, 1] is fed
 
 
 class Block(SEResNeXtBottleneck):
@@ -70,5 +71,5 @@ class SEResNeXt(SENet):
         return self.last_linear(self.avg_pool(x).flatten(1))  # (B, 2048, H/32, W/32) -> (B, f_dim)
 
 
-def build(attention: Attention, f_dim: int) -> SEResNeXt:
+def build(name: str, attention: Attention, f_dim: int) -> SEResNeXt:
     return SEResNeXt(attention, f_dim)

@@ -54,9 +54,10 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
     """
     module = network_module(name)
     if source == "imagenet":
-        if not module.IMAGENET_URLS:
+        if not has_imagenet_weights(name):
             raise UserError(f"there are no ImageNet weights for {name}; use --backbone_weights=none")
-        state = fetch(module.IMAGENET_URLS)
+        packaged = getattr(module, "imagenet_weights", None)
+        state = packaged(network, name) if packaged else fetch(module.IMAGENET_URLS)
     else:
         target = network.state_dict()
         state = without_prefixes(state_dict_in(load(Path(source)), source), target)
@@ -64,6 +65,12 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
         if bad:
             raise UserError(f"{source} has numbers that are not finite, first in {bad}: pass other weights")
     return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
+
+
+def has_imagenet_weights(name: str) -> bool:
+    """Whether there are ImageNet weights of the network `name`, to be downloaded or in a package."""
+    module = network_module(name)
+    return bool(module.IMAGENET_URLS) or hasattr(module, "imagenet_weights")
 
 
 def state_dict_in(content: dict[str, Any], source: str) -> dict[str, Tensor]:

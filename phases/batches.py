@@ -9,6 +9,7 @@ import torch
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, entries_of_batch, training_batches
+from phases import settings
 from phases.kept import kept_images
 from utils import distributed
 from utils.seeding import stream_seed
@@ -18,7 +19,7 @@ def batches(
     options: argparse.Namespace, data: Annotation, *, start: int, device: torch.device
 ) -> Iterator[tuple]:
     """Pairs of a sketch batch and a photo batch, from the one after step `start` on."""
-    size, normalize = options.image_size, options.normalize
+    size, normalize = options.image_size, settings.input_normalisation(options)
     kept = kept_images(options, data)
     sketches = ImageSet(
         data.root,

@@ -101,11 +101,13 @@ def paths_for(folder: Path, step: int) -> tuple[dict[str, Path], Path]:
 
 
 def sketch_transform(options: argparse.Namespace) -> transforms.Transform:
-    return transforms.sketch_test(options.image_size, normalize=options.normalize)
+    return transforms.sketch_test(options.image_size, normalize=settings.input_normalisation(options))
 
 
 def photo_transform(options: argparse.Namespace) -> transforms.Transform:
-    return transforms.photo_test(options.image_size, options.photo_channels, normalize=options.normalize)
+    return transforms.photo_test(
+        options.image_size, options.photo_channels, normalize=settings.input_normalisation(options)
+    )
 
 
 def making_of(network: nn.Module, options: argparse.Namespace) -> dict[str, Any]:

@@ -46,7 +46,9 @@ def parse_values(values: dict[str, Any]) -> argparse.Namespace:
     for name, value in values.items():
         if name not in known:
             raise UserError(f"there is no option {name}; python main.py --help lists them all")
-        if isinstance(value, bool) and known[name].nargs == 0:
+        if isinstance(value, bool) and isinstance(known[name], argparse.BooleanOptionalAction):
+            arguments.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, bool) and known[name].nargs == 0:
             arguments += [f"--{name}"] * value
         elif isinstance(value, list | tuple):
             arguments += [f"--{name}", *map(str, value)]
@@ -122,9 +124,10 @@ def data_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--normalize",
-        action="store_true",
-        default=None,
-        help="normalise the input by ImageNet's mean and standard deviation; off feeds [0, 1], as published",
+        action=argparse.BooleanOptionalAction,
+        help="normalise the input by mean and standard deviation: the network's own, else ImageNet's; "
+        "default: on for networks that state their own (efficientnet_lite0, ...), "
+        "else off, which feeds [0, 1], as published",
     )
     group.add_argument(
         "--batch_size", type=at_least(1), default=22, help="sketches per training step, and as many photos"
@@ -172,8 +175,8 @@ def network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--backbone_weights",
         default="auto",
-        help="auto, imagenet, none (random), or a file of weights; auto is imagenet for resnext101 and "
-        "resnet18 when a training starts, else none",
+        help="auto, imagenet, none (random), or a file of weights; auto is imagenet when a training starts, "
+        "and none for alexnet, of which there are none",
     )
     group.add_argument(
         "--pad_pretrained_se",
@@ -206,6 +209,14 @@ def loss_options(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=100_000,
         help="steps until the whole margin applies, 0: at once",
+    )
+    group.add_argument(
+        "--center_norm",
+        type=float,
+        default=1.0,
+        help="norm of the class centres when a training starts: 1 as published, for 100,000 steps and more; "
+        "3 for trainings of minutes or hours, because centres close together keep the loss high until they "
+        "have moved apart, by about a learning rate a step",
     )
 
 

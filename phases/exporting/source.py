@@ -52,6 +52,7 @@ def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
     }
     return {
         **{name: str(getattr(options, name)) for name in sorted(names)},
+        "input_normalisation": json.dumps(settings.input_normalisation(options)),
         "step": str(source.step),
         **{
             name: value if isinstance(value, str) else json.dumps(value, default=str)

@@ -13,7 +13,6 @@ from PIL import Image
 
 Network = Callable[[np.ndarray], np.ndarray]  # float32 (N, 3, S, S) -> features (N, f_dim)
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Image.Transpose
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 def open_image(path: str, mode: str) -> Image.Image:
@@ -113,8 +112,9 @@ def load(folder: Path, domain: str) -> tuple[Network, Mapping[str, str]]:
 def embed_views(network: Network, pixels: Sequence[np.ndarray], about: Mapping[str, str]) -> np.ndarray:
     """Features of N images, as they are and, unless the test did without, mirrored: (1 or 2, N, f_dim)."""
     images = np.stack(pixels).astype(np.float32) / 255
-    if about["normalize"] == "True":
-        mean, std = (np.asarray(each, np.float32)[:, None, None] for each in (MEAN, STD))
+    normalisation = json.loads(about["input_normalisation"])  # mean and deviation by channel, or null
+    if normalisation:
+        mean, std = (np.asarray(each, np.float32)[:, None, None] for each in normalisation)
         images = (images - mean) / std
     features = []
     for view in (images, images[..., ::-1]) if about["mirror"] == "on" else (images,):

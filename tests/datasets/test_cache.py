@@ -107,7 +107,7 @@ def test_batches_of_kept_sketches_are_those_of_the_files(root: Path, folder: Pat
 
 def test_mirror_channels_and_normalisation_come_after(root: Path, folder: Path) -> None:
     entries = [(name, 0) for name in NAMES]
-    transform = transforms.photo_train(SIZE, "bgr", normalize=True)
+    transform = transforms.photo_train(SIZE, "bgr", normalize=transforms.IMAGENET)
     plain = ImageSet(root, entries, PHOTO, transform, seed=3)
     kept = ImageSet(root, entries, PHOTO, transform, seed=3, kept=keep(root, folder).pixels)
     for workers in (0, 1):

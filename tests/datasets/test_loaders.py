@@ -80,7 +80,10 @@ def test_ordered_batches_hold_all_in_order(sketches: ImageSet) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_hold_what_the_transform_makes_of_each_image(sketches: ImageSet, workers: int) -> None:
-    make = (transforms.sketch_test(16, normalize=True), transforms.photo_test(16, "bgr", normalize=True))
+    make = (
+        transforms.sketch_test(16, normalize=transforms.IMAGENET),
+        transforms.photo_test(16, "bgr", normalize=transforms.IMAGENET),
+    )
     for domain, transform in enumerate(make):
         images = ImageSet(sketches.root, sketches.entries, domain, transform)
         assert images[0, 0][0].dtype == torch.uint8  # between processes

@@ -158,8 +158,8 @@ def test_normalised_input_is_that_of_imagenet_by_position(channels: str) -> None
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     red = torch.tensor([1.0, 0.0, 0.0] if channels == "rgb" else [0.0, 0.0, 1.0])
     for make in (transforms.photo_test, transforms.photo_train):
-        found = make(32, channels, normalize=True)(photo)
+        found = make(32, channels, normalize=transforms.IMAGENET)(photo)
         assert torch.allclose(found[:, 5, 5], (red - mean) / std, atol=1e-6)
     for made in (transforms.sketch_test, transforms.sketch_train):
-        found = made(32, normalize=True)(sketch)
+        found = made(32, normalize=transforms.IMAGENET)(sketch)
         assert torch.allclose(found[:, 5, 5], (1 - mean) / std, atol=1e-6)
