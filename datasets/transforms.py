@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomErasing, RandomResizedCrop, RandomRotation
 
+from datasets.strong import draw_coarsely, vary_photo
+
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation by channel
 
 # what most networks pretrained on ImageNet were fed, by position: torchvision's and pretrainedmodels' figures
@@ -66,9 +68,15 @@ def figures_on(normalize: Normalisation, device: torch.device) -> tuple[Tensor, 
     return mean, std
 
 
-def sketch_train(size: int, *, normalize: Normalisation | None = None) -> Transform:
-    """Random crop, flip, rotation and one erased square; what is filled in is paper."""
-    return Transform(partial(random_view, size=size), normalize=normalize)
+def sketch_train(
+    size: int, *, normalize: Normalisation | None = None, augmentation: str = "published"
+) -> Transform:
+    """Random crop, flip, rotation and one erased square; what is filled in is paper.
+
+    With the "strong" `augmentation`, of a sketch drawn more coarsely.
+    """
+    view = random_view if augmentation == "published" else coarse_view
+    return Transform(partial(view, size=size), normalize=normalize)
 
 
 def sketch_test(size: int, *, normalize: Normalisation | None = None) -> Transform:
@@ -76,9 +84,19 @@ def sketch_test(size: int, *, normalize: Normalisation | None = None) -> Transfo
     return Transform(partial(middle, size=size), normalize=normalize)
 
 
-def photo_train(size: int, channels: str = "rgb", *, normalize: Normalisation | None = None) -> Transform:
-    """The whole photo, mirrored half of the time; `channels` is "rgb" or "bgr"."""
-    return Transform(partial(resized_photo, size=size), flip_by_chance, channels, normalize)
+def photo_train(
+    size: int,
+    channels: str = "rgb",
+    *,
+    normalize: Normalisation | None = None,
+    augmentation: str = "published",
+) -> Transform:
+    """The whole photo, mirrored half of the time; `channels` is "rgb" or "bgr".
+
+    With the "strong" `augmentation`, a part of it, lighter or darker.
+    """
+    vary = flip_by_chance if augmentation == "published" else vary_photo
+    return Transform(partial(resized_photo, size=size), vary, channels, normalize)
 
 
 def photo_test(size: int, channels: str = "rgb", *, normalize: Normalisation | None = None) -> Transform:
@@ -102,6 +120,13 @@ def random_view(image: Picture, size: int) -> Tensor:
         top, left, height, width, _ = RandomErasing.get_params(paper, (0.02, 0.2), (1.0, 1.0), [255.0])
         paper[:, top : top + height, left : left + width] = 255
     return paper
+
+
+def coarse_view(image: Picture, size: int) -> Tensor:
+    """A sketch as `sketch_train` has it with the strong augmentation, uint8 (1, S, S)."""
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    return random_view(draw_coarsely(image), size)
 
 
 def flip_by_chance(pixels: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def batches(
         data.root,
         data.train_sketches,
         SKETCH,
-        transforms.sketch_train(size, normalize=normalize),
+        transforms.sketch_train(size, normalize=normalize, augmentation=options.augmentation),
         options.seed,
         decoded=kept.sketches,
     )
@@ -33,7 +33,9 @@ def batches(
         data.root,
         data.train_photos,
         PHOTO,
-        transforms.photo_train(size, options.photo_channels, normalize=normalize),
+        transforms.photo_train(
+            size, options.photo_channels, normalize=normalize, augmentation=options.augmentation
+        ),
         options.seed,
         kept=kept.photos,
     )

@@ -130,6 +130,13 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         "else off, which feeds [0, 1], as published",
     )
     group.add_argument(
+        "--augmentation",
+        choices=("published", "strong"),
+        default="published",
+        help="of training images; strong: sketches also bent, with wider, doubled and broken lines, and "
+        "photos cropped, lightened or darkened: for few images a category, and for coarse drawings",
+    )
+    group.add_argument(
         "--batch_size", type=at_least(1), default=22, help="sketches per training step, and as many photos"
     )
     group.add_argument("--num_workers", type=at_least(0), default=4, help="loading processes of each domain")

@@ -26,6 +26,7 @@ SWITCHES = {
     "dase_layer4": False,
     "normalize": False,
     "center_norm": 1.0,
+    "augmentation": "published",
     "pad_pretrained_se": False,
 }
 # What a run must have been made with to stand in a table

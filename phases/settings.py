@@ -50,6 +50,7 @@ TRAINING_OPTIONS = (
     "scale",
     "annealing_step",
     "center_norm",
+    "augmentation",
     "num_steps",
     "lr",
     "backbone_weights",
@@ -59,7 +60,14 @@ TRAINING_OPTIONS = (
 RUN_OPTIONS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
 
 # Options that came later, as they were before: runs of then can be continued and told from others.
-ADDED = {"amp": "off", "accumulate": 1, "sync_bn": False, "dase_layer4": False, "center_norm": 1.0}
+ADDED = {
+    "amp": "off",
+    "accumulate": 1,
+    "sync_bn": False,
+    "dase_layer4": False,
+    "center_norm": 1.0,
+    "augmentation": "published",
+}
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -179,6 +187,7 @@ def published_recipe(options: argparse.Namespace) -> dict[str, Any]:
         "num_steps": 200_000,
         "annealing_step": None if options.margin is None else 100_000,
         "center_norm": 1.0,
+        "augmentation": "published",
         "lr": 1e-4,
         "amp": "off",
         "accumulate": 1,
