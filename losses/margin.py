@@ -60,6 +60,10 @@ class MarginLoss(nn.Module):
         """
         return F.cross_entropy(self.logits(features.float(), labels), labels, reduction=reduction)
 
+    def has_collapsed(self, loss: float) -> bool:
+        """Whether features and centres have fallen into one point, by a mean `loss`; see MEMS."""
+        return False
+
     def cosines(self, features: Tensor) -> Tensor:
         """cos of the angle between features and centres, (B, num_classes) in [-1, 1]."""
         return F.normalize(features) @ F.normalize(self.centers).T

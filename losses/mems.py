@@ -1,8 +1,12 @@
 """Multiplicative Euclidean margin softmax (docs/method.md, Losses)."""
 
+import math
+
 from torch import Tensor
 
 from losses.margin import MarginLoss, of_target, replace_target
+
+COLLAPSED = 0.1  # mean squared distance between centres; at their start it is twice the square of their norm
 
 
 class MEMS(MarginLoss):
@@ -19,6 +23,19 @@ class MEMS(MarginLoss):
         distances = squared_distances(features, self.centers)  # (B, C)
         margin = 1 + (self.margin - 1) * self.alpha
         return replace_target(-distances, labels, -(margin**2) * of_target(distances, labels))
+
+    def has_collapsed(self, loss: float) -> bool:
+        """Whether features and centres have fallen into one point, by a mean `loss` and the centres.
+
+        While a feature is off its centre, a margin above 1 is paid for with its distance to the target, and
+        to bring all centres together is the quickest way to make all distances small. In one point all
+        logits are 0, and the loss is ln C. It cannot leave: where centres are a mean squared distance d
+        apart, no feature brings the loss far below ln C - d.
+        """
+        centers = self.centers.detach()
+        mean_distance = 2 * float((centers - centers.mean(dim=0)).square().sum(1).mean())
+        guessing = math.log(len(centers))
+        return self.margin > 1 and abs(loss - guessing) < 0.05 * guessing and mean_distance < COLLAPSED
 
 
 def squared_distances(features: Tensor, centers: Tensor) -> Tensor:

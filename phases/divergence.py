@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 NEVER = 2**62
 COLLAPSED = 2.0**-10  # a scale: gradients beyond 6e7 are no passing overflow
+ESCAPED = 0.8  # of ln C: a loss that no collapsed training has
 REPORT = "not_finite.json"  # in a run's log folder
 
 
@@ -31,6 +32,7 @@ class Watch:
         self.norms: list[Tensor] = []
         self.last_finite: float | None = None
         self.margin_had_grown = self.has_margin_grown()
+        self.had_collapsed = False
 
     def step(self, batches: tuple) -> None:
         """One training step on a batch of each domain."""
@@ -56,21 +58,45 @@ class Watch:
         self.losses.clear()
         self.norms.clear()
         mean = distributed.mean(losses.mean().item())
-        self.compare_with_guessing(mean)
+        collapsed = self.warn_of_collapse(mean)
+        self.compare_with_guessing(mean, quiet=collapsed)
         return mean
 
     def has_margin_grown(self) -> bool:
         """Whether the next step applies the whole margin; true of a loss without one."""
         return self.trainer.options.margin is None or self.trainer.alpha >= 1
 
-    def compare_with_guessing(self, loss: float) -> None:
-        """Warn of a `loss` above ln C, that of guessing, once the margin has grown and at the end."""
+    def warn_of_collapse(self, loss: float) -> bool:
+        """Whether features and centres have fallen into one point; says so when that happens."""
+        options, guessing = self.trainer.options, math.log(self.trainer.data.trained)
+        if loss < ESCAPED * guessing:
+            self.had_collapsed = False
+        elif not self.had_collapsed and self.trainer.criterion.has_collapsed(loss):
+            self.had_collapsed = True
+            log.warning(
+                "warning: the training has collapsed at step %d: features and centres are in one point, and "
+                "the loss of %.3f is about ln C = %.3f, that of guessing a category. More steps will hardly "
+                "help: stop it, and train under another --save_path with centres further apart "
+                "(--center_norm=3), a margin that grows over all steps (--annealing_step=%d), a smaller "
+                "--margin or a smaller --lr",
+                self.trainer.step,
+                loss,
+                guessing,
+                options.num_steps,
+            )
+        return self.had_collapsed
+
+    def compare_with_guessing(self, loss: float, *, quiet: bool = False) -> None:
+        """Warn of a `loss` above ln C, that of guessing, once the margin has grown and at the end.
+
+        `quiet`: the reason has been said.
+        """
         options, classes = self.trainer.options, self.trainer.data.trained
         if not self.has_margin_grown():
             return
         due = not self.margin_had_grown or self.trainer.step == options.num_steps
         self.margin_had_grown = True
-        if not due or loss <= math.log(classes):
+        if quiet or not due or loss <= math.log(classes):
             return
         if options.margin is None:
             where, remedies = "", "another --lr"
