@@ -22,7 +22,7 @@ from torchvision.transforms import RandomErasing, RandomResizedCrop, RandomRotat
 
 from datasets.strong import draw_coarsely, vary_photo
 
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation by channel
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation by channel
 
 # what most networks pretrained on ImageNet were fed, by position: torchvision's and pretrainedmodels' figures
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

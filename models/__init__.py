@@ -23,8 +23,21 @@ NETWORKS = {
     "efficientnet_lite1": "models.efficientnet_lite",
     "efficientnet_lite2": "models.efficientnet_lite",
 }
+TIMM_PREFIX, TIMM = "timm:", "models.timm_se"  # timm:NAME is a network of timm
 ATTENTION = ("dase", "se", "none")
 SE_ACTIVATIONS = ("sigmoid", "relu")
+
+
+class NetworkNames(list[str]):
+    """The names that --network takes: those listed, and timm:NAME for any of timm's that has SE modules."""
+
+    def __contains__(self, name: object) -> bool:
+        listed = super().__contains__(name) and name != TIMM_LISTED
+        return listed or (isinstance(name, str) and name.startswith(TIMM_PREFIX) and name != TIMM_LISTED)
+
+
+TIMM_LISTED = f"{TIMM_PREFIX}NAME"
+NETWORK_NAMES = NetworkNames([*sorted(NETWORKS), TIMM_LISTED])
 
 
 def network_module(name: str) -> ModuleType:
@@ -35,7 +48,13 @@ def network_module(name: str) -> ModuleType:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        return import_module(NETWORKS[name])
+        return import_module(TIMM if name.startswith(TIMM_PREFIX) else NETWORKS[name])
+
+
+def input_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation by channel that the network `name` wants; None: values in [0, 1]."""
+    module = network_module(name)
+    return module.input_normalisation(name) if name.startswith(TIMM_PREFIX) else module.INPUT_NORMALISATION
 
 
 def build_network(

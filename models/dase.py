@@ -9,7 +9,9 @@ both modules. `W2[:, -1] * d` is a learned offset of the gate's logits for photo
 domains apart.
 """
 
+import threading
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +46,57 @@ class DASEModule(SEModule):
     """Gate the channels of `x` (B, C, H, W) by its average and by the domain bit `domain` (B,)."""
 
     domain_inputs = 1
+    gate = staticmethod(torch.sigmoid)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         bit = domain.to(x.dtype).view(-1, 1, 1, 1)
         return x * torch.sigmoid(self.fc2(torch.cat([self.squeeze(x), bit], dim=1)))
+
+
+class DomainBit(threading.local):
+    """The domain of the images that are on their way through a network, (B,), in this thread."""
+
+    value: Tensor | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "DomainBit":
+        return DomainBit()
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return DomainBit, ()
+
+
+class DomainConv(nn.Conv2d):
+    """The last convolution of an SE module with a column for the domain bit: (B, S, 1, 1) -> (B, C, 1, 1)."""
+
+    def __init__(self, plain: nn.Conv2d, bit: DomainBit, gate: nn.Module) -> None:
+        super().__init__(plain.in_channels + 1, plain.out_channels, 1, bias=plain.bias is not None)
+        self.bit = bit
+        self.gate = gate
+        with torch.no_grad():
+            self.weight.zero_()[:, :-1].copy_(plain.weight)
+            if self.bias is not None:
+                assert plain.bias is not None
+                self.bias.copy_(plain.bias)
+
+    @property
+    def fc2(self) -> nn.Conv2d:
+        """As in `models.dase`, for those who look at the domain column of either."""
+        return self
+
+    def forward(self, squeezed: Tensor) -> Tensor:
+        assert self.bit.value is not None, "the network tells its modules the domain"
+        domain = self.bit.value.to(squeezed.dtype).view(-1, 1, 1, 1)
+        return super().forward(torch.cat([squeezed, domain], dim=1))
+
+    @torch.no_grad()
+    def without_domain(self, domain: int) -> nn.Conv2d:
+        """The plain convolution that does to images of `domain` what this one does."""
+        weight = self.weight
+        plain = nn.Conv2d(self.in_channels - 1, self.out_channels, 1)
+        offset = weight[:, -1, 0, 0] * domain
+        plain.weight = nn.Parameter(weight[:, :-1].clone())
+        plain.bias = nn.Parameter(offset.clone() if self.bias is None else self.bias + offset)
+        return plain
 
 
 class NoAttention(nn.Module):

@@ -10,7 +10,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from models.dase import DASEModule, SEModule
+from models.dase import DASEModule, DomainConv, SEModule
 
 
 class OneDomain(nn.Module):
@@ -38,6 +38,8 @@ def folded(network: nn.Module, domain: int) -> nn.Module:
         for name, module in list(parent.named_children()):
             if isinstance(module, DASEModule):
                 setattr(parent, name, without_domain(module, domain))
+            elif isinstance(module, DomainConv):
+                setattr(parent, name, module.without_domain(domain))
     return OneDomain(plain).eval()
 
 

@@ -13,7 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.dase import DASEModule
+from models.dase import DASEModule, DomainConv
+
+DomainModule = DASEModule | DomainConv
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,18 @@ class GateChange:
     alone: float  # if this one does
 
 
-def domain_modules(network: nn.Module) -> dict[str, DASEModule]:
+def domain_modules(network: nn.Module) -> dict[str, DomainModule]:
     """The domain-aware modules by name, in the order of depth; none for other attention."""
-    return {name: each for name, each in network.named_modules() if isinstance(each, DASEModule)}
+    return {name: each for name, each in network.named_modules() if isinstance(each, DomainModule)}
 
 
-def bit_offset(module: DASEModule) -> Tensor:
+def bit_offset(module: DomainModule) -> Tensor:
     """What the bit of a photo adds to the logits of the gates, (C,) float32: the column W2[:, -1]."""
     return module.fc2.weight.detach()[:, -1, 0, 0]
 
 
 @contextmanager
-def gate_logits(modules: dict[str, DASEModule]) -> Iterator[dict[str, Tensor]]:
+def gate_logits(modules: dict[str, DomainModule]) -> Iterator[dict[str, Tensor]]:
     """Yield a dict that after each pass through the network holds every module's logits, (B, C)."""
     logits: dict[str, Tensor] = {}
 
@@ -75,7 +77,7 @@ def gate_changes(
             for name, module in modules.items():
                 own, other = by_bit[domain][name], by_bit[1 - domain][name]
                 shifted = own + (1 - 2 * domain) * bit_offset(module)
-                gate = torch.sigmoid(own)
-                changes = [(torch.sigmoid(each) - gate).abs().mean(1).sum() for each in (other, shifted)]
+                gate = module.gate(own)
+                changes = [(module.gate(each) - gate).abs().mean(1).sum() for each in (other, shifted)]
                 sums[name] += torch.stack(changes).double().cpu()
     return {name: GateChange(*(each / images_seen).tolist()) for name, each in sums.items()}

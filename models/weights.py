@@ -64,12 +64,16 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
         bad = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
         if bad:
             raise UserError(f"{source} has numbers that are not finite, first in {bad}: pass other weights")
+        if hasattr(module, "converted_weights"):
+            state = module.converted_weights(network, name, state)
     return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
 
 
 def has_imagenet_weights(name: str) -> bool:
     """Whether there are ImageNet weights of the network `name`, to be downloaded or in a package."""
     module = network_module(name)
+    if hasattr(module, "has_imagenet_weights"):
+        return module.has_imagenet_weights(name)
     return bool(module.IMAGENET_URLS) or hasattr(module, "imagenet_weights")
 
 

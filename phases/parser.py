@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments import TABLES
 from losses import ALIASES, LOSSES
-from models import ATTENTION, NETWORKS, SE_ACTIVATIONS
+from models import ATTENTION, NETWORK_NAMES, SE_ACTIVATIONS
 from phases import PHASES
 from retrieval import INDICES
 from utils.errors import UserError
@@ -158,7 +158,14 @@ def data_options(parser: argparse.ArgumentParser) -> None:
 
 def network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
-    group.add_argument("--network", choices=sorted(NETWORKS), default="resnext101", help="which backbone")
+    group.add_argument(
+        "--network",
+        choices=NETWORK_NAMES,
+        metavar="NETWORK",
+        default="resnext101",
+        help=f"which backbone: {', '.join(NETWORK_NAMES)}; the last for any network of timm "
+        "that has SE modules, timm:seresnet50 say",
+    )
     group.add_argument(
         "--attention", choices=ATTENTION, default="dase", help="which SE modules; none drops them"
     )

@@ -20,6 +20,7 @@ from datasets import dataset_facts, transforms
 from datasets.annotations import Annotation, list_path
 from losses import loss_class
 from models import build_network, network_module
+from models import input_normalisation as network_normalisation
 from models.weights import has_imagenet_weights
 from utils import distributed
 from utils.errors import UserError
@@ -198,7 +199,7 @@ def published_recipe(options: argparse.Namespace) -> dict[str, Any]:
 
 def resolve_input(options: argparse.Namespace) -> None:
     """Fill in what the published program feeds where nothing was given."""
-    own = network_module(options.network).INPUT_NORMALISATION
+    own = network_normalisation(options.network)
     if options.normalize is None and own:
         options.normalize = True
     options.normalize = bool(options.normalize)
@@ -212,7 +213,7 @@ def input_normalisation(options: argparse.Namespace) -> transforms.Normalisation
     """Mean and standard deviation that the input is normalised by: the network's own, else ImageNet's."""
     if not options.normalize:
         return None
-    return network_module(options.network).INPUT_NORMALISATION or transforms.IMAGENET
+    return network_normalisation(options.network) or transforms.IMAGENET
 
 
 def describe_input(options: argparse.Namespace) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from datasets.annotations import Annotation
+from models import TIMM_PREFIX
 from phases import results, settings
 from phases.parser import PROJECT
 from phases.provenance import revision, without_folders
@@ -182,7 +183,8 @@ def evaluations_of(record: dict[str, Any], options: argparse.Namespace) -> list[
 def backbone(network: str, training: dict[str, Any]) -> str:
     """What the training started from, as a sentence. `training`: its options, empty if they are unknown."""
     start = training.get("backbone_weights")
-    pretrained = f"{BACKBONES.get(network, '')}, learned on {IMAGENET}. Check both terms."
+    source = BACKBONES.get(network, f"timm's weights of {network.removeprefix(TIMM_PREFIX)}")
+    pretrained = f"{source}, learned on {IMAGENET}. Check both terms."
     if start == "imagenet":
         return pretrained
     if start == "none":

@@ -9,9 +9,11 @@ import shlex
 
 import torch
 
+from models import TIMM_PREFIX
 from phases import settings, trained
 from phases.parser import PROJECT
 from utils import checkpoints, published
+from utils.errors import UserError
 from utils.files import remove_leftovers
 from utils.locks import exclusive
 
@@ -34,6 +36,11 @@ def run(options: argparse.Namespace) -> None:
     folder = settings.run_folder(options)
     path = checkpoints.find(folder / "model", options.pretrained_model)
     weights = trained.load_own(options, path)  # what is not whole is not handed on
+    if options.network.startswith(TIMM_PREFIX):
+        raise UserError(
+            f"a published pair does not say its network, and {options.network} is not told by its weights "
+            "alone: export it with --format=safetensors, onnx or torchscript"
+        )
     target = folder / "published" / "model"
     with exclusive(target):
         remove_leftovers(target)

@@ -86,7 +86,7 @@ def test_the_domain_column_learns() -> None:
     modules = list(domain_modules(network).values())
     assert len(modules) == 16
     assert all(each.fc2.weight.grad[:, -1].abs().sum() > 0 for each in modules)
-    assert min(each.fc1.out_channels for each in modules) == 4
+    assert min(each.fc2.in_channels for each in modules) == 4 + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
