@@ -29,13 +29,18 @@ Line = tuple[Sequence[float] | Sequence[str], Sequence[float | None]]  # x, y; N
 
 
 def import_matplotlib() -> Any:
-    """matplotlib, which refuses to be imported where MPLBACKEND names a backend that is not installed."""
-    backend = os.environ.pop("MPLBACKEND", None)  # a notebook's, which its subprocesses inherit
+    """matplotlib, whatever MPLBACKEND says and whatever is in a matplotlibrc of the user's.
+
+    It refuses to be imported where the first names a backend that is not installed, as a notebook's
+    subprocesses inherit it, or where the second cannot be read.
+    """
+    before = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+    os.environ["MATPLOTLIBRC"] = str(STYLE)
     try:
         import matplotlib
     finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
+        del os.environ["MATPLOTLIBRC"]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
     return matplotlib
 
 
@@ -45,7 +50,10 @@ def drawing(path: Path, width: float = WIDTH, height: float = HEIGHT, title: str
     matplotlib = import_matplotlib()  # slow: only when something is drawn
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
+    style = dict(matplotlib.rc_params_from_file(STYLE))
+    del style["backend"]
+    # not by fname=STYLE: that reads the user's own styles, too, which may be unreadable
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # names may be in any script
         figure = Figure(figsize=(width, height + 0.17 * title.count("\n")))
         if title:

@@ -233,9 +233,5 @@ def tabulate_origin(runs: Records) -> list[list[Any]]:
     rows = [[name, *(str(run[name]) for run in runs.values())] for name in ("checkpoint", "images", "seed")]
     rows.append(["lists (SHA-256)", *(run["lists"][:16] for run in runs.values())])
     first = next(iter(runs.values()))
-    commit, _, changes = first["revision"].partition("+")
-    versions = {
-        "commit of the program": commit[:12] + ("+" + changes if changes else ""),
-        **first["versions"],
-    }
+    versions = {"commit of the program": first["revision"], **first["versions"]}
     return rows + [[name, *[version] * len(runs)] for name, version in versions.items()]

@@ -150,7 +150,7 @@ def centers_of(shape: tuple[int, ...], name: str = "centers"):
     ("damage", "options", "message"),
     [
         (drop_network, [], f"is incomplete: there is no model-net-{STEP}.cpkt"),
-        (truncate, [], "the file is damaged"),
+        (truncate, [], "it is cut off"),
         (lose_an_entry, [], 'Missing key(s) in state_dict: "conv2.0.weight"'),
         (lose_the_head, [], "is of no network known here"),
         (centers_of((4, 8)), [], "are of 4 classes, the lists of tiny of 3"),

@@ -127,18 +127,37 @@ def test_long_names_are_cut() -> None:
     assert len(plots.shorten("x" * 99)) == 24 and plots.shorten("x" * 99).endswith("…")
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such backend", "TkAgg"])
-def test_a_notebooks_backend_does_not_matter(path: Path, backend: str) -> None:
-    program = (
-        "import sys; from pathlib import Path; from utils.plots import save_lines; "
-        "save_lines({'日本 \\u05e9': {'a': ([1, 2], [1, 2])}}, Path(sys.argv[1]), xlabel='x')"
-    )
+PROGRAM = (
+    "import sys; from pathlib import Path; from utils.plots import save_lines; "
+    "save_lines({'日本 \\u05e9': {'a': ([1, 2], [1, 2])}}, Path(sys.argv[1]), xlabel='x')"
+)
+
+
+def draw_elsewhere(path: Path, **environment: str) -> None:
+    """Draw a chart in a process of its own, which must say nothing."""
     done = subprocess.run(
-        [sys.executable, "-c", program, path],
+        [sys.executable, "-c", PROGRAM, path],
         cwd=PROJECT,
-        env={**os.environ, "MPLBACKEND": backend},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0 and done.stderr == "" and path.is_file()
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such backend", "TkAgg"])
+def test_a_notebooks_backend_does_not_matter(path: Path, backend: str) -> None:
+    draw_elsewhere(path, MPLBACKEND=backend)
+
+
+def test_settings_and_styles_of_the_user_do_not_matter(path: Path, tmp_path: Path) -> None:
+    """Bytes that are no text stand for all that cannot be read."""
+    draw_elsewhere(path)
+    home = tmp_path / "home"
+    (home / "stylelib").mkdir(parents=True)
+    for name in ("matplotlibrc", "stylelib/own.mplstyle"):
+        (home / name).write_bytes(b"font.size: 40 # \xff")
+    again = path.with_name("again.png")
+    draw_elsewhere(again, MPLCONFIGDIR=str(home))
+    assert again.read_bytes() == path.read_bytes()
