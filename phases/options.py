@@ -10,6 +10,7 @@ from utils.errors import UserError
 DISTRIBUTED = ("train", "test")  # the phases that can share their work among several processes
 
 PHASES_OF = {
+    "threads": ("train", "test", "search", "index", "serve", "report", "reproduce"),
     "amp": ("train", "reproduce", "report"),
     "accumulate": ("train", "reproduce", "report"),
     "sync_bn": ("train",),

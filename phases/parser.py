@@ -94,11 +94,16 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0, help="of every random draw")
     group.add_argument("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, cuda:1, ...")
     group.add_argument(
+        "--threads",
+        type=at_least(1, 4096),
+        help="threads that PyTorch computes with on the CPU; default: its own choice, mostly one a core",
+    )
+    group.add_argument(
         "--deterministic",
         action="store_true",
         default=None,
         help="the same weights and figures, to the last bit, on every call: slower on CUDA; on the CPU they "
-        "are so anyway",
+        "are so anyway, for one kind of processor and number of threads",
     )
 
 

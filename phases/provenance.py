@@ -1,4 +1,4 @@
-"""What a result was made with: options, seed, versions and the revision of this program, in every record."""
+"""What a result was made with, in every record: options, seed, versions, the program's revision, machine."""
 
 import argparse
 import os
@@ -9,18 +9,20 @@ from typing import Any
 
 from phases import settings
 from phases.parser import PROJECT
+from utils.hardware import machine
 
 PATIENCE = 10  # seconds that git gets for an answer
 UNKNOWN = "unknown"
 
 
 def provenance(options: argparse.Namespace) -> dict[str, Any]:
-    """ "options", "seed", "versions" and "revision": what belongs into every result and checkpoint."""
+    """ "options", "seed", "versions", "revision" and "machine": for every result and checkpoint."""
     return {
         "options": settings.stored_options(options),
         "seed": options.seed,
         "versions": settings.versions(),
         "revision": revision(),
+        "machine": machine(options.device),
     }
 
 

@@ -83,6 +83,7 @@ def write(
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
         "checkpoint": str(model.path),
         "training_options": model.options,
+        "training_machine": model.machine,
         "lists": data.digest(),
         "left_out": list(data.left_out),
         **provenance(options),

@@ -253,11 +253,14 @@ def blocks_of(network: nn.Module, name: str) -> list[nn.Module]:
 def pick_device(options: argparse.Namespace) -> torch.device:
     """The device that --device names; of several processes each takes the GPU of its number on the machine.
 
-    With --deterministic whatever is computed there then repeats to the last bit. Float32 is not rounded to
+    From here on, --threads holds. With --deterministic whatever is computed there then repeats to the last
+    bit. Float32 is not rounded to
     TF32 there, whatever the environment says. Raises UserError if it is not there.
     """
     if options.deterministic:
         be_deterministic()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("highest")  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 makes it "high"
     torch.backends.cudnn.allow_tf32 = False
     name = options.device

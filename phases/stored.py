@@ -28,6 +28,7 @@ ADOPTED = (  # of its options, those that a test or a continued training may tak
     *settings.NETWORK_OPTIONS,
     *settings.TRAINING_OPTIONS,
     *settings.RUN_OPTIONS,
+    "threads",
     "test_distance",
     "data_path",
     "anno_path",
@@ -49,6 +50,9 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: its entry versions is not names and versions")
     if not isinstance(revision, str):
         raise UserError(f"{path}: its entry revision is not a name")
+    machine = state.get("machine", {})
+    if not isinstance(machine, dict) or not all(isinstance(each, str | int) for each in machine.values()):
+        raise UserError(f"{path}: its entry machine is not names and numbers")
     if not isinstance(state.get("familiarity_limit"), float | None):
         raise UserError(f"{path}: its entry familiarity_limit is not a number")
     check_stored_options(state["options"], path)

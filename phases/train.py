@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -25,6 +26,7 @@ from phases.training_data import measure_familiarity
 from utils import checkpoints, distributed, published
 from utils.errors import Diverged, UserError
 from utils.files import remove_leftovers
+from utils.hardware import describe, machine
 from utils.locks import exclusive
 from utils.signals import stop_requests
 from utils.tracking import Scalars
@@ -102,6 +104,7 @@ def resume(options: argparse.Namespace, path: Path) -> Trainer:
     names = tuple(name for name in CONTINUED if name != "num_steps" or not longer)
     settings.adopt(options, state["options"], names, path)
     options.lengthened = [*state["options"].get("lengthened", []), *[trained_for] * longer]
+    settings.inherit(options, state["options"], ("threads",))
     settings.inherit_folders(options, state["options"])
     settings.resolve_speed(options)
     stored.check_network(options, state["network"], path)
@@ -117,9 +120,23 @@ def resume(options: argparse.Namespace, path: Path) -> Trainer:
         stored.check_training(state, trainer.optimizer, trainer.schedule)
         trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)
+    report_other_machine(state.get("machine", {}), machine(str(trainer.device)))
     if longer:
         report_lengthening(trainer, trained_for)
     return trainer
+
+
+def report_other_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Say if a training goes on where sums come in another order. Older checkpoints do not say theirs."""
+    # beside a GPU, what is on the CPU changes nothing
+    same = before.get("GPU") == now["GPU"] if "GPU" in now else before == now
+    if before and not same:
+        log.info(
+            "trained on %s up to here, goes on with %s: the weights are not those of an unbroken run to the "
+            "last bit",
+            describe(before),
+            describe(now),
+        )
 
 
 def report_lengthening(trainer: Trainer, trained_for: int) -> None:

@@ -28,8 +28,8 @@ class Weights:
 
     `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
     given, `lists` the digest of its lists, `categories` theirs, trained on first, `versions` those of the
-    training, `revision` the program's of then and `left_out` the images that it did without: all empty if
-    the checkpoint does not say.
+    training, `revision` the program's of then, `machine` what it ran on and `left_out` the images that it did
+    without: all empty if the checkpoint does not say.
     """
 
     step: int
@@ -41,6 +41,7 @@ class Weights:
     categories: list[str]
     versions: dict[str, str]
     revision: str
+    machine: dict[str, Any]
     left_out: tuple[str, ...]
     familiarity_limit: float | None  # see retrieval.familiarity
 
@@ -123,6 +124,7 @@ def load_own(options: argparse.Namespace, path: Path) -> Weights:
     centers = criterion.centers.detach().numpy()
     said = {name: state[name] for name in ("step", "options", "lists", "categories")}
     said |= {"versions": state.get("versions", {}), "revision": state.get("revision", "")}
+    said["machine"] = state.get("machine", {})
     said["left_out"] = tuple(state.get("left_out", ()))
     said["familiarity_limit"] = state.get("familiarity_limit")
     return Weights(path=path, network=network, centers=centers, **said)
@@ -154,7 +156,7 @@ def load_published(options: argparse.Namespace, path: Path, step: int) -> Weight
         guess_dataset(options, None if centers is None else len(centers))
     settings.resolve_input(options)
     unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
-    unsaid |= {"left_out": (), "familiarity_limit": None}
+    unsaid |= {"machine": {}, "left_out": (), "familiarity_limit": None}
     return Weights(step, path, network, centers, **unsaid)
 
 

@@ -17,6 +17,7 @@ from phases.parser import PROJECT
 from phases.provenance import revision, without_folders
 from phases.trained import Weights
 from phases.words import in_words
+from utils.hardware import describe
 from utils.templates import render
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -99,6 +100,7 @@ def model_card(
         program_licence=program_licence(PROJECT),
         versions=settings.versions() | versions,
         revision=revision(),
+        describe_machine=describe,
         stored_options=json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str),
     )
 

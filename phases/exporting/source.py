@@ -49,6 +49,7 @@ def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
         "options": without_folders(source.options),
         "versions": source.versions,
         "revision": source.revision,
+        "machine": source.machine,
     }
     return {
         **{name: str(getattr(options, name)) for name in sorted(names)},

@@ -16,6 +16,7 @@ from phases.results import compare_with_chance
 from phases.runs import MADE_WITH
 from phases.settings import is_used
 from phases.words import in_words
+from utils.hardware import describe
 from utils.templates import render
 
 Records = Mapping[str, Record]  # by letter
@@ -233,5 +234,10 @@ def tabulate_origin(runs: Records) -> list[list[Any]]:
     rows = [[name, *(str(run[name]) for run in runs.values())] for name in ("checkpoint", "images", "seed")]
     rows.append(["lists (SHA-256)", *(run["lists"][:16] for run in runs.values())])
     first = next(iter(runs.values()))
-    versions = {"commit of the program": first["revision"], **first["versions"]}
-    return rows + [[name, *[version] * len(runs)] for name, version in versions.items()]
+    rows.append(["trained on", *(describe(run["training_machine"]) or "unknown" for run in runs.values())])
+    here = {
+        "tested on": describe(first["machine"]),
+        "commit of the program": first["revision"],
+        **first["versions"],
+    }
+    return rows + [[name, *[value] * len(runs)] for name, value in here.items()]

@@ -64,6 +64,7 @@ def record_of(run: Examined) -> Record:
         "images": str(data.root),
         "checkpoint": str(model.path),
         "training_options": model.options,
+        "training_machine": model.machine,
         "lists": data.digest(),
         **provenance(options),
     }

@@ -36,6 +36,11 @@ class StoredRun(Run):
 
     def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         counts = read_counts(self.content["protocol"])
+        own = (self.row.label, self.options.seed)
+        machine = next(  # older tables have none
+            (each.get("machine", {}) for each in self.content["runs"] if (each["row"], each["seed"]) == own),
+            {},
+        )
         found = {}
         for column in columns:
             value = self.content["values"][self.row.label][column.label].get(str(self.options.seed))
@@ -45,6 +50,7 @@ class StoredRun(Run):
                 found[column.label] = {
                     "counts": counts,
                     "lists": "",
+                    "training_machine": machine,
                     "chance": {}
                     if expected is None
                     else {"MAP" if kind == "hash" else column.metric: expected},

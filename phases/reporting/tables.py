@@ -24,6 +24,7 @@ from phases.runs import Run, chance, figure, planned
 from phases.words import in_words
 from utils.errors import UserError
 from utils.files import remove_leftovers, write_json, write_text
+from utils.hardware import describe
 from utils.locks import in_turn
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,11 @@ class Result:
     records: dict[str, dict[str, Any]]
     diverged: bool
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What the training ran on; empty where that is not known."""
+        return next((each.get("training_machine", {}) for each in self.records.values()), {})
+
     def value(self, column: Column) -> float | None:
         """The value of `column` in percent, None if it is not there yet, or not defined for this run."""
         record = self.records.get(column.label)
@@ -98,6 +104,9 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
     }
     records = [record for each in results for record in each.records.values()]
     protocol = describe_protocol(table, runs, options, records[0]["counts"] if records else None)
+    machines = sorted({describe(each.machine) for each in results if each.machine})
+    if machines:
+        protocol.append(f"Trained on {', and on '.join(machines)}.")
     expected = chances(table, results)
     zero_shot = any(map(is_zero_shot, records))
     write_text(path, markdown(table, found, expected, diverged, protocol, options, zero_shot=zero_shot))
@@ -111,8 +120,13 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
             "chance": expected,
             "diverged": diverged,
             "runs": [
-                {"row": each.row.label, "seed": each.options.seed, "folder": str(each.folder)}
-                for each in runs
+                {
+                    "row": each.run.row.label,
+                    "seed": each.run.options.seed,
+                    "folder": str(each.run.folder),
+                    "machine": each.machine,
+                }
+                for each in results
             ],
             **provenance(options),
         },

@@ -1,4 +1,4 @@
-"""Every kind of result says with which options, seed, versions and revision of the program it was made."""
+"""Every kind of result says with which options, seed, versions, revision and machine it was made."""
 
 import json
 import subprocess
@@ -13,6 +13,7 @@ from phases import provenance, settings, train
 from phases.parser import build_parser
 from tests.conftest import SMALL_RUN
 from utils.errors import Diverged
+from utils.hardware import describe, machine
 
 Command = Callable[..., tuple[int, str, str]]
 RUN = Path("logs/run")
@@ -46,7 +47,9 @@ def indexed(command: Command) -> dict[str, Any]:
 def reported(command: Command) -> dict[str, Any]:
     assert command("report", "--save_path=run")[0] == 0
     record = read(RUN / "report/report.json")
-    assert record["revision"] in (RUN / "report/index.html").read_text(encoding="utf-8")
+    page = (RUN / "report/index.html").read_text(encoding="utf-8")
+    assert record["revision"] in page and record["training_machine"] == machine()
+    assert page.count(describe(machine())) == 2, "trained and tested on"
     return record
 
 
@@ -96,10 +99,12 @@ def onnx(command: Command) -> dict[str, Any]:
 
 def plain(metadata: dict[str, str]) -> dict[str, Any]:
     """What an exported file says of itself; it has strings alone, and no folders of the machine."""
-    parsed = {name: json.loads(metadata[name]) for name in ("options", "seed", "versions", "training")}
+    parsed = {
+        name: json.loads(metadata[name]) for name in ("options", "seed", "versions", "machine", "training")
+    }
     training = parsed["training"]
     assert training["options"]["num_steps"] == 4 and training["versions"] == settings.versions()
-    assert training["revision"] == provenance.revision()
+    assert training["revision"] == provenance.revision() and training["machine"] == machine()
     assert not [value for value in parsed["options"].values() if "/" in str(value)]
     return {**metadata, **parsed}
 
@@ -127,6 +132,7 @@ def test_every_result_says_what_it_was_made_with(trained: Path, command: Command
     assert record["seed"] == record["options"]["seed"] == (7 if kind is of_a_test else 0)
     assert record["versions"] == settings.versions()
     assert record["revision"] == provenance.revision()
+    assert record["machine"] == machine() and record["machine"]["threads"] == torch.get_num_threads()
 
 
 def test_a_comparison_and_a_model_card_say_it_too(trained: Path, command: Command) -> None:
