@@ -37,7 +37,7 @@ class StoredRun(Run):
     def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         counts = read_counts(self.content["protocol"])
         own = (self.row.label, self.options.seed)
-        machine = next(  # older tables have none
+        machine: dict[str, Any] = next(  # older tables have none
             (each.get("machine", {}) for each in self.content["runs"] if (each["row"], each["seed"]) == own),
             {},
         )
