@@ -11,7 +11,7 @@ DEMO := --dataset=demo --save_path=demo
 DEMO_TRAINING := --network=resnet18 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
 	--backbone_weights=none --margin=2 --lr=2e-4 --num_steps=1100 --annealing_step=1100 --log_step=10
 
-.PHONY: setup demo test test-long coverage audit browser lint bench bench-gpu clean
+.PHONY: setup demo test test-long test-lowest coverage audit browser lint bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -38,6 +38,18 @@ test-long: setup
 	rm -rf logs/reliability
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m long -n 2 --durations=0
 	$(BIN)/python -m tests.reliability.ledger
+
+# the tests with the lowest version that the requirements name of every package, in .venv-lowest; twenty minutes on
+# two cores, and 8 GB of disk. Left out: tests/reliability (faults on purpose), and ruff and mypy, whose words change
+test-lowest: .venv-lowest/ready
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto --ignore=tests/reliability
+
+.venv-lowest/ready: $(REQUIREMENTS)
+	$(PYTHON) -m venv --clear .venv-lowest
+	sed -nE 's/ *#.*//; /^(ruff|mypy)>/d; s/>=/==/p' $(REQUIREMENTS) > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet $(PIP_ARGS) --constraint .venv-lowest/constraints.txt \
+		-r requirements-dev.txt
+	touch $@
 
 # lines of the four rooms that no test runs; loading processes and other commands are not looked into
 coverage: setup
@@ -77,4 +89,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv logs/demo datasets/data/demo anno/demo_sketch.json anno/demo_photo.json
+	rm -rf .venv .venv-lowest logs/demo datasets/data/demo anno/demo_sketch.json anno/demo_photo.json

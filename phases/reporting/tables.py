@@ -124,7 +124,7 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
                     "row": each.run.row.label,
                     "seed": each.run.options.seed,
                     "folder": str(each.run.folder),
-                    "machine": each.machine,
+                    **({"machine": each.machine} if each.machine else {}),
                 }
                 for each in results
             ],
