@@ -1,4 +1,4 @@
-"""A checkpoint knows how far its training photos are from the centres; a search warns of photos farther away."""
+"""A checkpoint knows how far its training photos are from the centres; a search warns of others."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def test_the_last_checkpoint_has_the_limit_of_its_training_photos(trained: Path)
 def test_a_search_warns_of_photos_beyond_it(
     trained: Path, command: Command, limit: float | None, warned: bool
 ) -> None:
-    """Of angles 1 - cos, in [0, 2]; without a limit the features of the test count, and the photos are its own."""
+    """1 - cos is in [0, 2]. Without a limit the features of the test count: these photos are its own."""
     shutil.copytree("datasets/data/tiny/photos", "own")
     change(limit)
     status, output, _ = command(*SEARCH)
