@@ -53,6 +53,6 @@ def test_photos_of_the_data_set_are_never_foreign(trained: Path, command: Comman
 
 
 def test_a_limit_that_is_no_number_is_refused(trained: Path, command: Command) -> None:
-    change("near")  # type: ignore[arg-type]
+    change("near")
     status, _, errors = command(*SEARCH[:-1])
     assert status == 2 and "its entry familiarity_limit is not a number" in errors
