@@ -24,6 +24,7 @@ NETWORKS = {
     "efficientnet_lite2": "models.efficientnet_lite",
 }
 TIMM_PREFIX, TIMM = "timm:", "models.timm_se"  # timm:NAME is a network of timm
+READY = "ready"  # what --save_path and --backbone_weights call the network in models/ready
 ATTENTION = ("dase", "se", "none")
 SE_ACTIVATIONS = ("sigmoid", "relu")
 

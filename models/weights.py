@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from models import network_module
+from models import READY, network_module, ready_network
 from utils.checkpoints import load
 from utils.checksums import sha256
 from utils.errors import UserError, one_line
@@ -50,7 +50,8 @@ class LoadReport:
 def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = False) -> LoadReport:
     """Load `source` into `network` (one of NETWORKS, called `name`), as `load_backbone` does.
 
-    `source` is "imagenet" or the path of a state dict. Raises UserError if it cannot be had or does not fit.
+    `source` is "imagenet", "ready" (the network that comes with this program) or the path of a state dict.
+    Raises UserError if it cannot be had or does not fit.
     """
     module = network_module(name)
     if source == "imagenet":
@@ -58,6 +59,8 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
             raise UserError(f"there are no ImageNet weights for {name}; use --backbone_weights=none")
         packaged = getattr(module, "imagenet_weights", None)
         state = packaged(network, name) if packaged else fetch(module.IMAGENET_URLS)
+    elif source == READY and not Path(source).exists():
+        state = weights_of_ready(name)
     else:
         target = network.state_dict()
         state = without_prefixes(state_dict_in(load(Path(source)), source), target)
@@ -67,6 +70,15 @@ def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = Fal
         if hasattr(module, "converted_weights"):
             state = module.converted_weights(network, name, state)
     return load_backbone(network, state, head=module.HEAD, pad_se=pad_se)
+
+
+def weights_of_ready(name: str) -> dict[str, Tensor]:
+    """The state dict of the network that comes with this program. Raises UserError if it is not a `name`."""
+    ready = ready_network.read_ready()
+    own = ready["options"]["network"]
+    if own != name:
+        raise UserError(f"--backbone_weights=ready is of {own}, not of {name}: give --network={own}, too")
+    return ready["network"]
 
 
 def has_imagenet_weights(name: str) -> bool:

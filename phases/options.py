@@ -2,9 +2,10 @@
 
 import argparse
 import os
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from losses import ALIASES
+from models import READY
 from utils.errors import UserError
 
 DISTRIBUTED = ("train", "test")  # the phases that can share their work among several processes
@@ -56,8 +57,29 @@ INSTEAD = {
 }
 
 
+SEARCHING = ("search", "serve", "index")
+
+
+def has_checkpoints(save_path: str) -> bool:
+    """Whether something was trained there, or put there to be tested."""
+    return Path("logs", save_path, "model").is_dir()
+
+
 def check_options(options: argparse.Namespace) -> None:
-    """Raise UserError for names that lead out of their folders and for options the phase has no use for."""
+    """Raise UserError for names that lead out of their folders and for options the phase has no use for.
+
+    Who searches and names no run gets the network that comes with this program, unless a run without a name
+    has been trained.
+    """
+    searching = options.phase in SEARCHING
+    if searching and "save_path" not in options.given and not has_checkpoints(options.save_path):
+        options.save_path = READY
+    is_ready = options.save_path == READY and not has_checkpoints(READY)
+    if searching and is_ready and options.gallery == "dataset":
+        raise UserError(
+            "the network that comes with this program searches your own photos: name their folder with "
+            "--gallery=FOLDER; to search those of a data set, name a run with --save_path"
+        )
     for name, phases in PHASES_OF.items():
         if name in options.given and options.phase not in phases:
             raise UserError(

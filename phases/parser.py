@@ -89,7 +89,8 @@ def run_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["expr"],
         metavar="RUN",
-        help="the run's folder below logs/; for report also several",
+        help="the run's folder below logs/; for report also several; search, serve and index without it "
+        "take the network that comes with this program, ready",
     )
     group.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0, help="of every random draw")
     group.add_argument("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, cuda:1, ...")
@@ -194,7 +195,8 @@ def network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--backbone_weights",
         default="auto",
-        help="auto, imagenet, none (random), or a file of weights; auto is imagenet when a training starts, "
+        help="auto, imagenet, none (random), ready (the network that comes with this program), or a file of "
+        "weights; auto is imagenet when a training starts, "
         "and none for alexnet, of which there are none",
     )
     group.add_argument(

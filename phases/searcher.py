@@ -23,6 +23,7 @@ from PIL import Image
 
 from datasets import SKETCH
 from datasets.drawings import Drawing, as_it_is, cleaned, read_drawing
+from models import ready_network
 from phases import settings
 from phases.features import sketch_transform
 from phases.gallery import Gallery, load, open_gallery
@@ -111,7 +112,9 @@ class Searcher:
 
     def description(self) -> str:
         """Which network this is, and what it was trained on."""
-        return f"{self.options.save_path}, step {self.weights.step}: {describe_training(self.weights)}"
+        ready = self.weights.path == ready_network.FILE
+        name = "the network that comes with this program" if ready else self.options.save_path
+        return f"{name}, step {self.weights.step}: {describe_training(self.weights)}"
 
     @cached_property
     def warning(self) -> str | None:
@@ -131,8 +134,10 @@ class Searcher:
         return math.degrees(math.acos(max(-1.0, 1 - float(distance) / 2)))
 
 
-def open_searcher(run: str, gallery: str | Path = "dataset", **options: Any) -> Searcher:
+def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **options: Any) -> Searcher:
     """The newest checkpoint of the run logs/`run`, ready to search in `gallery`.
+
+    Without a `run` it is the network that comes with this program, for a folder of photos.
 
     `gallery` is "dataset" or a folder of images. Its features are computed once, with a progress bar, and
     kept below logs/`run`/index. `options` are those of the command line by their names: index="hnsw",

@@ -37,7 +37,11 @@ ADOPTED = (  # of its options, those that a test or a continued training may tak
 
 def read(path: Path) -> dict[str, Any]:
     """The checkpoint at `path`. Raises UserError if it is not there, not whole, or no checkpoint of ours."""
-    state = checkpoints.load(path, required=ENTRIES)
+    return checked(checkpoints.load(path, required=ENTRIES), path)
+
+
+def checked(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`state`, read from the file at `path`. Raises UserError if it is no checkpoint of ours."""
     for name in ("network", "loss"):
         if not is_state_dict(state[name]):
             raise UserError(f"{path}: its entry {name} is not names and tensors")

@@ -13,6 +13,7 @@ from torch import nn
 from datasets import DATASETS
 from datasets.annotations import Annotation
 from losses import ALIASES, LOSSES, loss_class
+from models import READY, ready_network
 from models.recognise import recognise
 from phases import settings, stored
 from phases.lists import load_lists
@@ -56,6 +57,7 @@ class Trained(Weights):
 def find(options: argparse.Namespace) -> Path:
     """The file with the network of --pretrained_model in the run's folder, of this program before others.
 
+    For --save_path=ready that of the network that comes with this program, unless a run has that name.
     Raises UserError if there is none, naming the steps that are there.
     """
     folder = settings.run_folder(options) / "model"
@@ -64,6 +66,8 @@ def find(options: argparse.Namespace) -> Path:
     own = {step: checkpoints.path_for(folder, step) for step in checkpoints.saved_steps(folder)}
     available = {**networks, **own}
     wanted = options.pretrained_model
+    if options.save_path == READY and wanted == -1 and not available and not pairs:
+        return ready_network.FILE
     if wanted == -1 and not available and pairs:
         wanted = max(pairs)
     if wanted in pairs and wanted not in available:
@@ -109,7 +113,8 @@ def load_weights(options: argparse.Namespace) -> Weights:
 
 
 def load_own(options: argparse.Namespace, path: Path) -> Weights:
-    state = stored.read(path)
+    ready = path == ready_network.FILE
+    state = stored.checked(ready_network.read_ready(), path) if ready else stored.read(path)
     settings.adopt(options, state["options"], settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS, path)
     settings.inherit(options, state["options"], (*settings.RUN_OPTIONS, "test_distance"))
     settings.inherit_folders(options, state["options"])

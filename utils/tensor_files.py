@@ -124,6 +124,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """What a file of safetensors says of itself. Raises ValueError if that is not names and strings."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        found = json.loads(file.read(length)).get("__metadata__", {})
+    if not all(isinstance(text, str) for text in found.values()):
+        raise ValueError("its metadata are not names and strings")
+    return found
+
+
 def refuse_other_formats(start: bytes, path: Path) -> None:
     """Raise OtherFormat, with what to do, for what people pass in place of a file of tensors."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -1,0 +1,81 @@
+"""The network that comes with the program, from a run: python -m phases.exporting.ready RUN
+
+Writes models/ready/model.safetensors from the newest checkpoint of logs/RUN; its card is written by hand.
+"""
+
+import argparse
+import json
+import logging
+import sys
+
+import torch
+from torch import Tensor
+
+from models import ready_network
+from phases import settings, stored
+from phases.options import check_options
+from phases.parser import parse_values
+from phases.provenance import without_folders
+from utils import checkpoints
+from utils.errors import UserError
+from utils.files import replacing
+from utils.optional import needed
+
+log = logging.getLogger(__name__)
+
+LARGEST = 10_000_000  # bytes: it is part of the repository
+
+
+def write(options: argparse.Namespace) -> None:
+    """Write the newest checkpoint of the run in half precision, as `models.ready_network` reads it.
+
+    Raises UserError if a number does not fit into half precision or the file is too large.
+    """
+    safetensors = needed("safetensors.torch", "export", "the ready network")
+    path = checkpoints.find(settings.run_folder(options) / "model", options.pretrained_model)
+    state = stored.read(path)
+    tensors = {ready_network.NETWORK + name: in_half(name, value) for name, value in state["network"].items()}
+    tensors[ready_network.CENTERS] = in_half("centers", state["loss"]["centers"])
+    tensors["step"] = state["loss"]["step"]
+    names = ("step", "lists", "categories", "versions", "revision", "familiarity_limit", "left_out")
+    about = {name: state[name] for name in names if name in state}
+    about["options"] = without_folders(state["options"])
+    content = safetensors.save(
+        tensors,
+        metadata={
+            name: value if name in ready_network.TEXTS else json.dumps(value) for name, value in about.items()
+        },
+    )
+    if len(content) > LARGEST:
+        raise UserError(f"the file would have {len(content) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}")
+    ready_network.FILE.parent.mkdir(exist_ok=True)
+    with replacing(ready_network.FILE) as temporary:
+        temporary.write_bytes(content)
+    log.info("wrote %s: step %d of %s, %.2f MB", ready_network.FILE, state["step"], path, len(content) / 1e6)
+
+
+def in_half(name: str, value: Tensor) -> Tensor:
+    """float16 where it is a float. Raises UserError if a number gets lost."""
+    if not value.is_floating_point():
+        return value.contiguous()
+    half = value.to(torch.float16).contiguous()
+    if not bool(half.isfinite().all()):
+        raise UserError(f"{name} has numbers that half precision does not hold")
+    return half
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    (run,) = arguments
+    try:
+        options = parse_values({"phase": "export", "save_path": run})
+        check_options(options)
+        write(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
