@@ -30,7 +30,7 @@ def trained(name: str, recomputed: bool) -> tuple[nn.Module, int]:
     return network, kept
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnext101"])
+@pytest.mark.parametrize("name", ["resnet18", "resnext101", "efficientnet_lite0"])
 def test_gradients_and_statistics_are_the_same(name: str) -> None:
     plain, kept = trained(name, False)
     lean, kept_lean = trained(name, True)
