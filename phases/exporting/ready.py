@@ -1,6 +1,7 @@
-"""The network that comes with the program, from a run: python -m phases.exporting.ready RUN
+"""The network that comes with the program, from a run: python -m phases.exporting.ready RUN [DISTANCE]
 
 Writes models/ready/model.safetensors from the newest checkpoint of logs/RUN; its card is written by hand.
+Searches compare by DISTANCE (euclidean or angular) unless told otherwise; by default by that of the run.
 """
 
 import argparse
@@ -40,6 +41,8 @@ def write(options: argparse.Namespace) -> None:
     names = ("step", "lists", "categories", "versions", "revision", "familiarity_limit", "left_out")
     about = {name: state[name] for name in names if name in state}
     about["options"] = without_folders(state["options"])
+    if "test_distance" in options.given:
+        about["options"]["test_distance"] = options.test_distance
     content = safetensors.save(
         tensors,
         metadata={
@@ -66,9 +69,9 @@ def in_half(name: str, value: Tensor) -> Tensor:
 
 def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    (run,) = arguments
+    run, *distance = arguments
     try:
-        options = parse_values({"phase": "export", "save_path": run})
+        options = parse_values({"phase": "export", "save_path": run, "test_distance": [None, *distance][-1]})
         check_options(options)
         write(options)
     except UserError as error:

@@ -128,6 +128,16 @@ def test_a_training_starts_from_it(made: Path) -> None:
         initialise(build_network("resnet18", attention="dase", f_dim=8), "resnet18", "ready")
 
 
+def test_the_distance_of_its_searches_can_be_chosen(made: Path, made_once: Path, command) -> None:
+    shutil.copytree(made_once / "logs", "logs")
+    assert ready.main(["source", "angular"]) == 0
+    assert ready_network.read_ready()["options"]["test_distance"] == "angular"
+    status, output, errors = command("search", PHOTOS, QUERY)
+    assert status == 0 and "distance: angle in degrees" in output, errors
+    status, output, errors = command("search", PHOTOS, QUERY, "--test_distance=euclidean")
+    assert status == 0 and "distance: squared Euclidean distance" in output, errors
+
+
 def test_a_damaged_file_is_named(made: Path, command) -> None:
     path = made / "file.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
