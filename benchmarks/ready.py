@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from scipy.ndimage import map_coordinates, zoom
 
 from benchmarks.drawings import CPU, handed_in
 from datasets import PHOTO, SKETCH, transforms
@@ -36,16 +37,18 @@ BATCH = 50
 
 
 def thick_pen(sketch: Image.Image, rng: Rng, path: Path) -> Path:
-    """A felt-tip: lines of some 5 % of the sheet, with hard edges."""
-    width = 2 * round(0.02 * max(sketch.size)) + 1
+    """A felt-tip: lines of some 3 % of the sheet, with hard edges."""
+    width = 2 * round(0.01 * max(sketch.size)) + 1
     return saved(sketch.convert("L").filter(ImageFilter.MinFilter(width)), path.with_suffix(".png"))
 
 
 def mouse_on_a_canvas(sketch: Image.Image, rng: Rng, path: Path) -> Path:
-    """Lines in coarse steps: 40 of them across the canvas."""
-    small = sketch.convert("L").filter(ImageFilter.MinFilter(3)).resize((40, 40), Image.Resampling.BILINEAR)
-    steps = small.point(lambda value: 255 * (value > 190))
-    return saved(steps.resize((400, 400), Image.Resampling.NEAREST), path.with_suffix(".png"))
+    """A shaky hand on a canvas of 400 x 400 pixels: every stroke trembles, with lines of 2 %."""
+    ink = 255 - np.asarray(sketch.convert("L").resize((400, 400), Image.Resampling.BICUBIC), dtype=np.float32)
+    shifts = [zoom(rng.normal(scale=5, size=(20, 20)), 20) for _ in range(2)]  # pixels
+    where = np.mgrid[0:400, 0:400] + np.stack(shifts)
+    shaken = Image.fromarray((255 - map_coordinates(ink, where, order=1)).astype(np.uint8))
+    return saved(shaken.filter(ImageFilter.MinFilter(5)), path.with_suffix(".png"))
 
 
 HANDS = {
