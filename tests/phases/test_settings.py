@@ -4,14 +4,19 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 import main
-from losses import LOSSES
+from datasets.transforms import IMAGENET
+from losses import LOSSES, loss_class
+from phases.parser import parse_values
 from phases.settings import (
     NETWORK_OPTIONS,
     adopt,
+    input_normalisation,
     is_used,
     published_recipe,
+    resolve_input,
     resolve_loss,
     resolve_training,
 )
@@ -88,3 +93,46 @@ def test_options_without_a_meaning_for_a_loss_are_not_shown() -> None:
     }
     options = main.parse(["--phase=train", "--loss_type=softmax"])
     assert not {"margin", "scale", "annealing_step"} & published_recipe(options).keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--network=resnet18"], None),
+        (["--network=resnet18", "--normalize"], IMAGENET),
+        (["--network=resnext101", "--no-normalize"], None),
+        (["--network=efficientnet_lite0"], ((0.498,) * 3, (0.502,) * 3)),
+        (["--network=efficientnet_lite2", "--normalize"], ((0.498,) * 3, (0.502,) * 3)),
+        (["--network=efficientnet_lite1", "--no-normalize"], None),
+        (["--network=timm:efficientnet_b0"], IMAGENET),
+        (["--network=timm:tf_mobilenetv3_small_100"], ((0.5,) * 3, (0.5,) * 3)),
+    ],
+)
+def test_what_is_fed_is_what_the_network_states_unless_told_otherwise(
+    given: list[str], expected: tuple | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options = main.parse(["--phase=train", *given])
+    resolve_input(options)
+    assert options.normalize is (expected is not None)  # recorded with the run
+    assert input_normalisation(options) == expected
+    said = [line for line in caplog.messages if line.startswith("input: ")]
+    if expected:
+        assert said == [
+            f"input: normalised by mean {', '.join(f'{value:g}' for value in dict.fromkeys(expected[0]))}, "
+            f"standard deviation {', '.join(f'{value:g}' for value in dict.fromkeys(expected[1]))}"
+        ]
+    again = parse_values({"phase": "train", "network": options.network, "normalize": options.normalize})
+    resolve_input(again)
+    assert again.normalize is options.normalize
+
+
+def test_centres_start_with_the_norm_that_is_asked_for(tmp_path: Path) -> None:
+    for norm in ("0", "-1", "nan", "inf"):
+        options = main.parse(["--phase=train", "--network=resnet18", f"--center_norm={norm}"])
+        with pytest.raises(UserError, match="--center_norm"):
+            resolve_training(options)
+    for given, expected in ((["--center_norm=3"], 3.0), ([], 1.0)):
+        options = main.parse(["--phase=train", *given])
+        centers = loss_class("mems")(7, 16, center_norm=options.center_norm).centers
+        assert torch.allclose(centers.norm(dim=1), torch.full((7,), expected), atol=1e-5)
