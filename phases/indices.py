@@ -127,8 +127,11 @@ class KeptCodes:
         assert weights.centers is not None
         self.values, self.centers, self.seed = gallery.values, weights.centers, options.seed
         self.bits, self.angular = max(options.hash_bits), options.test_distance == "angular"
+        self.gradient = options.hash_gradient
         made_of = hashlib.sha256(self.centers.tobytes()).hexdigest()[:12]
-        self.path = file_of(f"binary-{self.bits}-{made_of}-seed{self.seed}", gallery, options)
+        # codes of before there was a choice have a name without it, and another power iteration
+        name = f"binary-{self.bits}-{made_of}-{self.gradient}-seed{self.seed}"
+        self.path = file_of(name, gallery, options)
         self.map_path = self.path.with_name(self.path.name + ".map")
 
     def read(self) -> Binary | None:
@@ -146,7 +149,9 @@ class KeptCodes:
         return Binary(list(words), code_map, self.angular)
 
     def make(self) -> Binary:
-        code_map, _ = fit_code_map(self.centers, self.bits, angular=self.angular, seed=self.seed)
+        code_map, _ = fit_code_map(
+            self.centers, self.bits, angular=self.angular, seed=self.seed, gradient=self.gradient
+        )
         words = np.stack(packed(binary_codes(self.values, code_map, angular=self.angular)))
         parts = [part.astype(np.float32, copy=False) for part in vars(code_map).values()]
         for path, values in ((self.path, words), (self.map_path, np.concatenate([*map(np.ravel, parts)]))):

@@ -324,6 +324,13 @@ def test_options(parser: argparse.ArgumentParser) -> None:
         "--hash_bits", type=at_least(1), nargs="*", default=[32, 64, 128], help="lengths of hash codes"
     )
     group.add_argument(
+        "--hash_gradient",
+        choices=("published", "identity"),
+        default="published",
+        help="how the gradient passes the sign when hash codes are fitted: published scales it by 1/|u|, "
+        "where u is what the sign is taken of; identity leaves it as it is",
+    )
+    group.add_argument(
         "--eval_memory", type=at_least(1), default=1024, help="MiB for distances, beside the features"
     )
 

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import statistics
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from utils.files import read_json, replacing, write_json
 log = logging.getLogger(__name__)
 
 HASH_DEFINITION = (
-    "MAP as above, by Hamming distance between codes; their linear map is fitted on the class centres alone"
+    "MAP as above, by Hamming distance between codes; their linear map is fitted on the class centres alone. "
+    "Mean over fits with several seeds; std: the sample standard deviation over them"
 )
 GALLERY = "all photos of the data set, training photos among them"
 ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
@@ -27,12 +30,32 @@ ENTRIES = {"step": int, "distance": str, "lists": str} | dict.fromkeys(
 )
 
 
+@dataclass(frozen=True)
+class HashFit:
+    """What hash codes of one fit gave: MAP in percent, and the loss that their map was fitted to."""
+
+    seed: int
+    MAP: float
+    fit_loss: float
+
+
+def summed_up(fits: list[HashFit]) -> dict[str, Any]:
+    """The fits of one length of codes: mean and sample standard deviation of MAP, and each fit."""
+    values = [each.MAP for each in fits]
+    return {
+        "MAP": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "fit_loss": statistics.fmean(each.fit_loss for each in fits),
+        "fits": [asdict(each) for each in fits],
+    }
+
+
 def write(
     folder: Path,
     options: argparse.Namespace,
     model: Trained,
     found: Evaluation,
-    hashed: dict[int, tuple[Evaluation, float]],
+    hashed: dict[int, list[HashFit]],
     condition: dict[str, Any] | None,
 ) -> None:
     """Append to `folder`/result.txt in the published format, and put the record into `folder`/result.json.
@@ -40,12 +63,13 @@ def write(
     The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
     step, data = model.step, model.data
+    codes = {bits: summed_up(fits) for bits, fits in hashed.items()}
     chance = {
         f"step: {step} | test {name}: {value:.3f}": found.chance[name]
         for name, value in found.metrics.items()
     } | {
-        f"step: {step} | code length: {bits} | hash MAP: {each.metrics['MAP']:.3f}": found.chance["MAP"]
-        for bits, (each, _) in hashed.items()
+        f"step: {step} | code length: {bits} | hash MAP: {each['MAP']:.3f}": found.chance["MAP"]
+        for bits, each in codes.items()
     }
     append(folder / "result.txt", list(chance))
     for line, expected in chance.items():
@@ -56,9 +80,19 @@ def write(
         found.queries,
         found.gallery,
     )
-    values = {"MAP": found.metrics["MAP"]}
-    values |= {f"hash MAP, {bits} bits": each.metrics["MAP"] for bits, (each, _) in hashed.items()}
-    warn_of_chance(values, found.chance["MAP"])
+    for bits, each in codes.items():
+        values = ", ".join(f"{fit['MAP']:.3f}" for fit in each["fits"])
+        log.info(
+            "(%d bits: mean of fits with the seeds from %d on, %s; standard deviation %.3f; gradient %s)",
+            bits,
+            options.seed,
+            values,
+            each["std"],
+            options.hash_gradient,
+        )
+    figures = {"MAP": found.metrics["MAP"]}
+    figures |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in codes.items()}
+    warn_of_chance(figures, found.chance["MAP"])
     if found.without_positives:
         log.warning(
             "warning: %d test sketches have no photo of their category: left out", found.without_positives
@@ -70,9 +104,8 @@ def write(
         "mirror": options.mirror,
         "metrics": found.metrics,
         "chance": found.chance,
-        "hash": {
-            str(bits): {"MAP": each.metrics["MAP"], "fit_loss": loss} for bits, (each, loss) in hashed.items()
-        },
+        "hash": {str(bits): each for bits, each in codes.items()},
+        "hash_gradient": options.hash_gradient,
         "definitions": {
             **DEFINITIONS,
             **{name: text for name, text in DENOMINATORS.items() if name in found.metrics},
@@ -168,13 +201,21 @@ def is_record(value: object) -> bool:
         and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
         and all(are_numbers(value[name]) for name in ("metrics", "counts", "per_category_MAP"))
         and are_numbers(value.get("chance", {}))  # older records do not say it
-        and all(are_numbers(each) and "MAP" in each for each in value["hash"].values())
+        and all(map(is_of_codes, value["hash"].values()))
         and set(COUNTS) <= set(value["counts"])
         and "MAP" in value["metrics"]
         and value.get("mirror", "on") in ("on", "off")
         and isinstance(value.get("training_options", {}), dict)
         and isinstance(value.get("seed", 0), int)
     )
+
+
+def is_of_codes(value: object) -> bool:
+    """Whether `value` is what a record has of one length of codes; older ones have one fit."""
+    if not isinstance(value, dict) or not isinstance(fits := value.get("fits", []), list):
+        return False
+    numbers = {name: each for name, each in value.items() if name != "fits"}
+    return "MAP" in numbers and all(map(are_numbers, [numbers, *fits]))
 
 
 def are_numbers(values: object) -> bool:

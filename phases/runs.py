@@ -72,7 +72,8 @@ class Run:
             self.check(record["training_options"])
             # a test by hand may have left out what a column needs
             test = record["options"]
-            if test.get("margin_condition") == "on" and set(BITS) <= set(test["hash_bits"]):
+            codes = (test.get("hash_gradient", "identity"), set(test["hash_bits"]) >= set(BITS))
+            if test.get("margin_condition") == "on" and codes == (self.options.hash_gradient, True):
                 found[column.label] = record
         return found
 

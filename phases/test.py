@@ -19,6 +19,7 @@ from phases import margin, results, settings, trained
 from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from phases.features import Features, test_features
 from phases.words import in_words
+from retrieval import hashing
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
@@ -70,7 +71,7 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
 
     rankings = rankings_of(sketches, photos, options, device)
     found = evaluate(rankings, sketches.labels, all_definitions=bool(options.all_definitions))
-    hashed: dict[int, tuple[Evaluation, float]] = {}
+    hashed: dict[int, list[results.HashFit]] = {}
     if model.centers is not None and len(model.centers) < 2 and options.hash_bits:
         log.warning("warning: one category has no other to tell apart: no hash codes")
     elif model.centers is not None:
@@ -115,13 +116,19 @@ def rankings_of(
 
 def evaluate_codes(
     centers: np.ndarray, sketches: Features, photos: Features, options: argparse.Namespace, bits: int
-) -> tuple[Evaluation, float]:
-    """Hash codes of `bits` bits: their evaluation, and the loss their map was fitted to."""
+) -> list[results.HashFit]:
+    """Hash codes of `bits` bits, fitted with `hashing.FITS` seeds from --seed on: what each fit gave."""
     angular = options.test_distance == "angular"
-    code_map, loss = fit_code_map(centers, bits, angular=angular, seed=options.seed)
-    query, gallery = (binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos))
-    rankings = code_rankings(query, gallery, sketches.labels, photos.labels)
-    return evaluate(rankings, sketches.labels), loss
+    fits = []
+    for seed in range(options.seed, options.seed + hashing.FITS):
+        code_map, loss = fit_code_map(
+            centers, bits, angular=angular, seed=seed, gradient=options.hash_gradient
+        )
+        query, gallery = (binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos))
+        rankings = code_rankings(query, gallery, sketches.labels, photos.labels)
+        found = evaluate(rankings, sketches.labels)
+        fits.append(results.HashFit(seed, found.metrics["MAP"], loss))
+    return fits
 
 
 def draw_sheet(

@@ -1,11 +1,11 @@
 """Binary codes: a linear map fitted on the class centres alone (docs/method.md, Hash codes).
 
-The map x -> sign(W x / sigma(W) + b) is fitted so that the codes B in {-1, 1} of different classes disagree:
-the loss is the mean off-diagonal entry of B B^T. sigma(W), the largest singular value, is followed by one
-power iteration a step, as `torch.nn.utils.parametrizations.spectral_norm` does, and the sign passes gradients
-as if it were the identity. The problem is a few small matrices over 10,000 steps, so that autograd and
-module calls would be most of the time: the gradient is written out here, and a test holds it against
-PyTorch's own.
+The map z = W x / sigma(W) + b is fitted so that the codes B of different classes disagree: the loss is the
+mean off-diagonal entry of B B^T. As published, B = z / (|z| + 1e-8) with |z| taken as a constant, which
+scales the gradient that passes the sign by 1 / |z|. sigma(W), the largest singular value, is followed by one
+power iteration before every step. The problem is a few small matrices over 10,000 steps, so that autograd and
+module calls would be most of the time: the gradient is written out here, and tests hold it against PyTorch's
+own and against numbers of the published program.
 """
 
 import math
@@ -18,7 +18,13 @@ FIT_LR = 1e-3
 LR_STEP = 100  # the learning rate falls linearly to 0, once every so many steps
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's defaults
 BLOCK = 4096  # images whose codes are taken at a time
-WARM_UP = 15  # power iterations before the first step, spectral_norm's default
+WARM_UP = 15  # power iterations before the first step
+FITS = 3  # fits of a test, each with a seed of its own
+GRADIENTS = {
+    "published": "scaled by 1 / |z|, as the published program does",
+    "identity": "as it is",
+}  # how the gradient passes the sign of z
+TINY = 1e-8  # what the published program adds to |z|
 
 
 @dataclass
@@ -39,11 +45,11 @@ class CodeMap:
         return float(self.u @ (self.weight @ self.v))
 
     def power_iteration(self) -> float:
-        """Follow `weight` with u and v by one step, and return sigma: W^T u is sigma v by then."""
-        self.u = unit(self.weight @ self.v)
-        along = self.u @ self.weight
-        self.v = unit(along)
-        return float(np.linalg.norm(along))
+        """Follow `weight` with v and then u by one step, and return sigma: W v is sigma u by then."""
+        self.v = unit(self.u @ self.weight)
+        along = self.weight @ self.v
+        self.u = unit(along)
+        return float(self.u @ along)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """(N, D) -> (N, L), to be thresholded at 0."""
@@ -63,44 +69,69 @@ def initial_map(dim: int, bits: int, *, seed: int) -> CodeMap:
     return code_map
 
 
-def fit_code_map(centers: np.ndarray, bits: int, *, angular: bool, seed: int) -> tuple[CodeMap, float]:
+def fit_code_map(
+    centers: np.ndarray, bits: int, *, angular: bool, seed: int, gradient: str = "published"
+) -> tuple[CodeMap, float]:
     """Fit class centres (C, D) -> `bits` bits with Adam, and return the map and its final loss.
 
-    With `angular` the centres are normalised first. Raises ValueError for a single class.
+    With `angular` the centres are normalised first. `gradient`: see GRADIENTS. Raises ValueError for a single
+    class.
     """
     if len(centers) < 2:
         raise ValueError("codes need at least two classes to tell apart")
     x = normalised(centers) if angular else centers
     code_map = initial_map(x.shape[1], bits, seed=seed)
-    code_map = fit(code_map, x.astype(np.float32), FIT_STEPS)
+    code_map = fit(code_map, x.astype(np.float32), FIT_STEPS, gradient=gradient)
     return code_map, mean_agreement(signs(code_map(x)))
 
 
-def fit(code_map: CodeMap, x: np.ndarray, steps: int) -> CodeMap:
-    """Minimise the mean agreement of the codes of `x` (C, D), in place, and return the map.
-
-    With s the sum of the codes over classes, the loss is (|s|^2 - C L) / (C (C - 1)), and its gradient with
-    respect to the code of one class 2 (s - B) / (C (C - 1)). With z = W x, that of W is
-    (slope x - (slope . z / sigma) u v^T) / sigma, because sigma moves with W too: one product, of C + 1 rows.
-    """
-    count = len(x)
+def fit(code_map: CodeMap, x: np.ndarray, steps: int, *, gradient: str = "published") -> CodeMap:
+    """Minimise the mean agreement of the codes of `x` (C, D), in place, and return the map."""
     weight, bias = Adam(code_map.weight), Adam(code_map.bias)
-    left = np.empty((len(code_map.bias), count + 1), x.dtype)
-    right = np.concatenate([x, np.zeros_like(x[:1])])
+    slopes = Slopes(code_map, x, gradient)
     for step in range(steps):
-        sigma = code_map.power_iteration()
-        z = code_map.weight @ x.T  # (L, C)
-        codes = signs(z + sigma * code_map.bias[:, None])
-        slope = (codes.sum(1, keepdims=True) - codes) * (2 / (count * (count - 1)))
-        left[:, :-1] = slope / sigma
-        left[:, -1] = -float(np.vdot(slope, z)) / sigma**2 * code_map.u
-        right[-1] = code_map.v
-        np.matmul(left, right, out=weight.slope)
-        slope.sum(1, out=bias.slope)
+        slopes.at_next_step(weight.slope, bias.slope)
         lr = FIT_LR * (1 - step // LR_STEP * LR_STEP / FIT_STEPS)
         weight.update(lr)
         bias.update(lr)
     return code_map
+
+
+class Slopes:
+    """The gradient of the mean agreement of the codes of `x` (C, D) with respect to a map's weight and bias.
+
+    With s the sum of the codes B over classes, the loss is (|s|^2 - |B|^2) / (C (C - 1)), and its gradient
+    with respect to the code of one class 2 (s - B) / (C (C - 1)); `gradient` says how that passes the sign.
+    With w = W x, that of W is (slope x - (slope . w / sigma) u v^T) / sigma, because sigma moves with W too:
+    one product, of C + 1 rows.
+    """
+
+    def __init__(self, code_map: CodeMap, x: np.ndarray, gradient: str) -> None:
+        if gradient not in GRADIENTS:
+            raise ValueError(f"gradient {gradient!r} is none of {', '.join(GRADIENTS)}")
+        self.code_map, self.x, self.scaled = code_map, x, gradient == "published"
+        self.left = np.empty((len(code_map.bias), len(x) + 1), x.dtype)
+        self.right = np.concatenate([x, np.zeros_like(x[:1])])
+
+    def at_next_step(self, of_weight: np.ndarray, of_bias: np.ndarray) -> None:
+        """Take one power iteration, then write the gradient into `of_weight` (L, D) and `of_bias` (L,)."""
+        count, left = len(self.x), self.left
+        sigma = self.code_map.power_iteration()
+        product = self.code_map.weight @ self.x.T  # (L, C)
+        z = product / sigma + self.code_map.bias[:, None]
+        if self.scaled:
+            size = np.abs(z) + TINY
+            codes = z / size
+        else:
+            codes = signs(z)
+        slope = (codes.sum(1, keepdims=True) - codes) * (2 / (count * (count - 1)))
+        if self.scaled:
+            slope /= size
+        left[:, :-1] = slope / sigma
+        left[:, -1] = -float(np.vdot(slope, product)) / sigma**2 * self.code_map.u
+        self.right[-1] = self.code_map.v
+        np.matmul(left, self.right, out=of_weight)
+        slope.sum(1, out=of_bias)
 
 
 class Adam:
@@ -162,4 +193,5 @@ def normalised(x: np.ndarray) -> np.ndarray:
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+    """`vector` at length 1, by the published formula."""
+    return vector / (float(np.linalg.norm(vector)) + 1e-12)

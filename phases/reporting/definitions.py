@@ -22,7 +22,8 @@ DEFINITIONS = {
     "separation": "A dot for each category: the largest Euclidean distance inside it and the smallest to "
     "another one, of features as they are (not mirrored). Above the line the margin "
     "condition holds (docs/metrics.md).",
-    "hash": "MAP by Hamming distance between codes; their linear map is fitted on the class centres alone.",
+    "hash": "MAP by Hamming distance between codes; their linear map is fitted on the class centres alone. "
+    "Mean over fits with several seeds.",
     "gates": "Absolute change of the gates of a module, each between 0 and 1, when the domain bit alone is "
     "flipped, mean over channels and images: in the whole network, or in this module alone with its input "
     "as it is.",

@@ -75,14 +75,15 @@ def compared_with_result_json(run: Examined, hashed: dict[int, float]) -> dict[s
     """Figures that differ from the record of this test in log/result.json: name -> here and there.
 
     Empty if all are the same, None if that file has no record of this step, distance and lists. Hash codes
-    are compared if they were fitted with the same seed.
+    are compared if they were fitted with the same seeds and gradient.
     """
     options, model = run.options, run.model
     wanted = (model.step, options.test_distance, options.mirror)
     for record in results.read_records(settings.run_folder(options) / "log" / "result.json"):
         if results.key(record) == wanted and record["lists"] == model.data.digest():
             here, there = dict(run.found.metrics), dict(record["metrics"])
-            if record["seed"] == options.seed:
+            same = (options.seed, options.hash_gradient)
+            if (record["seed"], record.get("hash_gradient", "identity")) == same:
                 here |= {f"hash MAP, {bits} bits": value for bits, value in hashed.items()}
                 there |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in record["hash"].items()}
             return {

@@ -42,7 +42,7 @@ TRAINING = {
     "training-margin": "Share of the margin that is applied, from 0 (none) to 1 (all of it).",
     "training-speed": "Training images, of both domains, per second.",
 }
-TEST_OPTIONS = ("test_distance", "mirror", "hash_bits", "anno_path", "data_path")
+TEST_OPTIONS = ("test_distance", "mirror", "hash_bits", "hash_gradient", "anno_path", "data_path")
 RECOGNISED = ("dataset", "network", "attention", "f_dim", "loss_type")  # what a published pair shows
 PUBLISHED_BITS = ("32", "64", "128")
 SIZE = 0.8  # pixels of the screen to one of a chart

@@ -84,12 +84,12 @@ def training(options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def hash_lengths(run: Examined) -> dict[int, float]:
-    """MAP, in percent, by the bits of the hash codes; none without class centres to fit them on."""
+    """Mean MAP over the fits, in percent, by the bits of the codes; none without centres to fit them on."""
     centers = run.model.centers
     if centers is None or len(centers) < 2:
         return {}
     return {
-        bits: evaluate_codes(centers, run.sketches, run.photos, run.options, bits)[0].metrics["MAP"]
+        bits: results.summed_up(evaluate_codes(centers, run.sketches, run.photos, run.options, bits))["MAP"]
         for bits in run.options.hash_bits
     }
 

@@ -214,6 +214,34 @@ def test_result_lines_have_the_published_form(trained: Path) -> None:
     assert "class centres alone" in results.HASH_DEFINITION
 
 
+def test_hash_figures_are_means_over_fits_with_several_seeds(trained: Path, command, monkeypatch) -> None:
+    monkeypatch.setattr(hashing, "FITS", 4)
+    status, output, errors = command("test", "--save_path=run", "--hash_bits=4")
+    assert status == 0, errors
+    found = records(trained)[0]["hash"]["4"]
+    values = [each["MAP"] for each in found["fits"]]
+    assert [each["seed"] for each in found["fits"]] == [0, 1, 2, 3] and len(set(values)) > 1
+    assert found["MAP"] == pytest.approx(np.mean(values))
+    assert found["std"] == pytest.approx(np.std(values, ddof=1))
+    assert f"standard deviation {found['std']:.3f}; gradient published" in output
+
+
+def test_a_test_by_the_other_hash_gradient(trained: Path, command, monkeypatch) -> None:
+    (before,) = records(trained)
+    monkeypatch.setattr(hashing, "FIT_STEPS", 300)
+    fits = {}
+    for gradient in ("published", "identity"):
+        status, _, errors = command("test", "--save_path=run", "--hash_bits=8", f"--hash_gradient={gradient}")
+        assert status == 0, errors
+        (record,) = records(trained)  # the newest replaces the one before
+        assert record["hash_gradient"] == record["options"]["hash_gradient"] == gradient
+        assert record["metrics"] == before["metrics"]
+        fits[gradient] = record["hash"]["8"]["fits"]
+    assert fits["published"] != fits["identity"]
+    status, _, errors = command("test", "--save_path=run", "--hash_gradient=sign")
+    assert status == 2 and "--hash_gradient" in errors
+
+
 def test_all_definitions_of_map_at_200(trained: Path, command) -> None:
     status, output, _ = command("test", "--save_path=run", "--hash_bits", "--all_definitions")
     assert status == 0

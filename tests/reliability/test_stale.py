@@ -137,6 +137,7 @@ def test_what_a_checkpoint_says_of_itself_is_not_overruled(
         {"mirror": False},
         {"seed": 7},
         {"hash_bits": [16]},
+        {"hash_gradient": "identity"},
         {"weights": other_weights},
         {"files": other_pixels},
         {"files": touched},

@@ -1,52 +1,97 @@
-"""The written-out fit against PyTorch's spectral norm, autograd and Adam, and its lower bound."""
+"""The written-out fit against the published program's figures, PyTorch's autograd and its lower bound."""
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.utils.parametrizations import spectral_norm
 
+from benchmarks.hash_gradient import hash_map, uneven_clusters
 from retrieval import hashing
-from retrieval.hashing import CodeMap, binary_codes, fit, fit_code_map, initial_map, mean_agreement, signs
+from retrieval.hashing import (
+    CodeMap,
+    Slopes,
+    binary_codes,
+    fit,
+    fit_code_map,
+    initial_map,
+    mean_agreement,
+    signs,
+)
 
 
 def doubled(code_map: CodeMap) -> CodeMap:
     return CodeMap(*(each.astype(np.float64) for each in vars(code_map).values()))
 
 
-def literal_fit(start: CodeMap, x: np.ndarray, steps: int) -> torch.nn.Module:
-    """docs/method.md, Hash codes, with PyTorch's modules."""
-    bits, dim = start.weight.shape
-    free = torch.nn.Linear(dim, bits).double()
-    free.weight.data, free.bias.data = torch.tensor(start.weight), torch.tensor(start.bias)
-    linear = spectral_norm(free)
-    norm = linear.parametrizations.weight[0]
-    norm._u.copy_(torch.tensor(start.u))
-    norm._v.copy_(torch.tensor(start.v))
-    optimizer = torch.optim.Adam(linear.parameters(), lr=1e-3)
+def literal_fit(start: CodeMap, x: np.ndarray, steps: int, gradient: str) -> dict[str, np.ndarray]:
+    """docs/method.md, Hash codes, with PyTorch's autograd and Adam."""
+    points = torch.tensor(x)
+    weight, bias = (torch.tensor(each, requires_grad=True) for each in (start.weight, start.bias))
+    u, v = torch.tensor(start.u), torch.tensor(start.v)
+    optimizer = torch.optim.Adam([weight, bias], lr=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step // 100 / 100)
     for _ in range(steps):
-        z = linear(torch.tensor(x))
-        codes = z + (torch.where(z > 0, 1.0, -1.0) - z).detach()
-        product = codes @ codes.T
-        loss = product[~torch.eye(len(x), dtype=torch.bool)].mean()
+        with torch.no_grad():
+            v = torch.nn.functional.normalize(weight.T @ u, dim=0)
+            u = torch.nn.functional.normalize(weight @ v, dim=0)
+        z = points @ (weight / (u @ weight @ v)).T + bias
+        if gradient == "published":
+            codes = z / (z.abs().detach() + 1e-8)
+        else:
+            codes = z + (torch.where(z > 0, 1.0, -1.0) - z).detach()
+        loss = (codes @ codes.T)[~torch.eye(len(x), dtype=torch.bool)].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return linear
+    return {"weight": weight.detach().numpy(), "bias": bias.detach().numpy(), "u": u.numpy(), "v": v.numpy()}
 
 
-def test_equals_the_literal_fit_step_by_step() -> None:
+@pytest.mark.parametrize("gradient", hashing.GRADIENTS)
+def test_equals_the_literal_fit_step_by_step(gradient: str) -> None:
     x = np.random.default_rng(0).standard_normal((12, 20))
     start = doubled(initial_map(20, 8, seed=0))
-    literal = literal_fit(start, x, steps=250)  # crosses two steps of the learning rate
-    found = fit(start, x, steps=250)
-    expected = literal.parametrizations.weight.original.detach().numpy()
-    np.testing.assert_allclose(found.weight, expected, atol=1e-10)
-    np.testing.assert_allclose(found.bias, literal.bias.detach().numpy(), atol=1e-10)
-    literal.eval()
-    with torch.no_grad():
-        np.testing.assert_allclose(found(x), literal(torch.tensor(x)).numpy(), atol=1e-8)
+    steps = 120  # crosses a step of the learning rate
+    expected = literal_fit(start, x, steps, gradient)
+    found = fit(start, x, steps, gradient=gradient)
+    for name, values in expected.items():
+        np.testing.assert_allclose(getattr(found, name), values, atol=1e-7, err_msg=name)
+
+
+def published_start(figures: dict[str, np.ndarray]) -> CodeMap:
+    return CodeMap(*(figures[name].copy() for name in ("weight", "bias", "u", "v")))
+
+
+def test_gradient_is_the_published_programs(golden) -> None:
+    figures = golden("hash_fit")
+    code_map = published_start(figures)
+    weight, bias = np.empty_like(code_map.weight), np.empty_like(code_map.bias)
+    Slopes(code_map, figures["centers"], "published").at_next_step(weight, bias)
+    np.testing.assert_allclose(weight, figures["gradient_weight"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(bias, figures["gradient_bias"], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10])
+def test_steps_are_the_published_programs(golden, steps: int) -> None:
+    figures = golden("hash_fit")
+    found = fit(published_start(figures), figures["centers"], steps)
+    np.testing.assert_allclose(found.weight, figures[f"weight_after_{steps}"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.bias, figures[f"bias_after_{steps}"], rtol=0, atol=1e-6)
+
+
+def test_the_published_gradient_finds_better_codes_of_uneven_centres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small case of `python -m benchmarks.hash_gradient`, which has the figures of docs/performance.md."""
+    monkeypatch.setattr(hashing, "FIT_STEPS", 2000)
+    centers, features, labels = uneven_clusters(classes=125, width=512, photos=5)
+    found = {
+        name: np.mean([hash_map(centers, features, labels, 32, name, seed) for seed in range(2)])
+        for name in hashing.GRADIENTS
+    }
+    assert found["published"] > found["identity"] + 2
+
+
+def test_a_gradient_of_another_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="'sign' is none of published, identity"):
+        fit_code_map(np.eye(3), 8, angular=False, seed=0, gradient="sign")
 
 
 @pytest.mark.parametrize(("classes", "bits"), [(25, 32), (16, 8)])
