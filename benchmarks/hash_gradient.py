@@ -5,7 +5,7 @@ python -m benchmarks.hash_gradient demo demo-cosface  and of trained and tested 
 
 Each gradient is fitted with five seeds for 32, 64 and 128 bits. Of a run, the features that its test has kept
 and the centres of the same checkpoint are used. The table goes to docs/tables/hashing_gradient.md, the
-figures of each fit into the .json beside it; rows of other runs stay.
+figures of each fit to benchmarks/hash_gradient.json; rows of other runs stay.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from utils.files import read_json, write_json, write_text
 
 LENGTHS = (32, 64, 128)
 SEEDS = range(5)
-TABLE = Path(__file__).parents[1] / "docs" / "tables" / "hashing_gradient"
+TABLE = Path(__file__).parents[1] / "docs" / "tables" / "hashing_gradient.md"
+FIGURES = Path(__file__).with_suffix(".json")
 Figures = dict[str, dict[str, list[float]]]  # MAP by gradient, by bits, by seed
 
 
@@ -128,7 +129,8 @@ def show(found: dict[str, dict[str, Any]]) -> str:
         "",
         f"Hash MAP in percent: mean and sample standard deviation over fits with the seeds {SEEDS[0]} to "
         f"{SEEDS[-1]}, both gradients on the same class centres and features. Made by "
-        "`python -m benchmarks.hash_gradient` with the names of runs; figures of each fit are in the JSON.",
+        "`python -m benchmarks.hash_gradient` with the names of runs; figures of each fit are in "
+        "benchmarks/hash_gradient.json.",
         "",
         "| | classes, sketches, photos | distance | norms of the centres | gradient | "
         + " | ".join(f"{bits} bits" for bits in LENGTHS)
@@ -162,14 +164,13 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="*", help="folders below logs/; without any, drawn centres alone")
     runs = parser.parse_args().runs
-    path = TABLE.with_suffix(".json")
-    found = read_json(path) if path.is_file() else {}
+    found = read_json(FIGURES) if FIGURES.is_file() else {}
     if not runs:
         found["drawn"] = examine_uneven()
     for run in runs:
         found[run] = examine_run(run)
-    write_json(path, found)
-    write_text(TABLE.with_suffix(".md"), show(found))
+    write_json(FIGURES, found)
+    write_text(TABLE, show(found))
     print(show(found))
 
 

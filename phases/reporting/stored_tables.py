@@ -94,7 +94,8 @@ def rewrite(path: Path) -> None:
     table = load_table(content["table"])
     if content["values"].keys() != {row.label for row in table.rows}:
         raise UserError(f"{path} has other rows than the table {content['table']} has today")
-    options = parse_values(content["options"])
+    # tables of before there was a choice: the identity
+    options = parse_values({"hash_gradient": "identity", **content["options"]})
     options.given = set()
     folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
     runs: list[Run] = [

@@ -185,10 +185,14 @@ def describe_protocol(
         published = dataset_facts(options.dataset).categories
         if published not in (None, counts["categories"]):
             differing.append(f"{counts['categories']} categories (published {published})")
-    return [
+    sentences = [
         f"Data: {options.dataset}{size}.",
         describe_recipe(differing + differences_to_published(table, runs)),
     ]
+    has_codes = any(column.metric.startswith("hash") for column in table.columns)
+    if has_codes and options.hash_gradient == "identity":
+        sentences.append("Hash codes were fitted with the identity in place of the published gradient.")
+    return sentences
 
 
 def describe_briefly(table: Table, records: list[dict[str, Any]], options: argparse.Namespace) -> str:
