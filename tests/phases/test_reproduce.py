@@ -14,6 +14,7 @@ from datasets.shapes import draw_demo
 from experiments import load_table
 from models import build_network
 from phases import train
+from phases.parser import parse
 from phases.reporting.tables import describe_protocol
 from phases.runs import planned
 from retrieval import hashing
@@ -187,6 +188,37 @@ def test_what_a_table_has_columns_for_is_tested(demo: None, command, monkeypatch
     assert all(row[2] and row[4] for name, row in cells("margins").items() if name.startswith("m ="))
     monkeypatch.setattr(train, "run", None)  # nothing is left to do
     assert command("reproduce", "--table", "hashing", "margins", *arguments)[0] == 0
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [("published", 3), ("identity", 0), (None, 0)])
+def test_codes_of_the_other_gradient_are_fitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str | None, wanted: int
+) -> None:
+    """A table takes no figures of another --hash_gradient; older records have the identity."""
+    monkeypatch.chdir(tmp_path)
+    options = parse(["--phase=reproduce", "--table=hashing", "--dataset=sketchy", "--seeds=1"])
+    table = load_table("hashing")
+    run = planned("hashing", table, options)[0]
+    tested = {"margin_condition": "on", "hash_bits": [32, 64, 128]}
+    tested |= {"hash_gradient": stored} if stored else {}
+    path = run.folder / "log" / "result.json"
+    path.parent.mkdir(parents=True)
+    record = {
+        "step": run.options.num_steps,
+        "distance": "euclidean",
+        "mirror": "on",
+        "metrics": {"MAP": 1.0},
+        "hash": {},
+        "definitions": {},
+        "counts": {"queries": 1, "gallery": 1, "categories": 1},
+        "per_category_MAP": {},
+        "lists": "",
+        "options": tested,
+        "training_options": vars(run.options),
+    }
+    path.write_text(json.dumps([record], default=str))
+    codes = [column for column in table.columns if column.metric.startswith("hash")]
+    assert len(run.records(codes)) == wanted
 
 
 def test_rows_that_do_not_differ_are_refused(demo: None, command) -> None:
