@@ -8,6 +8,7 @@ Zero-shot lists have it too, with no label in both parts: what is tested was nev
 
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from datasets.folders import is_utf8, list_images, pair_categories
 from datasets.list_checks import (
+    WRITE_BELOW,
     Entry,
     Lists,
     category_of,
@@ -25,7 +27,7 @@ from datasets.list_checks import (
     labels_of,
 )
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import composed, read_json
 
 LARGEST = 2**28  # bytes of a list: some five million entries
 
@@ -54,10 +56,14 @@ class Annotation:
         return self.trained < len(self.categories)
 
     def digest(self) -> str:
-        """A hash of the whole lists: two runs with the same one saw the same data set, as far as readable."""
+        """A hash of the whole lists: two runs with the same one saw the same data set, as far as readable.
+
+        A copy of the data set whose names are in Unicode's other spelling has the same one.
+        """
         if self.of_lists:
             return self.of_lists
-        lists = [self.train_sketches, self.test_sketches, self.train_photos, self.gallery]
+        parts = (self.train_sketches, self.test_sketches, self.train_photos, self.gallery)
+        lists = [[(composed(name), label) for name, label in part] for part in parts]
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
     def without(self, names: Collection[str]) -> "Annotation":
@@ -67,12 +73,12 @@ class Annotation:
         """
         if not names:
             return self
-        gone = set(names)
+        gone = {composed(name) for name in names}
         parts = ("train_sketches", "test_sketches", "train_photos", "gallery")
         left: dict[str, Any] = {}
         for part in parts:
             entries = getattr(self, part)
-            left[part] = [entry for entry in entries if entry[0] not in gone]
+            left[part] = [entry for entry in entries if composed(entry[0]) not in gone]
             emptied = labels_of(entries) - labels_of(left[part])
             if emptied:
                 raise UserError(
@@ -81,7 +87,7 @@ class Annotation:
                     "without these categories"
                 )
         present = {name for part in parts for name, _ in getattr(self, part)}
-        left_out = tuple(sorted({*self.left_out, *(gone & present)}))
+        left_out = tuple(sorted({*self.left_out, *(name for name in present if composed(name) in gone)}))
         return replace(self, **left, left_out=left_out, of_lists=self.digest())
 
 
@@ -127,8 +133,8 @@ def load_annotation(
         check_repeats(photo_list, entries)
     labels, trained = check_labels(sketches, photos, sketch_list, photo_list, training=training)
     check_agreement(sketches, photos, sketch_list, photo_list)
-    check_files(root, sketch_list, sketches, set(left_out))
-    check_files(root, photo_list, photos, set(left_out))
+    sketches = check_files(root, sketch_list, sketches, left_out)
+    photos = check_files(root, photo_list, photos, left_out)
     number = {label: index for index, label in enumerate(labels)}
     sketches, photos = renumber(sketches, number), renumber(photos, number)
     names = {
@@ -159,7 +165,7 @@ def read_list(path: Path) -> Lists:
     try:
         content = read_json(path)
     except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
+        raise UserError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in ("train", "test")):
         raise UserError(f'{path} must be of the form {{"train": [[path, label], ...], "test": [...]}}')
     return {part: [parse_entry(path, part, entry) for entry in content[part]] for part in ("train", "test")}
@@ -174,9 +180,19 @@ def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
             if len(parts) < 2 or outside or not is_utf8(name):
                 raise UserError(
                     f"{list_file}: {name[:200]!r} in {part!r} is not a path below the data set's folder"
+                    + what_to_write(name)
                 )
             return "/".join(parts), label
     raise UserError(f"{list_file}: {str(entry)[:200]} in {part!r} is not a [path, label >= 0] pair")
+
+
+def what_to_write(name: str) -> str:
+    """What is wrong with a path in a list, and what to do, as the end of a message."""
+    if name.startswith("/") or re.match(r"[A-Za-z]:[/\\]|\\\\", name):
+        return f": it is absolute; {WRITE_BELOW}"
+    if "\\" in name:
+        return ": it has backslashes; write / instead"
+    return f"; {WRITE_BELOW}"
 
 
 def photos_from_folder(root: Path, sketches: Lists) -> Lists:

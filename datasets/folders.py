@@ -3,10 +3,13 @@
 import logging
 import os
 import random
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from datasets.images import FORMATS_IN_WORDS, starts_as_image
 from utils.errors import UserError, one_line
+from utils.files import composed, read_text
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
     for folder in folders:
         check_name(folder)
         check_link(folder, home)
+    check_spellings(domain_folder, [path.name for path in folders])
     tree: dict[str, list[str]] = {}
     others: list[str] = []
     for folder in sorted(folders, key=lambda path: path.name):
@@ -59,6 +63,7 @@ def list_images(domain_folder: Path) -> dict[str, list[str]]:
     report_others(domain_folder, others)
     for category, names in tree.items():
         folder = domain_folder / category
+        check_spellings(folder, names)
         for name in names:
             check_name(folder / name)
         for name in links_in(folder).intersection(names):
@@ -78,6 +83,23 @@ def check_name(path: Path) -> None:
         raise UserError(
             f"{printable(str(path))} has a name that no list can hold, a backslash or no UTF-8: rename it"
         )
+
+
+def check_spellings(folder: Path, names: Iterable[str]) -> None:
+    """Raise UserError if two of the `names` in `folder` are one in Unicode, spelled in its two ways.
+
+    Where such names lie side by side, what is meant by one in a list cannot be known.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.isascii():
+            continue
+        other = seen.setdefault(composed(name), name)
+        if other != name:
+            raise UserError(
+                f"{folder} has {name} twice, in both spellings of Unicode ({other!a} and "
+                f"{name!a}): rename one, or put them together"
+            )
 
 
 def is_utf8(name: str) -> bool:
@@ -176,24 +198,43 @@ def printable(name: str) -> str:
 def read_class_list(path: Path, known: list[str]) -> list[str]:
     """The categories named in a text file, one a line, sorted; empty lines and comments (#) are passed over.
 
-    Raises UserError if the file cannot be read, names none, or names one that is not among `known`.
+    They are spelled as in `known`, whichever of Unicode's spellings the file has. Raises UserError if the
+    file cannot be read, names none, or names one that is not among `known`.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read --class_list {path}: {error}") from error
-    names = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
-    strange = sorted(names - set(known))
+    names = class_names(path)
+    spelled = {composed(name): name for name in known}
+    strange = sorted(names - set(spelled))
     if strange:
-        raise UserError(f"{path} names {len(strange)} categories without sketches, first {strange[0]!r}")
+        raise UserError(
+            f"{path} names {len(strange)} categories without sketches, first {strange[0]!r}"
+            + closest(strange[0], known)
+        )
+    return sorted(spelled[name] for name in names)
+
+
+def class_names(path: Path) -> set[str]:
+    """The names in a file of --class_list. Raises UserError if it cannot be read or has none."""
+    try:
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except OSError as error:
+        raise UserError(f"cannot read --class_list {path}: {error.strerror}; check its path") from error
+    except ValueError as error:
+        raise UserError(f"cannot read --class_list {path}: {error}") from error
+    names = {composed(line) for line in lines if line and not line.startswith("#")}
     if not names:
         raise UserError(f"{path} names no category; one is expected on every line")
-    return sorted(names)
+    return names
+
+
+def closest(name: str, known: list[str]) -> str:
+    """What may be meant by `name`, as the end of a message; nothing if none of `known` is like it."""
+    found = get_close_matches(name, known, n=1)
+    return f"; the closest of those there are is {found[0]!r}" if found else ""
 
 
 def plain_spelling(category: str) -> str:
-    """The name without spaces, hyphens, underscores and brackets, in lower case."""
-    return "".join(character for character in category.lower() if character not in " -_()")
+    """The name without spaces, hyphens, underscores and brackets, in lower case, one Unicode spelling."""
+    return "".join(character for character in composed(category).lower() if character not in " -_()")
 
 
 def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -203,16 +244,17 @@ def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str]
     folders without one. Names pair when they are equal, else by TU-Berlin's table, else by plain spelling.
     """
     by_spelling = {plain_spelling(name): name for name in photo}
-    known, taken = set(photo), set()
+    known, taken = {composed(name): name for name in photo}, set()
     pairs: dict[str, str] = {}
-    for name in sorted(sketch, key=lambda name: name not in known):  # equal names first
-        candidates = (name, TUBERLIN_PHOTO_FOLDERS.get(name), by_spelling.get(plain_spelling(name)))
-        found = next((candidate for candidate in candidates if candidate in known), None)
+    for name in sorted(sketch, key=lambda name: composed(name) not in known):  # equal names first
+        candidates = (composed(name), TUBERLIN_PHOTO_FOLDERS.get(name))
+        found = next((known[each] for each in candidates if each in known), None)
+        found = found or by_spelling.get(plain_spelling(name))
         if found is not None and found not in taken:  # a folder of photos has one label
             pairs[name] = found
             taken.add(found)
     lone_sketches = [name for name in sketch if name not in pairs]
-    lone_photos = sorted(known - taken)
+    lone_photos = sorted(set(photo) - taken)
     return pairs, lone_sketches, lone_photos
 
 
@@ -227,5 +269,6 @@ def split(names: list[str], test_count: int, *, seed: int, category: str) -> tup
             "to train on; change --test_per_category or add sketches"
         )
     # a string seed is hashed with SHA-512 by the standard library: the same draw on every platform
-    test = set(random.Random(f"{seed}/{category}").sample(sorted(names), test_count))
+    draw = random.Random(f"{seed}/{composed(category)}")
+    test = set(draw.sample(sorted(names, key=composed), test_count))
     return [name for name in names if name not in test], [name for name in names if name in test]

@@ -1,20 +1,25 @@
 """What annotation lists must not have: no training or test is to stumble over it, nor to be wrong by it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from datasets.folders import INSTEAD_OF_LINKS, leads_out, pair_categories
 from utils.errors import UserError
+from utils.files import composed
 
 Entry = tuple[str, int]  # path relative to the data set's folder, label
 Lists = dict[str, list[Entry]]  # "train" and "test"
 
+WRITE_BELOW = "write every path from the data set's folder on: sketches/cat/1.png, say"
+
 
 def check_repeats(list_file: Path, entries: list[Entry]) -> None:
     """Raise UserError if a file is named twice: a sketch trained on must not be tested with."""
-    repeated = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
+    repeated = [name for name, count in Counter(composed(name) for name, _ in entries).items() if count > 1]
     if repeated:
         raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
 
@@ -77,17 +82,19 @@ def labels_by_category(lists: Lists) -> dict[str, set[int]]:
 
 
 def category_of(path: str) -> str:
-    return path.rsplit("/", 2)[-2]
+    """The category of a listed file, in one spelling of Unicode, whatever that of its folder."""
+    return composed(path.rsplit("/", 2)[-2])
 
 
 def labels_of(entries: list[Entry]) -> set[int]:
     return {label for _, label in entries}
 
 
-def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[str]) -> None:
-    """Raise UserError if a listed file is not there, or lies outside `root` by a link.
+def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[str]) -> Lists:
+    """The lists with every file named as on the disk, where its Unicode may be spelled in the other way.
 
-    Reads folders rather than asking file by file. What is `left_out` may be gone, but not lead out.
+    Raises UserError if a listed file is not there, or lies outside `root` by a link. Reads folders rather
+    than asking file by file. What is `left_out` may be gone, but not lead out.
     """
     home = Path(os.path.realpath(root))
     wanted = {name for entries in lists.values() for name, _ in entries}
@@ -95,22 +102,58 @@ def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[
     for name in wanted:
         of_folder.setdefault(name.rpartition("/")[0], set()).add(name)
     present: set[str] = set()
+    spelled: dict[str, str] = {}  # listed name -> the one on the disk, if that is another
     for folder, names in of_folder.items():
-        out = names if leads_out(root / folder, home) else set()
+        there = folder_on_disk(root, folder)
+        out = names if leads_out(root / there, home) else set()
         if not out:
-            files, links = files_in(root, folder)
-            out = {name for name in links & names if leads_out(root / name, home)}
+            files, links = files_in(root, there)
+            own = spellings(names, files, there)
+            spelled |= own
+            out = {name for name in names if own.get(name, name) in links and leads_out(root / name, home)}
             present |= files
         if out:
             raise UserError(
                 f"{list_file} names {min(out)}, which a link leads out of {root}; {INSTEAD_OF_LINKS}"
             )
-    missing = sorted(wanted - present - set(left_out))
+    known = {composed(name) for name in left_out}
+    missing = sorted(name for name in wanted - present - set(spelled) if composed(name) not in known)
     if missing:
+        instead = "make the lists anew with --phase=prepare --force, or complete the data"
+        if re.match("[A-Za-z]:/", missing[0]):
+            instead = "it is an absolute path of Windows; " + WRITE_BELOW
         raise UserError(
-            f"{list_file} names {len(missing)} files that are not in {root}, first {missing[0]}; make the "
-            "lists anew with --phase=prepare --force, or complete the data"
+            f"{list_file} names {len(missing)} files that are not in {root}, first {missing[0]}; {instead}"
         )
+    if not spelled:
+        return lists
+    return {
+        part: [(spelled.get(name, name), label) for name, label in entries] for part, entries in lists.items()
+    }
+
+
+def folder_on_disk(root: Path, folder: str) -> str:
+    """The path of a folder below `root` as it is spelled there; as given if there is none."""
+    if folder.isascii() or (root / folder).is_dir():
+        return folder
+    found = ""
+    for part in folder.split("/"):
+        there = part
+        if not part.isascii() and not (root / found / part).exists():
+            with suppress(OSError):
+                names = [path.name for path in (root / found).iterdir()]
+                there = next((name for name in names if composed(name) == composed(part)), part)
+        found = f"{found}/{there}" if found else there
+    return found
+
+
+def spellings(names: set[str], files: set[str], folder: str) -> dict[str, str]:
+    """Of `names`, those that `files`, all in `folder`, have in the other spelling of Unicode, with that."""
+    absent = [name for name in names - files if not f"{folder}{name}".isascii()]
+    if not absent:
+        return {}
+    on_disk = {composed(name): name for name in files}
+    return {name: on_disk[composed(name)] for name in absent if composed(name) in on_disk}
 
 
 def is_file(entry: os.DirEntry) -> bool:

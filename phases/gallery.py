@@ -36,7 +36,7 @@ from phases.lists import NAMED, some
 from phases.trained import Trained, Weights
 from utils.checksums import sha256
 from utils.errors import UserError, one_line
-from utils.files import flush, naming, remove_leftovers, scratch, state_of
+from utils.files import composed, flush, naming, remove_leftovers, scratch, state_of
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def listed(weights: Weights, options: argparse.Namespace) -> Listing:
     for name in list_folder(root):
         with suppress(FileNotFoundError):  # it went while others were looked at
             files[name] = state_of(root / name)
-    return Listing(root, files, {name: PurePosixPath(name).parent.name or None for name in files})
+    return Listing(root, files, {name: composed(PurePosixPath(name).parent.name) or None for name in files})
 
 
 def list_folder(root: Path) -> list[str]:

@@ -16,7 +16,7 @@ from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
 from phases.training_data import describe_training
 from utils.errors import UserError, one_line
-from utils.files import remove_leftovers, write_json
+from utils.files import composed, remove_leftovers, write_json
 from utils.locks import in_turn
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
             continue
         hits = searcher.search(drawing, options.top)
         # a drawing in a folder that is named as a category is taken to be of that category
-        category = path.resolve().parent.name if path.resolve().parent.name in categories else None
+        folder = composed(path.resolve().parent.name)
+        category = folder if folder in categories else None
         show(path, drawing, hits, searcher)
         found.append(
             {

@@ -1,10 +1,12 @@
 """Files that are either whole or not there."""
 
+import codecs
 import hashlib
 import json
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -126,15 +128,46 @@ def as_json(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, with a byte order mark or without.
+
+    Raises ValueError, saying what it is and what to do, if it is anything else.
+    """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no regular file")
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise ValueError("it is UTF-32: save it as UTF-8")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or is_utf16(content[:1000]):
+        raise ValueError("it is UTF-16: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"it is not UTF-8 (byte {error.start + 1} is 0x{content[error.start]:02x}): save it as UTF-8"
+        ) from None
+
+
+def is_utf16(start: bytes) -> bool:
+    """Whether the start of a file without a byte order mark looks like UTF-16: half of its bytes are NUL."""
+    return len(start) > 1 and max(start[::2].count(0), start[1::2].count(0)) > 0.4 * len(start)
+
+
 def read_json(path: Path) -> Any:
     """What the file at `path` says. Raises ValueError if it is not JSON, has NaN in it, or is too deep."""
 
     def refused(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
 
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError("it is no regular file")
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refused)
+        return json.loads(text, parse_constant=refused)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("its lists are too deep") from None
+
+
+def composed(name: str) -> str:
+    """A name in one spelling: in Unicode an accent is part of its letter (NFC) or stands after it (NFD)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

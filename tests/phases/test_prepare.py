@@ -3,6 +3,8 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pytest
 
@@ -110,6 +112,61 @@ def test_only_the_categories_of_a_class_list(tree: Path, command) -> None:
     status, output, _ = command("prepare", "--test_per_category=1", "--class_list=two.txt")
     assert status == 0 and "categories of two.txt alone: 2" in output
     assert load_annotation(tree.parent, Path("anno"), "tiny").categories == ["bear (animal)", "cat"]
+
+
+CLASS_LISTS = {
+    "a byte order mark": "hot-dog\ncat\n".encode("utf-8-sig"),
+    "Windows": b"hot-dog\r\n\r\n# the others\r\ncat\r\n",
+    "both": "cat\r\nhot-dog".encode("utf-8-sig"),
+    "comments": b"  # a blank before it\n\t#and a tab\n hot-dog \ncat",
+}
+
+
+@pytest.mark.parametrize("kind", CLASS_LISTS)
+@pytest.mark.parametrize("protocol", ["seen", "zero-shot"])
+def test_class_lists_as_others_write_them(tree: Path, command, kind: str, protocol: str) -> None:
+    Path("two.txt").write_bytes(CLASS_LISTS[kind])
+    per_category = ["--test_per_category=1"] if protocol == "seen" else []
+    status, _, errors = command("prepare", "--class_list=two.txt", f"--protocol={protocol}", *per_category)
+    assert status == 0, errors
+    assert {name.split("/")[1] for name, _ in written()["sketch"]["test"]} == {"cat", "hot-dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("cat\n".encode("utf-16"), "cannot read --class_list two.txt: it is UTF-16: save it as UTF-8"),
+        ("cat\n".encode("utf-16-be"), "cannot read --class_list two.txt: it is UTF-16: save it as UTF-8"),
+        (b"caf\xe9\n", "two.txt: it is not UTF-8 (byte 4 is 0xe9): save it as UTF-8"),
+        (
+            b"cat\nhot dog\n",
+            "1 categories without sketches, first 'hot dog'; the closest of those there are is",
+        ),
+    ],
+)
+def test_class_lists_that_cannot_be_read(tree: Path, command, content: bytes, message: str) -> None:
+    Path("two.txt").write_bytes(content)
+    status, _, errors = command("prepare", "--class_list=two.txt", "--test_per_category=1")
+    assert status == 2 and message in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("listed", ["NFC", "NFD"])
+@pytest.mark.parametrize("sketches", ["NFC", "NFD"])
+@pytest.mark.parametrize("photos", ["NFC", "NFD"])
+def test_categories_in_both_spellings_of_unicode_are_one(
+    tree: Path, command, listed: Literal["NFC", "NFD"], sketches: Literal["NFC", "NFD"], photos: Any
+) -> None:
+    for domain, form in (("sketches", sketches), ("photos", photos)):
+        (tree / domain / "cat").rename(tree / domain / normalize(form, "café"))
+    Path("two.txt").write_text(normalize(listed, "café\nhot-dog\n"))
+    options = ("--test_per_category=1", "--class_list=two.txt", "--seed=3")
+    status, _, errors = command("prepare", *options)
+    assert status == 0, errors
+    data = load_annotation(tree.parent, Path("anno"), "tiny")
+    assert data.categories == ["café", "hot-dog"]
+    assert all((tree / name).is_file() for name, _ in data.train_sketches + data.gallery)
+    # drawn as for any other spelling
+    assert [Path(name).name for name, label in data.test_sketches if label == 0] == ["0.png"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--class_list=one.txt"]])

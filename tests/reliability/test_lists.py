@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,20 @@ OUTSIDE = {
     "absolute, in disguise": "//{secret}/0.png",
     "backslashes": "sketches\\cat\\0.png",
     "backslashes above": "..\\..\\secret\\0.png",
+    "absolute on Windows": "C:\\data\\tiny\\sketches\\cat\\0.png",
     "NUL": "sketches/cat/0.png\0.txt",
     "half a character": "sketches/cat/\udce9.png",
     "a character of none": "sketches/cat/\ud800.png",
     "the folder itself": ".",
     "nothing": "",
     "a file alone": "0.png",
+}
+ABSOLUTE = "it is absolute; write every path from the data set's folder on: sketches/cat/1.png, say"
+WHAT_TO_WRITE = {
+    "absolute": ABSOLUTE,
+    "absolute on Windows": ABSOLUTE,
+    "backslashes": "it has backslashes; write / instead",
+    "a file alone": "write every path from the data set's folder on",
 }
 
 
@@ -72,6 +81,8 @@ def test_paths_that_lead_nowhere_or_out(tree: Path, kind: str, domain: str) -> N
     content[domain]["test"] = [[path, 1], *content[domain]["test"]]
     write(content)
     refused(f"anno/tiny_{domain}.json", "not a path below the data set's folder", ascii(path)[1:10])
+    if kind in WHAT_TO_WRITE:
+        refused(WHAT_TO_WRITE[kind])
 
 
 LABELS: dict[str, tuple[Callable[[int], Any], bool]] = {
@@ -127,7 +138,6 @@ CONTENTS: dict[str, bytes] = {
     "blank": b" \n",
     "not UTF-8": '{"train": [["sketches/café/0.png", 0]], "test": []}'.encode("latin-1"),
     "UTF-16": '{"train": [], "test": []}'.encode("utf-16"),
-    "a BOM": json.dumps(lists()["sketch"]).encode("utf-8-sig"),
     "lists in lists": b'{"train": ' + b"[" * 10**6 + b"]" * 10**6 + b', "test": []}',
     "dicts in dicts": b'{"train":' * 10**5,
     "NaN": b'{"train": [["sketches/cat/0.png", NaN]], "test": []}',
@@ -150,6 +160,87 @@ def test_files_that_are_no_lists(tree: Path, kind: str, domain: str) -> None:
     write(lists())
     Path(f"anno/tiny_{domain}.json").write_bytes(CONTENTS[kind])
     refused("anno/tiny_sketch.json" if (kind, domain) == ("no entries", "sketch") else "anno/tiny_")
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-32"])
+def test_a_list_in_another_coding_is_called_so(tree: Path, coding: str) -> None:
+    write(lists())
+    path = Path("anno/tiny_sketch.json")
+    path.write_bytes(path.read_text().encode(coding))
+    refused("cannot read anno/tiny_sketch.json", f"it is {coding[:6].upper()}: save it as UTF-8")
+
+
+@pytest.mark.parametrize("domain", ["sketch", "photo"])
+def test_a_list_as_windows_writes_it(tree: Path, domain: str) -> None:
+    write(lists())
+    whole = load()
+    path = Path(f"anno/tiny_{domain}.json")
+    path.write_bytes(
+        json.dumps(json.loads(path.read_text()), indent=1).replace("\n", "\r\n").encode("utf-8-sig")
+    )
+    assert load() == whole
+    content = lists()
+    content[domain]["test"].insert(0, ["C:/tiny/sketches/cat/0.png", 1])
+    write(content)
+    refused("C:/tiny/sketches/cat/0.png", "is an absolute path of Windows; write every path from")
+
+
+SPELLINGS = ("NFC", "NFD")
+
+
+@pytest.mark.parametrize("listed", SPELLINGS)
+@pytest.mark.parametrize("on_disk", SPELLINGS)
+def test_both_spellings_of_unicode_are_one_name(tree: Path, listed: str, on_disk: str) -> None:
+    """A list made on one system, the files copied by another: what is opened is what is on the disk."""
+    for domain in ("sketches", "photos"):
+        cats = (tree / domain / "cat").rename(tree / domain / spelled("café", on_disk))
+        (cats / "0.png").rename(cats / spelled("é.png", on_disk))
+    (tree / "sketches/hot-dog/1.png").rename(tree / "sketches/hot-dog" / spelled("ñ.png", on_disk))
+    content = json.dumps(lists(), ensure_ascii=False).replace("/cat/0", "/cat/é").replace("cat", "café")
+    content = content.replace("sketches/hot-dog/1", "sketches/hot-dog/ñ")
+    write(json.loads(spelled(content, listed)))
+    data = load()
+    assert data.categories == ["bear (animal)", "café", "hot-dog"]
+    folder = f"sketches/{spelled('café', on_disk)}/"
+    assert [name for name, label in data.train_sketches if label == 1] == [
+        folder + spelled("é.png", on_disk),
+        folder + "1.png",
+    ]
+    for name, _ in data.train_sketches + data.gallery:
+        assert (tree / name).is_file()
+    gone = spelled("photos/café/é.png", listed)
+    assert len(data.without([gone]).gallery) == len(data.gallery) - 1
+    (tree / spelled("photos/café/é.png", on_disk)).unlink()
+    assert len(load_annotation(Path("datasets/data"), Path("anno"), "tiny", [gone]).gallery) == 8
+    refused("anno/tiny_photo.json names 1 files that are not in", gone)
+    Path("anno/tiny_photo.json").unlink()
+    assert load().train_sketches == data.train_sketches and len(load().gallery) == 8  # from the folder
+
+
+def test_the_digest_of_lists_does_not_depend_on_the_spelling(tree: Path) -> None:
+    content = json.dumps(lists(), ensure_ascii=False).replace("cat", "café")
+    write(json.loads(content))
+    digests = set()
+    for form in SPELLINGS:
+        for domain in ("sketches", "photos"):
+            next((tree / domain).glob("ca*")).rename(tree / domain / spelled("café", form))
+        digests.add(load().digest())
+    assert len(digests) == 1
+
+
+def spelled(text: str, form: Any) -> str:
+    return unicodedata.normalize(form, text)
+
+
+def test_a_name_twice_in_both_spellings(tree: Path, command) -> None:
+    for form in SPELLINGS:
+        shutil.copytree(tree / "sketches/cat", tree / "sketches" / spelled("café", form))
+    status, _, errors = command("prepare", "--test_per_category=2")
+    assert status == 2 and "twice, in both spellings of Unicode" in errors and "'cafe\\u0301'" in errors
+    content = lists()
+    content["sketch"]["test"] += [[f"sketches/{spelled('café', form)}/0.png", 1] for form in SPELLINGS]
+    write(content)
+    refused("anno/tiny_sketch.json names 1 files more than once")
 
 
 def test_a_list_that_is_no_file(tree: Path) -> None:
