@@ -1,10 +1,14 @@
 """What the code says of the documents: references lead somewhere, and nothing unseen is said of the paper."""
 
+import importlib.util
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
+import torch
 
+from losses.mems import MEMS
 from phases.parser import PROJECT
 
 REFERENCE = re.compile(r"docs/method\.md, ((?:[A-Z][a-z]+(?: codes)?)(?:(?:, | and )[A-Z][a-z]+)*)")
@@ -47,3 +51,20 @@ def test_no_section_of_the_paper_and_no_document_from_elsewhere_is_cited() -> No
             r"paper, section \d|\(paper, \d|section \d of the paper|the paper's recipe|\bSPEC\b", text
         )
         assert not cited, f"{name}: {cited}"
+
+
+def test_the_picture_of_the_method_draws_the_boundary_of_the_loss(tmp_path: Path) -> None:
+    """On the drawn boundary both classes have the same logit, and the picture is written."""
+    script = PROJECT / "docs" / "draw_method.py"
+    spec = importlib.util.spec_from_file_location("draw_method", script)
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    for margin in (1.0, 2.0, drawn.LARGEST):
+        line = torch.from_numpy(drawn.boundary(margin, target=1))
+        line = line[line[:, 1].abs() < 0.8]
+        loss = MEMS(num_classes=2, f_dim=2, margin=margin, annealing_step=0).double()
+        loss.centers.data = torch.from_numpy(drawn.CENTERS)
+        logits = loss.logits(line, torch.ones(len(line), dtype=torch.long))
+        assert len(line) > 20 and torch.allclose(logits[:, 0], logits[:, 1], atol=0.01)
+    drawn.draw(tmp_path / "method.svg")
+    assert (tmp_path / "method.svg").read_text().count("<path") > 100
