@@ -103,7 +103,9 @@ def resume(options: argparse.Namespace, path: Path) -> Trainer:
     longer = wanted > trained_for
     names = tuple(name for name in CONTINUED if name != "num_steps" or not longer)
     settings.adopt(options, state["options"], names, path)
-    options.lengthened = [*state["options"].get("lengthened", []), *[trained_for] * longer]
+    lengthened = [*state["options"].get("lengthened", []), *[trained_for] * longer]
+    if lengthened:  # absent in a run that never was, so that its records are those of an unbroken one
+        options.lengthened = lengthened
     settings.inherit(options, state["options"], ("threads",))
     settings.inherit_folders(options, state["options"])
     settings.resolve_speed(options)

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 import main
 from retrieval import hashing
+from tests import tiny_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ GOLDEN = Path(__file__).parent / "golden"
 CATEGORIES = ("bear (animal)", "cat", "hot-dog")
 
 torch.set_num_threads(1)
+tiny_network.register()
 settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -112,7 +114,7 @@ def prepared(tree: Path, command: Callable[..., tuple[int, str, str]]) -> Path:
 
 
 SMALL_RUN = (
-    "--network=resnet18",
+    "--network=tiny",
     "--image_size=64",
     "--f_dim=8",
     "--batch_size=2",
@@ -138,16 +140,11 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def copy(source: str, target: str) -> None:
-    """With times, so that features are found to be of these files; checkpoints are links: they are large."""
-    (os.link if source.endswith(".pt") else shutil.copy2)(source, target)
-
-
 @pytest.fixture
 def trained(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current directory of this test's own, as `trained_once`; returns it."""
     home = tmp_path / "home"
-    shutil.copytree(trained_once, home, copy_function=copy)
+    shutil.copytree(trained_once, home)  # with times, so that features are found to be of these files
     monkeypatch.chdir(home)
     monkeypatch.setattr(hashing, "FIT_STEPS", 100)
     # main.py's log goes to what pytest had caught of that test, which is closed by now

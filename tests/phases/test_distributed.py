@@ -86,12 +86,14 @@ def finished(process: subprocess.Popen) -> str:
 
 
 def train(*arguments: str) -> subprocess.Popen:
-    return torchrun(str(PROJECT / "main.py"), "--phase=train", *COMMON, *SMALL_RUN, *arguments)
+    return torchrun(
+        str(PROJECT / "main.py"), "--phase=train", *COMMON, *SMALL_RUN, "--network=resnet18", *arguments
+    )
 
 
 def test_gradients_are_those_of_the_joint_batch(prepared: Path) -> None:
     Path("step.py").write_text(STEP)
-    options = ["--phase=train", *COMMON, *SMALL_RUN, "--accumulate=1"]
+    options = ["--phase=train", *COMMON, *SMALL_RUN, "--network=resnet18", "--accumulate=1"]
     together = torchrun("step.py", str(PROJECT), "two.pt", *options, "--batch_size=2")
     assert "error" not in finished(together).lower()
     alone = [sys.executable, "step.py", str(PROJECT), "one.pt", *options, "--batch_size=4"]
@@ -123,13 +125,13 @@ def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command) ->
     assert len(state["random"]) == 2
     state["options"]["num_steps"] = 4
     checkpoints.save(Path("logs/run/model/checkpoint-3.pt"), state)
-    status, output, errors = command("train", *SMALL_RUN)
+    status, output, errors = command("train", *SMALL_RUN, "--network=resnet18")
     assert status == 0 and "continuing after step 3" in output, errors
 
 
 def test_an_error_is_printed_though_the_end_of_the_group_would_wait(prepared: Path) -> None:
     Path("failing.py").write_text(FAILING)
-    process = torchrun("failing.py", str(PROJECT), "--phase=train", *COMMON, *SMALL_RUN)
+    process = torchrun("failing.py", str(PROJECT), "--phase=train", *COMMON, *SMALL_RUN, "--network=resnet18")
     since = time.monotonic()
     output = finished(process)
     assert time.monotonic() - since < 90 and process.returncode != 0

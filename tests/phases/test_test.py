@@ -18,10 +18,7 @@ from utils import checkpoints
 
 
 @pytest.fixture
-def trained(prepared: Path, command, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
-    status, _, errors = command("train", *SMALL_RUN, "--model_save_step=2")
-    assert status == 0, errors
+def run(trained: Path) -> Path:
     return Path("logs/run")
 
 
@@ -29,21 +26,21 @@ def records(run: Path) -> list[dict]:
     return json.loads((run / "log/result.json").read_text())
 
 
-def test_one_command_takes_everything_from_the_checkpoint(trained: Path, command) -> None:
-    first = records(trained)[0]
+def test_one_command_takes_everything_from_the_checkpoint(run: Path, command) -> None:
+    first = records(run)[0]
     status, output, _ = command("test", "--save_path=run", "--hash_bits=4")
     assert status == 0 and "testing step 4" in output and "features taken from" in output
-    again = records(trained)
+    again = records(run)
     assert len(again) == 1
     assert again[0]["metrics"] == first["metrics"] and again[0]["hash"] == first["hash"]
-    assert again[0]["options"]["network"] == "resnet18"
+    assert again[0]["options"]["network"] == "tiny"
     assert set(again[0]["definitions"]) > set(again[0]["metrics"])
 
 
-def test_chance_stands_beside_each_figure(trained: Path, command) -> None:
+def test_chance_stands_beside_each_figure(run: Path, command) -> None:
     status, output, _ = command("test", "--save_path=run", "--hash_bits=4")
     assert status == 0
-    (record,) = records(trained)
+    (record,) = records(run)
     assert record["chance"].keys() == record["metrics"].keys()
     # three photos of nine are of a query's category
     expected = 2 / 8 + 6 / 8 * sum(1 / n for n in range(1, 10)) / 9
@@ -52,7 +49,7 @@ def test_chance_stands_beside_each_figure(trained: Path, command) -> None:
     for name, value in record["metrics"].items():
         assert f"test {name}: {value:.3f} (chance {record['chance'][name]:.3f})\n" in output
     assert f"hash MAP: {record['hash']['4']['MAP']:.3f} (chance {100 * expected:.3f})\n" in output
-    assert "chance" not in (trained / "log/result.txt").read_text(), "its lines are the published ones"
+    assert "chance" not in (run / "log/result.txt").read_text(), "its lines are the published ones"
 
 
 @pytest.mark.parametrize(
@@ -73,10 +70,10 @@ def test_figures_at_chance_are_called_so(caplog, value: float, chance: float, ve
     assert [verdict in record.getMessage() for record in caplog.records] == [True] * bool(verdict)
 
 
-def test_any_step_and_distance(trained: Path, command) -> None:
+def test_any_step_and_distance(run: Path, command) -> None:
     for arguments in (["--pretrained_model=2"], ["--test_distance=angular"]):
         assert command("test", "--save_path=run", "--hash_bits=4", *arguments)[0] == 0
-    found = [(each["step"], each["distance"]) for each in records(trained)]
+    found = [(each["step"], each["distance"]) for each in records(run)]
     assert found == [(2, "euclidean"), (4, "angular"), (4, "euclidean")]
     status, _, errors = command("test", "--save_path=run", "--pretrained_model=3")
     assert status == 2 and "no checkpoint for step 3" in errors and "available: 2, 4" in errors
@@ -84,35 +81,35 @@ def test_any_step_and_distance(trained: Path, command) -> None:
     assert status == 2 and "no checkpoint in logs/nothing/model" in errors
 
 
-def test_little_memory_changes_nothing(trained: Path, command, monkeypatch) -> None:
-    first = records(trained)[0]["metrics"]
+def test_little_memory_changes_nothing(run: Path, command, monkeypatch) -> None:
+    first = records(run)[0]["metrics"]
     assert command("test", "--save_path=run", "--hash_bits", "--eval_memory=1")[0] == 0
-    assert records(trained)[0]["metrics"] == first
+    assert records(run)[0]["metrics"] == first
 
 
-def test_features_of_other_weights_or_lists_are_computed_anew(trained: Path, command) -> None:
-    path = trained / "model/checkpoint-4.pt"
+def test_features_of_other_weights_or_lists_are_computed_anew(run: Path, command) -> None:
+    path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
     state["network"]["fc.bias"] += 1
     checkpoints.save(path, state)
-    before = np.load(trained / "vec/photo-4.npy")
+    before = np.load(run / "vec/photo-4.npy")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
     assert status == 0 and "are of other weights: computed anew" in output
-    assert np.allclose(np.load(trained / "vec/photo-4.npy"), before + 1, atol=1e-4)
+    assert np.allclose(np.load(run / "vec/photo-4.npy"), before + 1, atol=1e-4)
     Image.new("RGB", (9, 9)).save("datasets/data/tiny/photos/cat/0.png")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
     assert status == 0 and "are of other files: computed anew" in output
-    (trained / "vec/photo-4.npy").write_bytes(b"torn")
+    (run / "vec/photo-4.npy").write_bytes(b"torn")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
     assert status == 0 and "photo-4.npy is not an array (2, 9, 8) of float32): computed anew" in output
 
 
 def test_a_disk_without_room_for_features_is_said_and_nothing_stays(
-    trained: Path, command, monkeypatch: pytest.MonkeyPatch
+    run: Path, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in (trained / "vec").iterdir():
+    for path in (run / "vec").iterdir():
         path.unlink()
-    (trained / "vec/.photo-4.npy.1.tmp").write_bytes(b"of a process that was killed")
+    (run / "vec/.photo-4.npy.1.tmp").write_bytes(b"of a process that was killed")
 
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -120,10 +117,10 @@ def test_a_disk_without_room_for_features_is_said_and_nothing_stays(
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     status, _, errors = command("test", "--save_path=run", "--hash_bits")
     assert status == 2 and "of features to logs/run/vec: No space left on device; make room" in errors
-    assert list((trained / "vec").iterdir()) == []
+    assert list((run / "vec").iterdir()) == []
 
 
-def test_other_lists_than_those_trained_with_are_refused(trained: Path, command) -> None:
+def test_other_lists_than_those_trained_with_are_refused(run: Path, command) -> None:
     """With another split, sketches that were trained on would be tested with."""
     assert command("prepare", "--test_per_category=1", "--force")[0] == 0
     status, _, errors = command("test", "--save_path=run")
@@ -140,8 +137,8 @@ def test_seed_and_distance_are_the_runs_unless_given(prepared: Path, command, mo
     assert (after[0]["seed"], after[0]["distance"], after[0]["options"]["margin"]) == (5, "angular", 4.0)
 
 
-def test_features_that_are_not_finite_are_said(trained: Path, command) -> None:
-    path = trained / "model/checkpoint-4.pt"
+def test_features_that_are_not_finite_are_said(run: Path, command) -> None:
+    path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
     state["network"]["fc.bias"] += float("nan")
     checkpoints.save(path, state)
@@ -162,7 +159,7 @@ def test_one_category_works_without_codes(tree: Path, command) -> None:
 @pytest.mark.parametrize(
     ("option", "stored"),
     [
-        ("--network=alexnet", "--network=resnet18"),
+        ("--network=alexnet", "--network=tiny"),
         ("--f_dim=9", "--f_dim=8"),
         ("--attention=se", "--attention=dase"),
         ("--loss_type=cosface", "--loss_type=mems"),
@@ -170,13 +167,13 @@ def test_one_category_works_without_codes(tree: Path, command) -> None:
         ("--image_size=128", "--image_size=64"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_refused(trained: Path, command, option: str, stored: str) -> None:
+def test_a_checkpoint_of_something_else_is_refused(run: Path, command, option: str, stored: str) -> None:
     status, _, errors = command("test", "--save_path=run", option)
     assert status == 2 and f"was made with {stored}" in errors and errors.count("\n") == 1
 
 
-def test_damaged_checkpoints_are_refused(trained: Path, command) -> None:
-    path = trained / "model/checkpoint-4.pt"
+def test_damaged_checkpoints_are_refused(run: Path, command) -> None:
+    path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
     del state["network"]["fc.bias"]
     checkpoints.save(path, state)
@@ -190,8 +187,8 @@ def test_damaged_checkpoints_are_refused(trained: Path, command) -> None:
     assert status == 2 and "no checkpoint of this program" in errors
 
 
-def test_the_contact_sheet_is_a_picture_of_the_queries(trained: Path) -> None:
-    with Image.open(trained / "log/contact_sheet.png") as sheet:
+def test_the_contact_sheet_is_a_picture_of_the_queries(run: Path) -> None:
+    with Image.open(run / "log/contact_sheet.png") as sheet:
         assert sheet.width > 900 and sheet.height > 3 * 100
 
 
@@ -205,20 +202,20 @@ def test_a_learned_set_is_ranked_better_than_chance(prepared: Path, command, mon
     assert records(Path("logs/run"))[0]["metrics"]["MAP"] > 60
 
 
-def test_result_lines_have_the_published_form(trained: Path) -> None:
-    lines = (trained / "log/result.txt").read_text().splitlines()
-    metrics = records(trained)[0]
+def test_result_lines_have_the_published_form(run: Path) -> None:
+    lines = (run / "log/result.txt").read_text().splitlines()
+    metrics = records(run)[0]
     assert lines[0] == f"step: 4 | test MAP: {metrics['metrics']['MAP']:.3f}"
     assert lines[-1] == f"step: 4 | code length: 4 | hash MAP: {metrics['hash']['4']['MAP']:.3f}"
     assert "training photos" in metrics["definitions"]["gallery"]
     assert "class centres alone" in results.HASH_DEFINITION
 
 
-def test_hash_figures_are_means_over_fits_with_several_seeds(trained: Path, command, monkeypatch) -> None:
+def test_hash_figures_are_means_over_fits_with_several_seeds(run: Path, command, monkeypatch) -> None:
     monkeypatch.setattr(hashing, "FITS", 4)
     status, output, errors = command("test", "--save_path=run", "--hash_bits=4")
     assert status == 0, errors
-    found = records(trained)[0]["hash"]["4"]
+    found = records(run)[0]["hash"]["4"]
     values = [each["MAP"] for each in found["fits"]]
     assert [each["seed"] for each in found["fits"]] == [0, 1, 2, 3] and len(set(values)) > 1
     assert found["MAP"] == pytest.approx(np.mean(values))
@@ -226,14 +223,14 @@ def test_hash_figures_are_means_over_fits_with_several_seeds(trained: Path, comm
     assert f"standard deviation {found['std']:.3f}; gradient published" in output
 
 
-def test_a_test_by_the_other_hash_gradient(trained: Path, command, monkeypatch) -> None:
-    (before,) = records(trained)
+def test_a_test_by_the_other_hash_gradient(run: Path, command, monkeypatch) -> None:
+    (before,) = records(run)
     monkeypatch.setattr(hashing, "FIT_STEPS", 300)
     fits = {}
     for gradient in ("published", "identity"):
         status, _, errors = command("test", "--save_path=run", "--hash_bits=8", f"--hash_gradient={gradient}")
         assert status == 0, errors
-        (record,) = records(trained)  # the newest replaces the one before
+        (record,) = records(run)  # the newest replaces the one before
         assert record["hash_gradient"] == record["options"]["hash_gradient"] == gradient
         assert record["metrics"] == before["metrics"]
         fits[gradient] = record["hash"]["8"]["fits"]
@@ -242,10 +239,10 @@ def test_a_test_by_the_other_hash_gradient(trained: Path, command, monkeypatch) 
     assert status == 2 and "--hash_gradient" in errors
 
 
-def test_all_definitions_of_map_at_200(trained: Path, command) -> None:
+def test_all_definitions_of_map_at_200(run: Path, command) -> None:
     status, output, _ = command("test", "--save_path=run", "--hash_bits", "--all_definitions")
     assert status == 0
-    found = records(trained)[0]
+    found = records(run)[0]
     for name in ("hits", "positives", "200"):
         assert f"step: 4 | test mAP@200 / {name}: " in output
         assert f"mAP@200 / {name}" in found["definitions"]
@@ -254,10 +251,10 @@ def test_all_definitions_of_map_at_200(trained: Path, command) -> None:
     assert metrics["mAP@200 / 200"] == pytest.approx(metrics["mAP@200"] * 3 / 200)
 
 
-def test_without_mirror_images(trained: Path, command) -> None:
+def test_without_mirror_images(run: Path, command) -> None:
     assert command("test", "--save_path=run", "--hash_bits", "--mirror=off")[0] == 0
-    off, on = sorted(records(trained), key=lambda each: each["mirror"])
-    features = {domain: np.load(trained / f"vec/{domain}-4.npy")[0] for domain in ("sketch", "photo")}
+    off, on = sorted(records(run), key=lambda each: each["mirror"])
+    features = {domain: np.load(run / f"vec/{domain}-4.npy")[0] for domain in ("sketch", "photo")}
     nearest = ((features["sketch"][:, None] - features["photo"]) ** 2).sum(-1).argsort(1)
     lists = {domain: json.loads(Path(f"anno/tiny_{domain}.json").read_text())["test"] for domain in features}
     hits = [

@@ -21,6 +21,7 @@ from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.reliability.training import equal
 from utils import checkpoints
+from utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def test_a_run_trains_tests_and_writes_everything(prepared: Path, command) -> No
     status, output, errors = command("train", *SMALL_RUN, "--model_save_step=3", "--log_step=2")
     assert status == 0, errors
     assert (
-        "tiny: 3 categories, 6 training and 6 test sketches, 9 photos | resnet18 (dase, 8 features, "
+        "tiny: 3 categories, 6 training and 6 test sketches, 9 photos | tiny (dase, 8 features, "
         in output
     )
     assert "mems (margin 4, annealed over 2 steps) | 2 + 2 images of 64 px a step | cpu, float32" in output
@@ -104,6 +105,7 @@ def test_a_killed_process_continues_from_its_last_checkpoint(prepared: Path, com
         "import os, sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "import torch; torch.set_num_threads(1)\n"
         "import main\n"
+        "from tests import tiny_network; tiny_network.register()\n"
         "from phases.trainer import Trainer\n"
         "step = Trainer.training_step\n"
         "kill = lambda self, *b: os.kill(os.getpid(), 9) if self.step == 2 else step(self, *b)\n"
@@ -126,6 +128,7 @@ def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(prepa
         "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "import torch; torch.set_num_threads(1)\n"
         "import main\n"
+        "from tests import tiny_network; tiny_network.register()\n"
         "from phases.trainer import Trainer\n"
         "step = Trainer.training_step\n"
         "def stop(self, *b):\n"
@@ -246,42 +249,49 @@ def test_a_training_from_an_earlier_checkpoint_is_refused_with_the_way(trained: 
 
 
 @pytest.mark.parametrize("loss", ["cosface", "lmcl", "a-softmax", "softmax"])
-@pytest.mark.parametrize("network", ["alexnet"])
-def test_other_losses_and_networks_train(
-    prepared: Path, command, monkeypatch, loss: str, network: str
-) -> None:
-    arguments = [
-        f"--network={network}",
-        f"--loss_type={loss}",
-        "--num_steps=1",
-        "--image_size=64",
-        "--f_dim=4",
-    ]
-    arguments += ["--batch_size=2", "--hash_bits", "--test_distance=angular", "--attention=se"]
-    status, output, errors = command("train", *arguments)
+def test_other_losses_train(prepared: Path, command, loss: str) -> None:
+    arguments = [*SMALL_RUN, f"--loss_type={loss}", "--num_steps=1", "--attention=se", "--hash_bits"]
+    if loss == "softmax":
+        arguments.remove("--annealing_step=2")
+    status, output, errors = command("train", *arguments, "--test_distance=angular")
     assert status == 0, errors
     assert "step: 1 | test MAP" in output and "hash MAP" not in output
 
 
-def test_resnext101_trains_and_refuses_a_missing_download(prepared: Path, command, monkeypatch) -> None:
+def test_a_missing_download_is_one_line_before_anything_is_written(prepared: Path, command, monkeypatch) -> None:
     def refuse(url: str, **options: object) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    arguments = ["--num_steps=1", "--image_size=64", "--batch_size=2", "--hash_bits=4", "--annealing_step=1"]
-    status, _, errors = command("train", *arguments)
+    status, _, errors = command("train", "--num_steps=1", "--annealing_step=1", "--image_size=64")
     assert status == 2 and "--backbone_weights=FILE" in errors and "legacy_se_resnext101" in errors
     assert not Path("logs").exists()
-    status, output, errors = command("train", *arguments, "--backbone_weights=none")
-    assert status == 0, errors
-    assert "resnext101 (dase, 512 features, 47.98 M parameters)" in output
+
+
+@pytest.mark.parametrize(("network", "millions"), [("resnext101", 47.98), ("alexnet", 57.0)])
+def test_a_step_of_the_published_networks(prepared: Path, command, monkeypatch, network, millions) -> None:
+    """From the command line up to the first step; without the hundreds of megabytes of a checkpoint."""
+    steps = []
+
+    def step_and_stop(self: Trainer, *batches: object) -> torch.Tensor:
+        steps.append(real_step(self, *batches))
+        raise UserError("enough")
+
+    real_step = Trainer.training_step
+    monkeypatch.setattr(Trainer, "training_step", step_and_stop)
+    arguments = [*SMALL_RUN, f"--network={network}", "--f_dim=512"]
+    status, output, errors = command("train", *arguments)
+    assert status == 2 and "error: enough" in errors
+    assert f"{network} (dase, 512 features, {millions:.2f} M parameters)" in output
+    assert torch.isfinite(steps[0])
 
 
 def test_weights_of_a_file_are_counted(prepared: Path, command) -> None:
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None).state_dict(), "imagenet.pth")
-    status, output, _ = command("train", *SMALL_RUN, "--backbone_weights=imagenet.pth")
+    arguments = [*SMALL_RUN, "--network=resnet18", "--num_steps=1"]
+    status, output, _ = command("train", *arguments, "--backbone_weights=imagenet.pth")
     assert status == 0
     assert (
         "weights of imagenet.pth: 120 entries loaded, 0 padded with a zero domain column, 34 left" in output

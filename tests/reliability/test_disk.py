@@ -16,7 +16,7 @@ import pytest
 
 from phases import PHASES
 from retrieval import hashing
-from tests.conftest import SMALL_RUN, copy
+from tests.conftest import SMALL_RUN
 from tests.reliability.disks import files_end_at, main_after, mount
 from tests.reliability.victims import Zygote
 from utils import files
@@ -159,7 +159,7 @@ def test_all_files_that_a_disk_does_not_take(
         if not write.package or find_spec(write.package):
             for again in (False, True):
                 home = tmp_path / f"{name}{again}"
-                shutil.copytree(trained_once, home, copy_function=copy)
+                shutil.copytree(trained_once, home)
                 monkeypatch.chdir(home)
                 refused(home, command, write, again=again)
                 shutil.rmtree(home)

@@ -27,7 +27,7 @@ INDEX = ("--phase=index", "--save_path=run", "--hash_bits=8", *COMMON)
 
 @dataclass(frozen=True)
 class Work:
-    """A command, below which folders it writes, and how often the long tests kill it."""
+    """A command, below which folders it writes, and how often it is killed."""
 
     arguments: tuple[str, ...]
     made: tuple[str, ...]
@@ -44,11 +44,6 @@ WORKS = {
     "index hnsw": Work((*INDEX, "--index=hnsw"), ("logs/run/index",), 15),
     "index of a folder": Work((*INDEX, "--index=hnsw", "--gallery=mine"), ("logs/run/index",), 15),
 }
-
-CASES = [
-    *((name, False) for name in ("demo set", "lists", "features", "index of a folder")),
-    *(pytest.param(name, True, marks=pytest.mark.long) for name in WORKS),
-]
 
 
 def temporaries(home: Path) -> list[Path]:
@@ -125,11 +120,12 @@ def done(zygote: Zygote, home: Path, work: Work) -> dict[str, str]:
     return outcome(home, work)
 
 
-@pytest.mark.parametrize(("work", "often"), CASES, indirect=["work"])
+@pytest.mark.long
+@pytest.mark.parametrize("work", WORKS, indirect=True)
 def test_what_is_killed_goes_on(
-    home: Path, work: Work, zygote: Zygote, ledger: Callable, request: pytest.FixtureRequest, often: bool
+    home: Path, work: Work, zygote: Zygote, ledger: Callable, request: pytest.FixtureRequest
 ) -> None:
-    times = work.times if often else 2
+    times = work.times
     rng = random.Random(times)
     start = time.monotonic()
     wanted = done(zygote, home, work)
@@ -153,11 +149,12 @@ def test_what_is_killed_goes_on(
     )
 
 
-@pytest.mark.parametrize(("work", "often"), CASES, indirect=["work"])
+@pytest.mark.long
+@pytest.mark.parametrize("work", WORKS, indirect=True)
 def test_a_signal_leaves_nothing_half_written(
-    home: Path, work: Work, zygote: Zygote, ledger: Callable, request: pytest.FixtureRequest, often: bool
+    home: Path, work: Work, zygote: Zygote, ledger: Callable, request: pytest.FixtureRequest
 ) -> None:
-    times = work.times // 5 if often else 2
+    times = work.times // 5
     rng = random.Random(times)
     start = time.monotonic()
     wanted = done(zygote, home, work)
@@ -201,10 +198,11 @@ def figures(home: Path) -> tuple[str, str]:
     return (folder / "mirror.md").read_text(), (folder / "mirror.csv").read_text()
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.long
 def test_a_table_that_is_killed_goes_on(
-    prepared: Path, tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
+    prepared: Path, tmp_path: Path, zygote: Zygote, ledger: Callable
 ) -> None:
+    times = 50
     rng = random.Random(times)
     start = time.monotonic()
     whole = zygote.run(tmp_path, *REPRODUCE)

@@ -167,9 +167,8 @@ def at_work(client: Callable[..., Any], server: Server, number: int, watch: Watc
         watch.answers.setdefault(f"{client.__name__} {number}", watch.now())
 
 
-@pytest.mark.parametrize(
-    ("clients", "seconds", "first"), [(4, 6, 3), pytest.param(20, 120, 10, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("clients", "seconds", "first"), [(20, 120, 10)])
 def test_many_visitors_are_answered_within_the_memory_of_the_first_seconds(
     server: Server,  # noqa: F811
     clients: int,

@@ -174,6 +174,7 @@ SPOILED = """
 import os, sys; sys.path.insert(0, sys.argv.pop(1))
 import torch; torch.set_num_threads(1)
 import main
+from tests import tiny_network; tiny_network.register()
 from phases.trainer import Trainer
 step = Trainer.training_step
 def spoiled(self, *batches):

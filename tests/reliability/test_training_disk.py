@@ -36,7 +36,7 @@ WRITES = {
     "events, at the start": (tracking, "open_board", 30, "log/tensorboard"),
     "events, a row": (SummaryWriter, "flush", 100, "log/tensorboard"),
     "checkpoint, its head": (checkpoints, "save", 0, "model/checkpoint-2.pt"),
-    "checkpoint, its middle": (checkpoints, "save", 60_000_000, "model/checkpoint-2.pt"),
+    "checkpoint, its middle": (checkpoints, "save", 60_000, "model/checkpoint-2.pt"),
     "curves": (train_phase, "save_training_curves", 1000, "log/curves.png"),
     "features": (test_phase, "test_features", 200, "vec"),
     "result.txt": (results, "append", 100, "log/result.txt"),

@@ -35,7 +35,8 @@ def killed_while_saving(victim: Victim, run: Run, size: float, *, group: bool) -
     return bool(run.half_written(victim))
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [50])
 def test_killed_at_random_moments_it_continues_bit_for_bit(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
@@ -73,7 +74,8 @@ def test_killed_at_random_moments_it_continues_bit_for_bit(
     )
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [50])
 def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
@@ -110,7 +112,8 @@ def test_a_signal_at_a_random_moment_ends_it_with_nothing_half_written(
     )
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [20])
 def test_a_second_interrupt_ends_it_at_once(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
@@ -147,7 +150,8 @@ def children_of(victim: Victim) -> list[int]:
     return []
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [10])
 def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:

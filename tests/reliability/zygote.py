@@ -19,6 +19,7 @@ import torch
 import main
 from phases import PHASES, prepare
 from retrieval import hashing
+from tests import tiny_network
 
 WATCHED = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink")
 
@@ -26,6 +27,7 @@ WATCHED = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remo
 def serve() -> None:
     """Answer until standard input closes."""
     torch.set_num_threads(1)
+    tiny_network.register()
     torch.empty(2, 3) @ torch.empty(3, 2)
     for module in PHASES.values():
         import_module(module)
