@@ -60,23 +60,6 @@ def test_alpha_is_clipped_and_one_without_annealing() -> None:
     assert float(loss_class("mems")(3, 4, annealing_step=0).alpha) == 1.0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_permuting_classes_or_batch_changes_nothing(name: str) -> None:
-    features, labels = batch()
-    criterion = loss_class(name)(5, 7)
-    reference = criterion(features, labels, reduction="none")
-    order = torch.randperm(9, generator=torch.Generator().manual_seed(2))
-    assert torch.allclose(
-        criterion(features[order], labels[order], reduction="none"), reference[order], rtol=1e-5
-    )
-    classes = torch.randperm(5, generator=torch.Generator().manual_seed(3))
-    renamed = loss_class(name)(5, 7)
-    renamed.centers.data = criterion.centers.data[classes]
-    assert torch.allclose(
-        renamed(features, classes.argsort()[labels], reduction="none"), reference, rtol=1e-5
-    )
-
-
 @pytest.mark.parametrize("name", ["mems", "cosface", "a-softmax"])
 def test_the_margin_makes_the_target_harder_as_it_is_annealed(name: str) -> None:
     features, labels = batch()

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import zipfile
-from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import main
 from datasets import PHOTO, transforms
 from datasets.images import read_image
 from datasets.loaders import ImageSet
@@ -30,28 +28,7 @@ EXTRA = ("--image_size=64", "--batch_size=2", "--hash_bits=4")  # batches of the
 PLAIN = {"onnx": onnx_form, "torchscript": torchscript}
 
 
-COMMON = ("--anno_path=anno", "--num_workers=0", "--device=cpu")
-
-
-@pytest.fixture(scope="module")
-def exported(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `trained_once`, its run handed on in all forms; what was said is in <form>.out and .err."""
-    folder = tmp_path_factory.mktemp("exported") / "home"
-    shutil.copytree(trained_once, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for form in ("onnx", "torchscript", "safetensors"):
-            with (
-                Path(f"{form}.out").open("w") as output,
-                Path(f"{form}.err").open("w") as errors,
-                redirect_stdout(output),
-                redirect_stderr(errors),
-            ):
-                assert main.main(["--phase=export", "--save_path=run", f"--format={form}", *COMMON]) == 0
-    return folder
-
-
-@pytest.mark.parametrize("network", ["alexnet", "resnet18"])
+@pytest.mark.parametrize("network", ["tiny", "resnet18"])
 def test_a_pair_tests_as_the_checkpoint_it_was_written_from(
     prepared: Path, command, monkeypatch: pytest.MonkeyPatch, network: str
 ) -> None:

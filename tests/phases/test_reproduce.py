@@ -67,7 +67,7 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
         for row, columns in json.loads((TABLES / "attention.json").read_text())["values"].items()
     }
     values = list(by_seed["SE"].values())
-    runs = [Path(f"logs/table/resnet18-se-mems-m4-f8-annealed2-lr0.0001/seed-{seed}") for seed in (0, 1)]
+    runs = [Path(f"logs/table/tiny-se-mems-m4-f8-annealed2-lr0.0001/seed-{seed}") for seed in (0, 1)]
     records = [json.loads((run / "log/result.json").read_text()) for run in runs]
     assert values == [
         record["metrics"]["MAP"] for each in records for record in each if record["distance"] == "euclidean"
@@ -118,16 +118,16 @@ def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) 
     assert status == 0, errors
     assert "--margin: rows of the table losses that set their own do not take it" in output
     assert sorted(path.name for path in Path("logs/table").iterdir() if path.name != "tables") == [
-        "resnet18-dase-a-softmax-m4-f8-annealed2-lr0.0001",
-        "resnet18-dase-cosface-m0.35-s32-f8-annealed2-lr0.003",
-        "resnet18-dase-mems-m2-f8-annealed2-lr0.0001",
-        "resnet18-dase-mems-m4-f8-annealed2-lr0.0001",
-        "resnet18-dase-softmax-f8-lr0.002",
+        "tiny-dase-a-softmax-m4-f8-annealed2-lr0.0001",
+        "tiny-dase-cosface-m0.35-s32-f8-annealed2-lr0.003",
+        "tiny-dase-mems-m2-f8-annealed2-lr0.0001",
+        "tiny-dase-mems-m4-f8-annealed2-lr0.0001",
+        "tiny-dase-softmax-f8-lr0.002",
     ]
 
 
 def test_a_run_of_another_process_is_left_to_it(demo: None, command) -> None:
-    run = Path("logs/table/resnet18-se-mems-m4-f8-annealed2-lr0.0001/seed-0")
+    run = Path("logs/table/tiny-se-mems-m4-f8-annealed2-lr0.0001/seed-0")
     with exclusive(run):
         status, output, _ = command("reproduce", "--table=attention", *COMMON, "--seeds=1")
     assert status == 0 and "is in use by process" in output and "left to other processes: 1 runs" in output
@@ -230,7 +230,7 @@ def test_rows_that_do_not_differ_are_refused(demo: None, command) -> None:
 
 def test_a_report_passes_over_tables_that_the_options_do_not_suit(demo: None, command) -> None:
     file = Path("weights.pt")
-    torch.save(build_network("resnet18", attention="se", f_dim=8).state_dict(), file)
+    torch.save(build_network("tiny", attention="se", f_dim=8).state_dict(), file)
     padded = [f"--backbone_weights={file}", "--pad_pretrained_se"]
     arguments = [*COMMON, "--seeds=1", *padded]
     assert command("reproduce", "--table=mirror", *arguments)[0] == 0

@@ -39,10 +39,7 @@ def test_the_schedule_is_the_published_one(golden) -> None:
 def test_a_run_trains_tests_and_writes_everything(prepared: Path, command) -> None:
     status, output, errors = command("train", *SMALL_RUN, "--model_save_step=3", "--log_step=2")
     assert status == 0, errors
-    assert (
-        "tiny: 3 categories, 6 training and 6 test sketches, 9 photos | tiny (dase, 8 features, "
-        in output
-    )
+    assert "tiny: 3 categories, 6 training and 6 test sketches, 9 photos | tiny (dase, 8 features, " in output
     assert "mems (margin 4, annealed over 2 steps) | 2 + 2 images of 64 px a step | cpu, float32" in output
     log = Path("logs/run/log")
     assert checkpoints.saved_steps(Path("logs/run/model")) == [3, 4]  # 4 is no multiple of 3: never lost
@@ -258,7 +255,9 @@ def test_other_losses_train(prepared: Path, command, loss: str) -> None:
     assert "step: 1 | test MAP" in output and "hash MAP" not in output
 
 
-def test_a_missing_download_is_one_line_before_anything_is_written(prepared: Path, command, monkeypatch) -> None:
+def test_a_missing_download_is_one_line_before_anything_is_written(
+    prepared: Path, command, monkeypatch
+) -> None:
     def refuse(url: str, **options: object) -> None:
         raise OSError("no network")
 

@@ -13,8 +13,6 @@ from retrieval.metrics import (
     average_precisions_at,
     chance_figures,
     evaluate,
-    precision_at,
-    precision_sum,
     rank_positives,
 )
 from retrieval.search import code_rankings, feature_rankings
@@ -71,20 +69,6 @@ def test_equals_scikit_learn_without_ties() -> None:
             positive[rng.integers(size)] = True
             expected = average_precision_score(positive, -distances)
             assert average_precision(distances, positive) == pytest.approx(expected, abs=1e-12)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6),
-    st.integers(1, 7),
-)
-def test_ties_are_the_mean_over_all_orders(gallery: list[tuple[int, bool]], k: int) -> None:
-    distances = np.array([distance for distance, _ in gallery], dtype=float)
-    positive = np.array([hit for _, hit in gallery])
-    ranking = rank_positives(distances, positive)
-    expected = over_all_orders(distances, positive, lambda hits: naive_sum(hits, k))
-    assert precision_sum(ranking, k) == pytest.approx(expected, abs=1e-12)
-    expected = over_all_orders(distances, positive, lambda hits: hits[:k].sum() / k)
-    assert precision_at(ranking, k) == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=60), st.randoms())

@@ -15,7 +15,6 @@ from phases.exporting.card import backbone, program_licence
 from phases.parser import PROJECT
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
-from tests.phases.test_export import exported  # noqa: F401 (a fixture)
 from tests.phases.test_trained import small_network, write_pair
 from utils import checkpoints
 
@@ -85,7 +84,7 @@ def check_program(folder: Path, form: str, expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_its_program_finds_the_distances_of_the_test(exported: Path, form: str) -> None:  # noqa: F811
+def test_its_program_finds_the_distances_of_the_test(exported: Path, form: str) -> None:
     check_program(exported, form, measured(exported))
 
 
@@ -107,7 +106,7 @@ def test_its_program_leaves_mirror_images_out_where_the_test_did(trained: Path, 
     check_program(trained, "torchscript", measured(trained, views=1))
 
 
-def test_it_has_the_figures_of_the_test(exported: Path) -> None:  # noqa: F811
+def test_it_has_the_figures_of_the_test(exported: Path) -> None:
     record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
     text = section(card_of(exported, "onnx"), "Results")
     header, _, row, chance = (
@@ -126,7 +125,7 @@ def test_it_has_the_figures_of_the_test(exported: Path) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_it_says_what_the_checkpoint_says(exported: Path, form: str) -> None:  # noqa: F811
+def test_it_says_what_the_checkpoint_says(exported: Path, form: str) -> None:
     card = card_of(exported, form)
     state = torch.load(exported / "logs/run/model/checkpoint-4.pt", weights_only=True)
     assert "\n---\n\n# run, step 4\n" in card
@@ -158,7 +157,7 @@ def test_it_says_what_the_checkpoint_says(exported: Path, form: str) -> None:  #
     assert str(exported) not in card and str(PROJECT) not in card
 
 
-def test_it_says_what_was_announced(exported: Path) -> None:  # noqa: F811
+def test_it_says_what_was_announced(exported: Path) -> None:
     said = (exported / "onnx.out").read_text()
     found = re.findall(r"its features are within \S+ of PyTorch's", said)
     assert len(found) == 2 and all(each in section(card_of(exported, "onnx"), "Files") for each in found)
@@ -256,7 +255,7 @@ def test_cells_may_hold_bars(trained: Path, command) -> None:
     assert "| `--backbone_weights` | my\\|weights.pth |" in section(CARD.read_text(), "Training")
 
 
-def test_its_head_is_what_the_hub_reads(exported: Path) -> None:  # noqa: F811
+def test_its_head_is_what_the_hub_reads(exported: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
     for form in FORMS:
