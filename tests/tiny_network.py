@@ -1,4 +1,4 @@
-"""A network of 13,000 weights for tests that are not about networks: its checkpoint is 0.2 MB, not 134.
+"""A network of 10,000 weights for tests that are not about networks: its checkpoint is 0.2 MB, not 134.
 
 Two residual blocks with attention modules, so that all that looks for blocks, attention modules and dropout
 finds some. `register` makes it a choice of --network.
@@ -11,7 +11,7 @@ from models import NETWORKS
 from models.dase import Attention
 from models.pooling import AveragePool
 
-HEAD = "tiny_head."
+HEAD = "head."
 FIRST_ATTENTION = "blocks.0.se_module."
 IMAGENET_URLS = ()
 
@@ -36,13 +36,13 @@ class TinyNetwork(nn.Module):
         self.blocks = nn.ModuleList([Block(16, attention) for _ in range(2)])
         self.avgpool = AveragePool(4)
         self.dropout = nn.Dropout(0.2)
-        self.tiny_head = nn.Linear(16 * 4 * 4, f_dim)
+        self.head = nn.Linear(16 * 4 * 4, f_dim)
 
     def forward(self, images: Tensor, domain: Tensor) -> Tensor:
         x = torch.relu(self.stem(images))  # (B, 16, H/8, W/8)
         for block in self.blocks:
             x = block(x, domain)
-        return self.tiny_head(self.dropout(torch.flatten(self.avgpool(x), 1)))  # (B, 16, 4, 4) -> (B, f_dim)
+        return self.head(self.dropout(torch.flatten(self.avgpool(x), 1)))  # (B, 16, 4, 4) -> (B, f_dim)
 
 
 def build(attention: Attention, f_dim: int) -> TinyNetwork:

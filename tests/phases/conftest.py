@@ -24,7 +24,7 @@ def exported(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(hashing, "FIT_STEPS", 100)
-        train = ["--phase=train", *COMMON, *SMALL_RUN, "--network=resnet18"]
+        train = ["--phase=train", *COMMON, "--network=resnet18", *SMALL_RUN[1:]]
         assert main.main(train) == 0
         for name in ("onnx", "torchscript", "safetensors"):
             with (

@@ -52,7 +52,7 @@ def test_a_pair_tests_as_the_checkpoint_it_was_written_from(
 
 def test_what_the_published_program_lacks_is_said(prepared: Path, command) -> None:
     switches = ["--se_activation=relu", "--normalize", "--photo_channels=bgr"]
-    assert command("train", *SMALL_RUN, *switches)[0] == 0
+    assert command("train", "--network=resnet18", *SMALL_RUN[1:], *switches)[0] == 0
     status, output, _ = command("export", "--save_path=run")
     assert status == 0
     assert "builds no resnet18" in output and "knows no --se_activation and no --normalize" in output
@@ -188,11 +188,11 @@ def test_what_was_there_stays_unless_all_is_right(
 def test_features_that_are_no_numbers_are_not_handed_on(trained: Path, command) -> None:
     path = Path("logs/run/model/checkpoint-4.pt")
     state = torch.load(path, weights_only=True)
-    state["network"]["fc.bias"][0] = torch.nan
+    state["network"]["head.bias"][0] = torch.nan
     path.unlink()  # it is a link to that of other tests
     torch.save(state, path)
     status, _, errors = command("export", "--save_path=run", "--format=torchscript")
-    assert status == 2 and "weights that are not finite, first in fc.bias" in errors
+    assert status == 2 and "weights that are not finite, first in head.bias" in errors
     assert not Path("logs/run/export").exists()
 
 
@@ -281,13 +281,13 @@ def test_weights_that_come_back_otherwise_are_not_handed_on(
 
     def damaged(path: Path) -> dict[str, torch.Tensor]:
         tensors = library_load(path)
-        tensors["network.fc.bias"][3] += 1
+        tensors["network.head.bias"][3] += 1
         return tensors
 
     library_load = library.load_file
     monkeypatch.setattr(library, "load_file", damaged)
     status, output, errors = command("export", "--save_path=run", "--format=safetensors")
-    assert status == 2 and "1 entries came back otherwise, first network.fc.bias" in errors
+    assert status == 2 and "1 entries came back otherwise, first network.head.bias" in errors
     assert "wrote" not in output and not Path("logs/run/export").exists()
 
 

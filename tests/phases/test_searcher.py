@@ -89,6 +89,7 @@ def test_the_documented_lines_run(trained: Path, page: str) -> None:
     assert len(lines.splitlines()) <= 12
     lines = lines.replace('"demo"', '"run", anno_path=Path("anno"), num_workers=0')
     Path("drawing.png").write_bytes((CAT / "0.png").read_bytes())
-    code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path\n{lines}"
+    code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import tests.tiny_main\n"
+    code += f"from pathlib import Path\n{lines}"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in output.splitlines()[-5:]] == ["1", "2", "3", "4", "5"]

@@ -61,7 +61,7 @@ except OSError:
 from phases import serve
 from retrieval import hashing
 hashing.FIT_STEPS, serve.AT_ONCE = 100, 60
-import main
+from tests.tiny_main import main
 sys.exit(main.main(sys.argv[1:]))
 """
 

@@ -90,7 +90,7 @@ def test_little_memory_changes_nothing(run: Path, command, monkeypatch) -> None:
 def test_features_of_other_weights_or_lists_are_computed_anew(run: Path, command) -> None:
     path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
-    state["network"]["fc.bias"] += 1
+    state["network"]["head.bias"] += 1
     checkpoints.save(path, state)
     before = np.load(run / "vec/photo-4.npy")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
@@ -140,7 +140,7 @@ def test_seed_and_distance_are_the_runs_unless_given(prepared: Path, command, mo
 def test_features_that_are_not_finite_are_said(run: Path, command) -> None:
     path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
-    state["network"]["fc.bias"] += float("nan")
+    state["network"]["head.bias"] += float("nan")
     checkpoints.save(path, state)
     status, _, errors = command("test", "--save_path=run")
     assert status == 2 and "not finite" in errors
@@ -175,10 +175,10 @@ def test_a_checkpoint_of_something_else_is_refused(run: Path, command, option: s
 def test_damaged_checkpoints_are_refused(run: Path, command) -> None:
     path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
-    del state["network"]["fc.bias"]
+    del state["network"]["head.bias"]
     checkpoints.save(path, state)
     status, _, errors = command("test", "--save_path=run")
-    assert status == 2 and "does not fit a ResNet18" in errors and "fc.bias" in errors
+    assert status == 2 and "does not fit a TinyNetwork" in errors and "head.bias" in errors
     path.write_bytes(path.read_bytes()[:1000])
     status, _, errors = command("test", "--save_path=run")
     assert status == 2 and "checkpoint-4.pt" in errors and "cut off" in errors

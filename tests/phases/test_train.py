@@ -101,8 +101,7 @@ def test_a_killed_process_continues_from_its_last_checkpoint(prepared: Path, com
     code = (
         "import os, sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "import torch; torch.set_num_threads(1)\n"
-        "import main\n"
-        "from tests import tiny_network; tiny_network.register()\n"
+        "from tests.tiny_main import main\n"
         "from phases.trainer import Trainer\n"
         "step = Trainer.training_step\n"
         "kill = lambda self, *b: os.kill(os.getpid(), 9) if self.step == 2 else step(self, *b)\n"
@@ -124,8 +123,7 @@ def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(prepa
     code = (
         "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "import torch; torch.set_num_threads(1)\n"
-        "import main\n"
-        "from tests import tiny_network; tiny_network.register()\n"
+        "from tests.tiny_main import main\n"
         "from phases.trainer import Trainer\n"
         "step = Trainer.training_step\n"
         "def stop(self, *b):\n"
@@ -289,7 +287,7 @@ def test_weights_of_a_file_are_counted(prepared: Path, command) -> None:
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None).state_dict(), "imagenet.pth")
-    arguments = [*SMALL_RUN, "--network=resnet18", "--num_steps=1"]
+    arguments = ["--network=resnet18", *SMALL_RUN[1:], "--num_steps=1"]
     status, output, _ = command("train", *arguments, "--backbone_weights=imagenet.pth")
     assert status == 0
     assert (

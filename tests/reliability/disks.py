@@ -55,10 +55,10 @@ def main_after(
     """
     if not mounting():
         pytest.skip("this machine lets no process mount a disk of its own")
-    program = shlex.join([sys.executable, str(PROJECT / "main.py"), *arguments])
+    program = shlex.join([sys.executable, "-m", "tests.tiny_main", *arguments])
     return subprocess.run(
         [*SPACE, f"{mounting_command} && {{ {program}; status=$?; {then}; exit $status; }}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT), **variables},
         capture_output=True,
         text=True,
         timeout=120,

@@ -37,9 +37,9 @@ def overflow(trainer: Trainer, what: str) -> None:
     """Make the network's output overflow for real, or in the backward pass alone the gradient of its head."""
     if what == "loss":
         with torch.no_grad():
-            trainer.network.fc.weight.fill_(3e38)
+            trainer.network.head.weight.fill_(3e38)
     else:
-        trainer.network.fc.weight.register_hook(lambda gradient: gradient * 1e38 * 1e38)
+        trainer.network.head.weight.register_hook(lambda gradient: gradient * 1e38 * 1e38)
 
 
 def from_step(step: int, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     def spoiled(self: Trainer, *batches: Any) -> torch.Tensor:
         loss = whole(self, *batches)
         if self.step == 8 and tensor == "network":
-            self.network.bn1.running_var[3] = math.inf
+            self.network.blocks[0].bn.running_var[3] = math.inf
         elif self.step == 8:
             next(iter(self.optimizer.state.values()))["exp_avg_sq"].fill_(math.nan)
         return loss
@@ -173,8 +173,7 @@ def test_a_scale_that_collapses_stops_the_run(prepared: Path, command, monkeypat
 SPOILED = """
 import os, sys; sys.path.insert(0, sys.argv.pop(1))
 import torch; torch.set_num_threads(1)
-import main
-from tests import tiny_network; tiny_network.register()
+from tests.tiny_main import main
 from phases.trainer import Trainer
 step = Trainer.training_step
 def spoiled(self, *batches):

@@ -28,7 +28,7 @@ OF_PAIR = RUN / "published"
 def other_weights() -> None:
     path = RUN / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
-    state["network"]["conv1.weight"] *= 1.5
+    state["network"]["stem.weight"] *= 1.5
     path.unlink()  # it is a link to that of other tests
     checkpoints.save(path, state)
 

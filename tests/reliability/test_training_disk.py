@@ -168,7 +168,7 @@ def quick_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 TRAIN = ("--phase=train", *COMMON, *ARGUMENTS)
 
 
-@pytest.mark.parametrize(("size", "step"), [("1m", 2), ("100m", 2), ("200m", 4), ("260m", 4)])
+@pytest.mark.parametrize(("size", "step"), [("100k", 2), ("240k", 2), ("420k", 4), ("520k", 4)])
 def test_a_full_disk(prepared: Path, size: str, step: int) -> None:
     """A real one, in memory, with room for none or one of the checkpoints."""
     Path("logs").mkdir()

@@ -190,7 +190,7 @@ def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
 STOPPED = """
 import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))
 import torch; torch.set_num_threads(1)
-import main
+from tests.tiny_main import main
 from phases import features
 embed = features.embed
 def stopped(*arguments, **named):

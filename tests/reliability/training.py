@@ -12,7 +12,14 @@ from utils import checkpoints
 COMMON = ("--dataset=tiny", "--anno_path=anno", "--device=cpu")
 STEPS = 4
 # resnet18, so that there is time to be killed while a checkpoint is written
-TRAIN = ("--phase=train", *COMMON, *SMALL_RUN, "--network=resnet18", "--model_save_step=1", "--log_step=1")
+TRAIN = (
+    "--phase=train",
+    *COMMON,
+    "--network=resnet18",
+    *SMALL_RUN[1:],
+    "--model_save_step=1",
+    "--log_step=1",
+)
 CONTENTS = ("network", "loss", "optimizer", "schedule", "scaler", "random", "step", "lists")
 
 
