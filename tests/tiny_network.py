@@ -7,13 +7,15 @@ finds some. `register` makes it a choice of --network.
 import torch
 from torch import Tensor, nn
 
-from models import NETWORKS
+from models import NETWORK_NAMES, NETWORKS
 from models.dase import Attention
 from models.pooling import AveragePool
 
 HEAD = "head."
 FIRST_ATTENTION = "blocks.0.se_module."
 IMAGENET_URLS = ()
+INPUT_NORMALISATION = None
+NAME = "tiny"
 
 
 class Block(nn.Module):
@@ -45,9 +47,15 @@ class TinyNetwork(nn.Module):
         return self.head(self.dropout(torch.flatten(self.avgpool(x), 1)))  # (B, 16, 4, 4) -> (B, f_dim)
 
 
-def build(attention: Attention, f_dim: int) -> TinyNetwork:
+def build(name: str, attention: Attention, f_dim: int) -> TinyNetwork:
     return TinyNetwork(attention, f_dim)
 
 
 def register() -> None:
-    NETWORKS["tiny"] = __name__
+    NETWORKS[NAME] = __name__
+    NETWORK_NAMES.append(NAME)
+
+
+def unregister() -> None:
+    del NETWORKS[NAME]
+    NETWORK_NAMES.remove(NAME)

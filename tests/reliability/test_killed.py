@@ -247,7 +247,9 @@ def test_a_photo_list_without_its_sketch_list_is_taken_for_half_a_pair(prepared:
     sketches.unlink()
     photos.write_text(json.dumps({"train": [], "test": []}))
     status, _, errors = command("prepare", "--test_per_category=2")
-    assert status == 2 and f"{photos} exists already and is of other options; --force makes new lists" in errors
+    assert (
+        status == 2 and f"{photos} exists already and is of other options; --force makes new lists" in errors
+    )
     assert not sketches.exists()
     assert command("prepare", "--test_per_category=2", "--force")[0] == 0
     assert (sketches.read_bytes(), photos.read_bytes()) == wanted
