@@ -211,7 +211,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, kind: str) -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         said, seconds, grown = pool.submit(refusal, path).result(60)
     assert "checkpoint-1.pt" in said and "\n" not in said and len(said) < 600
-    assert seconds < 10
+    assert seconds < 60  # a bomb would take hours
     assert grown < 200 * MIB
 
 

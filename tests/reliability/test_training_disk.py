@@ -168,7 +168,7 @@ def quick_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 TRAIN = ("--phase=train", *COMMON, *ARGUMENTS)
 
 
-@pytest.mark.parametrize(("size", "step"), [("100k", 2), ("240k", 2), ("420k", 4), ("520k", 4)])
+@pytest.mark.parametrize(("size", "step"), [("60k", 2), ("120k", 2), ("220k", 4), ("280k", 4)])
 def test_a_full_disk(prepared: Path, size: str, step: int) -> None:
     """A real one, in memory, with room for none or one of the checkpoints."""
     Path("logs").mkdir()
