@@ -19,13 +19,17 @@ from importlib import import_module
 from phases import PHASES
 from phases.options import check_options
 from phases.parser import parse
+from utils.console import Console, ending_quietly, escape_what_cannot_be_shown
+from utils.environment import check_environment
 from utils.errors import UserError, one_line, refusal_of_the_machine
+from utils.names import check_names
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one phase and return the exit status.
 
-    0; 2 for a mistake of the user, a full disk and the like; 130 or 143 when a signal stopped it.
+    0; 2 for a mistake of the user, a full disk and the like; 130 or 143 when a signal stopped it, 141 when
+    nobody reads its output any more.
     """
     # Waiting threads shall sleep, not spin: beside loading processes on the same cores, spinning was seen to
     # slow a training step down eight times. It is read when torch loads OpenMP, so set before any phase.
@@ -34,11 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     # of odd images; what cannot be read is reported by name
     warnings.filterwarnings("ignore", module="PIL")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    escape_what_cannot_be_shown()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Console(sys.stdout)], force=True)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # to leave nothing half-written
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        check_environment()
         options = parse(argv, description=__doc__)
+        check_names(vars(options))
         check_options(options)
         return import_module(PHASES[options.phase]).run(options) or 0
     except UserError as error:
@@ -56,4 +63,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ending_quietly():
+        sys.exit(main())

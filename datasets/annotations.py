@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets.folders import is_utf8, list_images, pair_categories
+from datasets.folders import list_images, pair_categories
 from datasets.list_checks import (
     WRITE_BELOW,
     Entry,
@@ -27,7 +27,8 @@ from datasets.list_checks import (
     labels_of,
 )
 from utils.errors import UserError
-from utils.files import composed, read_json
+from utils.files import read_json
+from utils.names import composed, is_utf8
 
 LARGEST = 2**28  # bytes of a list: some five million entries
 

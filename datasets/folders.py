@@ -9,7 +9,8 @@ from pathlib import Path
 
 from datasets.images import FORMATS_IN_WORDS, starts_as_image
 from utils.errors import UserError, one_line
-from utils.files import composed, read_text
+from utils.files import read_text
+from utils.names import composed, is_utf8, printable
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +103,6 @@ def check_spellings(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a file's name was read from the disk, or from JSON, as proper Unicode."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def check_link(path: Path, home: Path) -> None:
     """Raise UserError if `path` is a link that leads out of `home`."""
     if path.is_symlink() and leads_out(path, home):
@@ -188,11 +180,6 @@ def images_below(root: Path) -> tuple[list[str], list[str], list[str]]:
             but += f"; passed over: {describe_others(sorted(others))}"
         raise UserError(f"no image in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}{but}")
     return sorted(inside), sorted(passed_over), sorted(others)
-
-
-def printable(name: str) -> str:
-    """A file's name as it is, but what is not UTF-8 in it escaped."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_class_list(path: Path, known: list[str]) -> list[str]:

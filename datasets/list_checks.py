@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.folders import INSTEAD_OF_LINKS, leads_out, pair_categories
 from utils.errors import UserError
-from utils.files import composed
+from utils.names import composed
 
 Entry = tuple[str, int]  # path relative to the data set's folder, label
 Lists = dict[str, list[Entry]]  # "train" and "test"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
 from multiprocessing.reduction import ForkingPickler
+from tempfile import gettempdir
 
 import torch
 from torch import Tensor
@@ -77,6 +78,11 @@ def end_all() -> None:
 
 
 def cannot_work(error: Exception) -> UserError:
+    if "AF_UNIX path too long" in str(error):
+        return UserError(
+            f"loading processes cannot work here: the folder for temporary files, {gettempdir()}, has too "
+            "long a path for a socket; set TMPDIR to a shorter one, or take --num_workers=0"
+        )
     return UserError(
         f"loading processes cannot work here ({error}); make room in /dev/shm and in the folder for "
         "temporary files (TMPDIR), allow more processes and open files (ulimit -u, -n), or take a smaller "

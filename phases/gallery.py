@@ -7,6 +7,7 @@ go, those files alone are looked at again. How they are kept stands in gallery_r
 import argparse
 import hashlib
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -36,8 +37,9 @@ from phases.lists import NAMED, some
 from phases.trained import Trained, Weights
 from utils.checksums import sha256
 from utils.errors import UserError, one_line
-from utils.files import composed, flush, naming, remove_leftovers, scratch, state_of
+from utils.files import flush, naming, remove_leftovers, scratch, state_of
 from utils.locks import exclusive
+from utils.names import composed, printable, with_home
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +130,8 @@ def folder_for(options: argparse.Namespace) -> Path:
     """Where the features of --gallery are kept: folders of one name are told apart by their whole paths."""
     name = DATASET
     if options.gallery != DATASET:
-        path = Path(options.gallery).expanduser().resolve()
-        name = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        path = with_home(Path(options.gallery)).resolve()
+        name = f"{printable(path.name)}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     return settings.run_folder(options) / "index" / name
 
 
@@ -139,7 +141,7 @@ def listed(weights: Weights, options: argparse.Namespace) -> Listing:
         data = weights.data
         root, of_files = data.root, {name: data.categories[label] for name, label in sorted(data.gallery)}
         return Listing(root, {name: state_of(root / name) for name in of_files}, {**of_files})
-    root = Path(options.gallery).expanduser()
+    root = with_home(Path(options.gallery))
     files = {}
     for name in list_folder(root):
         with suppress(FileNotFoundError):  # it went while others were looked at

@@ -16,8 +16,9 @@ from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
 from phases.training_data import describe_training
 from utils.errors import UserError, one_line
-from utils.files import composed, remove_leftovers, write_json
+from utils.files import remove_leftovers, write_json
 from utils.locks import in_turn
+from utils.names import composed, with_home
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 def drawings_of(given: list[Path]) -> list[Path]:
     """The files of --query, those of folders sorted by name. Raises UserError if one is not there."""
     files = []
-    for path in (each.expanduser() for each in given):
+    for path in map(with_home, given):
         if path.is_dir():
             files += [path / name for name in list_folder(path)]
         elif path.is_file():
@@ -107,7 +108,7 @@ def thumbnail(path: Path) -> Image.Image:
 
 def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
     options = searcher.options
-    folder = options.output.expanduser() if options.output else settings.run_folder(options) / "search"
+    folder = with_home(options.output) if options.output else settings.run_folder(options) / "search"
     unit, gallery = searcher.unit(), searcher.gallery
     sheet, results = folder / "contact_sheet.png", folder / "results.json"
     caption = f"{searcher.description()}\n{len(gallery.names)} photos, {unit}"

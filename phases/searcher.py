@@ -35,6 +35,7 @@ from phases.training_data import describe_training, warn_of_foreign_photos
 from retrieval import INDICES
 from retrieval.embed import embed
 from utils.errors import UserError
+from utils.names import check_names
 
 UNITS = {"euclidean": "squared Euclidean distance", "angular": "angle in degrees"}
 
@@ -145,6 +146,7 @@ def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **opt
     if anything does not fit.
     """
     chosen = parse_values({"phase": "serve", "save_path": run, "gallery": gallery, **options})
+    check_names(vars(chosen))
     check_options(chosen)
     return searcher_for(chosen)
 

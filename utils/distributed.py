@@ -29,7 +29,7 @@ gpu_group: Any = None  # gradients and BatchNorm of GPUs; all else goes over the
 
 def launched() -> bool:
     """Whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
 def rank() -> int:

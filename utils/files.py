@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -166,8 +165,3 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("its lists are too deep") from None
-
-
-def composed(name: str) -> str:
-    """A name in one spelling: in Unicode an accent is part of its letter (NFC) or stands after it (NFD)."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)

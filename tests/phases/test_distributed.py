@@ -177,6 +177,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(prepared: Path) -> None:
 
 
 def test_torchrun_is_for_training_and_test(prepared: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2" if name == "WORLD_SIZE" else "0")
     status, _, errors = command("reproduce", "--table", "losses")
     assert status == 2 and "torchrun is for train and test" in errors
