@@ -8,8 +8,7 @@ BIN := .venv/bin
 REQUIREMENTS := $(filter-out requirements-bench.txt requirements-audit.txt,$(wildcard requirements*.txt))
 DEMO := --dataset=demo --save_path=demo
 # a small pretrained network, small images and few steps: what a CPU with two cores trains in a minute
-DEMO_TRAINING := --network=efficientnet_lite0 --image_size=64 --f_dim=128 --batch_size=12 --num_workers=1 \
-	--margin=2 --center_norm=1.5 --lr=1e-3 --num_steps=250 --annealing_step=250 --log_step=10
+DEMO_TRAINING := @experiments/demo.args
 
 .PHONY: setup demo test test-long test-lowest coverage audit browser lint bench bench-gpu clean
 
@@ -28,7 +27,6 @@ demo: setup
 	$(BIN)/python main.py --phase=train $(DEMO) $(DEMO_TRAINING)
 	@echo "Look at logs/demo/log/contact_sheet.png; the figures are in logs/demo/log/result.json."
 	@echo "Draw a sketch of your own:   $(BIN)/python main.py --phase=serve --save_path=demo"
-	@echo "See what the network knows:  $(BIN)/python main.py --phase=report --save_path=demo"
 	@echo "That network knows twelve drawn shapes. One that knows 125 categories of photos comes with the program:"
 	@echo "  $(BIN)/python main.py --phase=search --query drawing.png --gallery ~/Pictures"
 	@echo "  $(BIN)/python main.py --phase=serve --gallery ~/Pictures"

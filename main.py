@@ -47,7 +47,12 @@ def main(argv: list[str] | None = None) -> int:
         options = parse(argv, description=__doc__)
         check_names(vars(options))
         check_options(options)
-        return import_module(PHASES[options.phase]).run(options) or 0
+        exit_code = import_module(PHASES[options.phase]).run(options) or 0
+        if exit_code == 0:
+            from phases.next_command import announce  # it imports PyTorch: not before a mistake is told
+
+            announce(options)
+        return exit_code
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2

@@ -46,6 +46,7 @@ PHASES_OF = {
     "table": ("reproduce", "report"),
     "seeds": ("reproduce", "report"),
     "lr_of": ("reproduce", "report"),
+    "dry_run": ("reproduce",),
 }
 
 

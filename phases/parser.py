@@ -435,6 +435,12 @@ def reproduce_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"of experiments/: {', '.join(sorted(TABLES))}; report writes all of them by default",
     )
+    group.add_argument(
+        "--dry_run",
+        action="store_true",
+        default=None,
+        help="of reproduce: list the runs, their folders and how far each is; train nothing, write nothing",
+    )
     group.add_argument("--seeds", type=at_least(1), default=3, help="trainings of each row, from --seed on")
     group.add_argument(
         "--lr_of",

@@ -2,22 +2,32 @@
 
 Every training is one of --phase=train, in a folder of its own below logs/<save_path>/, so each can be looked
 at, tested and continued by itself. The command can be stopped and given again, and given several times at
-once: a run that another process is at is left to it.
+once: a run that another process is at is left to it. --dry_run lists the runs and how far each is.
 """
 
 import argparse
 import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
 
 from datasets.annotations import load_annotation
 from experiments import TABLES, load_table
 from experiments.table import Table
-from phases import test, train
+from phases import settings, test, train
 from phases.reporting import tables
 from phases.runs import Run, planned
+from utils import checkpoints
 from utils.errors import Diverged, UserError
 from utils.locks import Busy
 
 log = logging.getLogger(__name__)
+
+Plans = dict[str, list[Run]]  # name of a table -> its runs
+
+FINISHED, DIVERGED, UNTESTED, BEGUN, NOT_BEGUN = "finished", "diverged", "tests missing", "begun", "not begun"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,34 +35,77 @@ def run(options: argparse.Namespace) -> int:
     if not options.table:
         raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
     plans = {name: planned(name, load_table(name), options) for name in options.table}
+    if options.dry_run:
+        list_runs(plans, options)
+        return 0
     lists = load_annotation(options.data_path, options.anno_path, options.dataset).digest()
     for name, runs in plans.items():
         tables.check_lists(load_table(name), runs, lists)
-    for name, runs in plans.items():
-        exit_code = reproduce(name, runs, options)
+    forecast = Forecast(plans)
+    for name in plans:
+        exit_code = reproduce(name, forecast, options)
         if exit_code:
             return exit_code
     return 0
 
 
-def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
-    """Make what is missing of `runs`, and write the table `name` at the start and after each of them."""
-    table = load_table(name)
+@dataclass
+class Forecast:
+    """How long the runs that are left will take, by those that this call has made."""
+
+    plans: Plans
+    seconds: list[float] = field(default_factory=list)  # that each run took
+    left_out: set[Path] = field(default_factory=set)  # folders in which other processes are at work
+
+    def describe(self) -> str:
+        """As in ", about 2 h 10 min left", before a run is begun; empty while no run has been made."""
+        if not self.seconds:
+            return ""
+        folders = {
+            each.folder
+            for name, runs in self.plans.items()
+            for each in runs
+            if not is_finished(each, load_table(name))
+        }
+        return f", {describe_duration(fmean(self.seconds) * len(folders - self.left_out))} left"
+
+
+def describe_duration(seconds: float) -> str:
+    """As in "about 2 h 10 min"; from a day on in days and hours."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"about {hours} h {minutes} min"
+    return "about {} d {} h".format(*divmod(round(seconds / 3600), 24))
+
+
+def reproduce(name: str, forecast: Forecast, options: argparse.Namespace) -> int:
+    """Make the missing runs of the table `name`, and write it at the start and after each of them."""
+    table, runs = load_table(name), forecast.plans[name]
     path = tables.write(name, table, runs, options)
     elsewhere = 0
     for number, each in enumerate(runs, start=1):
-        if finished(each, table):
+        if is_finished(each, table):
             continue
         what = f"{each.row.label}, seed {each.options.seed}"
-        log.info("\n%s, run %d of %d: %s", table.title, number, len(runs), what)
+        left = forecast.describe()
+        log.info("\n%s, run %d of %d: %s%s", table.title, number, len(runs), what, left)
+        start = time.monotonic()
         try:
             exit_code = complete(each, table)
         except Busy as busy:
             log.info("%s: left to it", busy)
+            forecast.left_out.add(each.folder)
             elsewhere += 1
             continue
         if exit_code:
             return exit_code
+        if not each.diverged:
+            forecast.seconds.append(time.monotonic() - start)
         tables.write(name, table, runs, options)
     if elsewhere:
         log.info("left to other processes: %d runs; --phase=report writes the table again", elsewhere)
@@ -60,7 +113,7 @@ def reproduce(name: str, runs: list[Run], options: argparse.Namespace) -> int:
     return 0
 
 
-def finished(each: Run, table: Table) -> bool:
+def is_finished(each: Run, table: Table) -> bool:
     """Whether nothing is left to do for this run."""
     return each.diverged or len(each.records(table.columns)) == len(table.columns)
 
@@ -78,3 +131,52 @@ def complete(each: Run, table: Table) -> int:
         log.warning("given up: %s", error)
         each.give_up(error)
     return 0
+
+
+def list_runs(plans: Plans, options: argparse.Namespace) -> None:
+    """Log the runs of every table, row by row, with their folders and how far each is."""
+    states: dict[Path, set[str]] = {}
+    for name, runs in plans.items():
+        table = load_table(name)
+        log.info("\n%s (table %s), runs below %s:", table.title, name, settings.run_folder(options))
+        counts: Counter[str] = Counter()
+        for row in table.rows:
+            own = [each for each in runs if each.row == row]
+            log.info("\n%s\n  %s/", row.label, own[0].folder.parent.relative_to(settings.run_folder(options)))
+            for each in own:
+                state, step = state_of(each, table)
+                counts[state] += 1
+                states.setdefault(each.folder, set()).add(state)
+                reached = f"step {step} of {each.options.num_steps}" if state == BEGUN else state
+                log.info("    %s  %s", each.folder.name, reached)
+        log.info("\n%s", describe_counts(len(runs), counts))
+    done = sum(each <= {FINISHED, DIVERGED} for each in states.values())
+    log.info(
+        "in all %d trainings, each in a folder of its own; %d left to do", len(states), len(states) - done
+    )
+    try:
+        load_annotation(options.data_path, options.anno_path, options.dataset)
+    except UserError as error:
+        log.warning("warning: none can be made yet: %s", error)
+
+
+def describe_counts(total: int, counts: Counter[str]) -> str:
+    shown = ", ".join(
+        f"{counts[state]} {f'with {state}' if state == UNTESTED else state}"
+        for state in (FINISHED, UNTESTED, BEGUN, NOT_BEGUN, DIVERGED)
+        if counts[state]
+    )
+    return f"{total} runs: {shown}"
+
+
+def state_of(each: Run, table: Table) -> tuple[str, int]:
+    """How far a run is, and its newest checkpoint's step. Raises UserError if it is of other options."""
+    steps = checkpoints.saved_steps(each.folder / "model")
+    step = steps[-1] if steps else 0
+    if each.diverged:
+        return DIVERGED, step
+    if is_finished(each, table):
+        return FINISHED, step
+    if step >= each.options.num_steps:
+        return UNTESTED, step
+    return (BEGUN if steps else NOT_BEGUN), step

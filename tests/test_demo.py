@@ -33,9 +33,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def demo_options() -> list[str]:
     """What `make demo` gives a training, beside data and folder."""
-    text = (PROJECT / "Makefile").read_text().replace("\\\n", " ")
-    (line,) = re.findall(r"^DEMO_TRAINING := (.*)$", text, re.MULTILINE)
-    return line.split()
+    text = (PROJECT / "Makefile").read_text()
+    (name,) = re.findall(r"^DEMO_TRAINING := @(.*)$", text, re.MULTILINE)
+    return [f"@{PROJECT / name}"]
 
 
 def test_its_training_is_short_and_from_weights_that_are_installed() -> None:

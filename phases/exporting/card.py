@@ -88,7 +88,12 @@ def model_card(
         categories=categories,
         trained=trained,
         unseen=source.centers is not None and trained < len(source.categories),
-        files=[(f"`{name}`", f"{size:,}", *rest) for name, size, *rest in map(astuple, files)],
+        files=[
+            (f"`{name}`", f"{size:,}", *rest)
+            for name, size, *rest in map(
+                astuple, [*files, File(PROGRAM.name, PROGRAM.stat().st_size, "the program below", "")]
+            )
+        ],
         shape_options=SHAPE_OPTIONS,
         training=list_options(options, source),
         records=records,

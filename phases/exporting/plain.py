@@ -21,11 +21,11 @@ from datasets.loaders import ImageSet, ordered_batches
 from models.folded import folded
 from phases import settings
 from phases.exporting import onnx, torchscript
-from phases.exporting.card import File, model_card
+from phases.exporting.card import PROGRAM, File, model_card
 from phases.exporting.source import about, data_at_hand, load
 from phases.features import photo_transform, sketch_transform
 from utils.errors import UserError
-from utils.files import remove_leftovers, replacing
+from utils.files import remove_leftovers, replacing, write_text
 from utils.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,10 @@ def run(options: argparse.Namespace) -> None:
             files.append(File(path.name, temporary.stat().st_size, f"the {side.name} network", found))
         card = unnamed.enter_context(replacing(folder / "model_card.md"))
         card.write_text(model_card(options, source, data, files, versions), encoding="utf-8")
+        write_text(folder / PROGRAM.name, PROGRAM.read_text(encoding="utf-8"))
     for file in files:
         log.info("wrote %s, %.1f MB: %s", folder / file.name, file.size / 1e6, file.checked)
-    log.info("wrote %s", folder / "model_card.md")
+    log.info("wrote %s and %s", folder / "model_card.md", folder / PROGRAM.name)
 
 
 def sides(options: argparse.Namespace, data: Annotation | None) -> list[Side]:

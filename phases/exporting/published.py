@@ -5,13 +5,13 @@ They go to a folder of their own, so that `--phase=test --save_path=<save_path>/
 
 import argparse
 import logging
-import shlex
+from typing import Any
 
 import torch
 
 from models import TIMM_PREFIX
 from phases import settings, trained
-from phases.parser import PROJECT
+from phases.exporting.source import announce
 from utils import checkpoints, published
 from utils.errors import UserError
 from utils.files import remove_leftovers
@@ -27,7 +27,7 @@ USUAL = {
     "seed": 0,
     "batch_size": 22,
     "data_path": "datasets/data",
-    "anno_path": PROJECT / "anno",
+    "anno_path": "anno",
 }
 
 
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
     folder = settings.run_folder(options)
     path = checkpoints.find(folder / "model", options.pretrained_model)
     weights = trained.load_own(options, path)  # what is not whole is not handed on
+    announce(options, weights)
     if options.network.startswith(TIMM_PREFIX):
         raise UserError(
             f"a published pair does not say its network, and {options.network} is not told by its weights "
@@ -55,8 +56,6 @@ def run(options: argparse.Namespace) -> None:
         log.warning("warning: %s", line)
     stored = {**settings.ADDED, **weights.options}
     vars(options).update({name: stored[name] for name in (*RUN_SETTINGS, *settings.RUN_OPTIONS)})
-    again = " ".join(test_options(options))
-    log.info("to test: python main.py --phase=test --save_path=%s/published %s", options.save_path, again)
 
 
 def unsaid(options: argparse.Namespace) -> list[str]:
@@ -75,14 +74,12 @@ def unsaid(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def test_options(options: argparse.Namespace) -> list[str]:
-    """What a pair does not say: its data set, and all else that is not the default."""
-    said = [f"--dataset={shlex.quote(options.dataset)}"]
-    said += [
-        f"--{name}={shlex.quote(str(vars(options)[name]))}"
-        for name, usual in USUAL.items()
-        if str(vars(options)[name]) != str(usual)
-    ]
+def values_unsaid(options: argparse.Namespace) -> dict[str, Any]:
+    """What a pair does not say, to be called after `run`: its data set, and all that is not the default."""
+    values = {"dataset": options.dataset}
+    values |= {
+        name: vars(options)[name] for name, usual in USUAL.items() if str(vars(options)[name]) != str(usual)
+    }
     if options.photo_channels != settings.published_channels(options.dataset):
-        said.append(f"--photo_channels={options.photo_channels}")
-    return said + ["--normalize"] * bool(options.normalize)
+        values["photo_channels"] = options.photo_channels
+    return values | ({"normalize": True} if options.normalize else {})

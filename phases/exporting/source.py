@@ -19,8 +19,20 @@ def load(options: argparse.Namespace) -> Weights:
     Raises UserError if it is missing, damaged or does not fit: what is not whole is not handed on.
     """
     weights = trained.load_weights(options)
+    announce(options, weights)
     weights.network.eval()
     return weights
+
+
+def announce(options: argparse.Namespace, weights: Weights) -> None:
+    """Say what is exported."""
+    log.info(
+        "exporting step %d of %s, trained on %s, as %s",
+        weights.step,
+        settings.run_folder(options),
+        options.dataset,
+        options.format,
+    )
 
 
 def data_at_hand(options: argparse.Namespace, source: Weights) -> Annotation | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phases import settings
-from phases.exporting.card import File, model_card
+from phases.exporting.card import PROGRAM, File, model_card
 from phases.exporting.source import about, data_at_hand, load
 from phases.trained import Weights
 from utils.errors import UserError
@@ -40,8 +40,9 @@ def run(options: argparse.Namespace) -> None:
             compare(safetensors.load_file(temporary), tensors, path)
         file = File(NAME, path.stat().st_size, "weights and class centres", "read back, equal bit for bit")
         write_text(folder / "model_card.md", model_card(options, source, data, [file], versions))
+        write_text(folder / PROGRAM.name, PROGRAM.read_text(encoding="utf-8"))
     log.info("wrote %s, %.1f MB, %d entries: %s", path, file.size / 1e6, len(tensors), file.checked)
-    log.info("wrote %s", folder / "model_card.md")
+    log.info("wrote %s and %s", folder / "model_card.md", folder / PROGRAM.name)
 
 
 def entries(source: Weights) -> dict[str, Tensor]:

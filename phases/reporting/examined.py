@@ -55,7 +55,15 @@ def examine(options: argparse.Namespace) -> Examined:
     """
     model = trained.load(options)
     device = settings.pick_device(options)
-    log.info("report of step %d of %s on %s", model.step, settings.run_folder(options), device)
+    log.info(
+        "report of step %d of %s, tested on %s (%d sketches against %d photos), on %s",
+        model.step,
+        settings.run_folder(options),
+        options.dataset,
+        len(model.data.test_sketches),
+        len(model.data.gallery),
+        device,
+    )
     features = test_features(model.network.to(device), model.data, options, step=model.step, device=device)
     if features is None:
         raise UserError("--phase=report runs in one process")

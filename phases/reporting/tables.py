@@ -34,8 +34,15 @@ Found = dict[str, dict[str, dict[int, float]]]  # row -> column -> seed -> value
 
 def run(options: argparse.Namespace) -> None:
     """Write the tables of --table, by default every one that has a finished run."""
+    names = options.table or sorted(TABLES)
+    log.info(
+        "tables of the runs below %s on %s: %s",
+        settings.run_folder(options),
+        options.dataset,
+        ", ".join(names) if options.table else "all that have a finished run",
+    )
     written = 0
-    for name in options.table or sorted(TABLES):
+    for name in names:
         table = load_table(name)
         try:
             runs = planned(name, table, options)

@@ -37,7 +37,7 @@ def test_a_pair_tests_as_the_checkpoint_it_was_written_from(
     assert command("train", *arguments, f"--network={network}")[0] == 0
     status, output, errors = command("export", "--save_path=run", "--format=published")
     assert status == 0, errors
-    assert "to test: python main.py --phase=test --save_path=run/published --dataset=tiny" in output
+    assert "main.py --phase=test --save_path=run/published --dataset=tiny" in output.splitlines()[-1]
     state = torch.load("logs/run/published/model/model-net-4.cpkt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in state.values())
     assert list(torch.load("logs/run/published/model/model-mems-4.cpkt", weights_only=True)) == ["centers"]
@@ -57,7 +57,7 @@ def test_what_the_published_program_lacks_is_said(prepared: Path, command) -> No
     assert status == 0
     assert "builds no resnet18" in output and "knows no --se_activation and no --normalize" in output
     for option in ("--dataset=tiny", "--se_activation=relu", "--photo_channels=bgr", "--normalize"):
-        assert f" {option}" in output[output.index("to test: ") :]
+        assert f" {option}" in output[output.index("next: ") :]
 
 
 def test_nothing_to_export(prepared: Path, command) -> None:
@@ -72,7 +72,7 @@ def test_a_zero_shot_run_and_what_its_pair_does_not_say(tree: Path, command) -> 
     assert command("train", *run)[0] == 0
     status, output, errors = command("export", "--save_path=run")
     assert status == 0, errors
-    printed = next(line for line in output.splitlines() if line.startswith("to test: "))
+    printed = next(line for line in output.splitlines() if line.startswith("next: "))
     arguments = printed.split("--phase=test ")[1].split()
     status, _, errors = command("test", *arguments, "--hash_bits=4")
     assert status == 0, errors
@@ -95,7 +95,7 @@ def inputs(folder: Path, domain: str) -> torch.Tensor:
 def test_two_plain_networks_of_one_input(exported: Path, form: str) -> None:
     folder = exported / f"logs/run/export/{form}"
     names = [f"{domain}{PLAIN[form].SUFFIX}" for domain in ("sketch", "photo")]
-    assert {path.name for path in folder.iterdir()} == {*names, "model_card.md"}
+    assert {path.name for path in folder.iterdir()} == {*names, "model_card.md", "use.py"}
     network = build_network("resnet18", attention="dase", f_dim=8).eval()
     state = torch.load(exported / "logs/run/model/checkpoint-4.pt", weights_only=True)
     network.load_state_dict(state["network"])
@@ -111,14 +111,16 @@ def test_two_plain_networks_of_one_input(exported: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
 def test_nothing_is_said_but_what_was_written_and_found(exported: Path, form: str) -> None:
-    lines = (exported / f"{form}.out").read_text().splitlines()
+    start, *lines, end = (exported / f"{form}.out").read_text().splitlines()
+    assert start == f"exporting step 4 of logs/run, trained on tiny, as {form}"
+    assert end.startswith("next: ")
     folder = f"logs/run/export/{form}"
     for line, domain in zip(lines[:2], ("sketch", "photo"), strict=True):
         assert line.startswith(f"wrote {folder}/{domain}{PLAIN[form].SUFFIX}, ")
         assert float(line.split("its features are within ")[1].split()[0]) < 1e-5
     assert lines[0].endswith("(8 random images, 6 of the data set)")
     assert lines[1].endswith("(8 random images, 8 of the data set)")
-    assert lines[2:] == [f"wrote {folder}/model_card.md"]
+    assert lines[2:] == [f"wrote {folder}/model_card.md and {folder}/use.py"]
     assert (exported / f"{form}.err").read_text() == ""
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from PIL import Image
 import main
 from datasets.shapes import draw_demo
 from experiments import load_table
+from experiments.published import BITS
 from models import build_network
-from phases import train
+from phases import reproduce, test, train
 from phases.parser import parse
 from phases.reporting.tables import describe_protocol
-from phases.runs import planned
+from phases.runs import Run, planned
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
+from utils import checkpoints
 from utils.errors import Diverged
+from utils.files import write_json
 from utils.locks import exclusive
 
 COMMON = (*SMALL_RUN[:-1], "--dataset=demo", "--save_path=table", "--seeds=2")
@@ -150,10 +154,125 @@ def test_a_divergence_is_written_down_and_not_tried_again(demo: None, command, m
     assert calls == ["dase", "se", "none"]
 
 
+class Clock:
+    """A clock that tests move on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_after_the_first_run_the_time_left_is_said(demo: None, command, monkeypatch) -> None:
+    clock, minutes = Clock(), iter([60, 200, 1, 1, 1, 1])
+
+    def of_known_length(options) -> int:
+        clock.now += 60 * next(minutes)
+        return 0
+
+    monkeypatch.setattr(reproduce, "time", clock)
+    monkeypatch.setattr(train, "run", of_known_length)
+    monkeypatch.setattr(test, "run", lambda options: None)
+    finished: list[str] = []
+    monkeypatch.setattr(reproduce, "is_finished", lambda each, table: each.options.save_path in finished)
+    complete = reproduce.complete
+
+    def completed(each, table) -> int:
+        finished.append(each.options.save_path)
+        return complete(each, table)
+
+    monkeypatch.setattr(reproduce, "complete", completed)
+    status, output, errors = command("reproduce", "--table=attention", *COMMON)
+    assert status == 0, errors
+    lines = [line for line in output.splitlines() if ", run " in line]
+    assert [line.partition("seed ")[2] for line in lines] == [
+        "0",
+        "0, about 5 h 0 min left",  # five runs of an hour
+        "0, about 8 h 40 min left",  # four of 130 minutes
+        "1, about 4 h 21 min left",
+        "1, about 2 h 11 min left",
+        "1, about 53 min left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (20, "less than a minute"),
+        (3599, "about 1 h 0 min"),
+        (7800, "about 2 h 10 min"),
+        (86399, "about 1 d 0 h"),
+        (200_000, "about 2 d 8 h"),
+    ],
+)
+def test_durations_in_words(seconds: float, text: str) -> None:
+    assert reproduce.describe_duration(seconds) == text
+
+
+def record_of(run: Run, *, distance: str = "euclidean", **tested) -> dict:
+    """A record of result.json, as a test of this run leaves it."""
+    return {
+        "step": run.options.num_steps,
+        "distance": distance,
+        "mirror": "on",
+        "metrics": {"MAP": 1.0},
+        "hash": {},
+        "definitions": {},
+        "counts": {"queries": 1, "gallery": 1, "categories": 1},
+        "per_category_MAP": {},
+        "lists": "",
+        "options": {"margin_condition": "on", "hash_bits": BITS, "hash_gradient": "published", **tested},
+        "training_options": vars(run.options),
+    }
+
+
+def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) -> None:
+    arguments = ["--table", "attention", "mirror", *COMMON, "--num_workers=0", "--device=cpu"]
+    status, output, errors = command("reproduce", *arguments, "--dry_run")
+    assert status == 0, errors
+    assert not Path("logs").exists()
+    assert "6 runs: 6 not begun" in output and "in all 6 trainings" in output and "6 left to do" in output
+
+    options = parse(["--phase=reproduce", *arguments])
+    dase, se, none, dase_1, _, _ = planned("attention", load_table("attention"), options)
+    tested = [record_of(dase, distance=each) for each in ("euclidean", "angular")]
+    write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
+    none.give_up(Diverged("the loss became nan"))
+    for run, step in ((dase, 4), (se, 4), (dase_1, 1), (none, 2)):
+        checkpoints.save(checkpoints.path_for(run.folder / "model", step), {})
+    before = {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")}
+    status, output, errors = command("reproduce", *arguments, "--dry_run")
+    assert status == 0, errors
+    assert before == {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")}
+    assert all(len(line) <= 80 for line in output.splitlines() if not line.startswith("next: "))
+    first = output.partition("(table mirror)")[0].splitlines()
+    assert first[first.index("DASE") + 1 :][:3] == [
+        "  resnet18-dase-mems-m4-f8-annealed2-lr0.0001/",
+        "    seed-0  finished",
+        "    seed-1  step 1 of 4",
+    ]
+    assert first[first.index("SE") + 2 :][:2] == ["    seed-0  tests missing", "    seed-1  not begun"]
+    assert first[first.index("none") + 2 :][:2] == ["    seed-0  diverged", "    seed-1  not begun"]
+    assert "6 runs: 1 finished, 1 with tests missing, 1 begun, 2 not begun, 1 diverged" in first
+    line = output.splitlines()[-1]
+    again = parse(shlex.split(line)[3:])
+    assert line.startswith("next: ") and again.dry_run is None
+    assert vars(again) == {**vars(options), "dry_run": None, "given": again.given}
+
+
+def test_a_dry_run_needs_no_data(demo: None, command) -> None:
+    shutil.rmtree("datasets")
+    status, output, errors = command("reproduce", "--table=attention", *COMMON, "--dry_run")
+    assert status == 0, errors
+    assert "6 not begun" in output and "warning: none can be made yet: no folder" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--phase=reproduce"], "--table"),
+        (["--phase=report", "--dry_run"], "--dry_run has no meaning"),
         (["--phase=reproduce", "--table=losses", "--lr_of", "mems"], "loss=rate"),
         (["--phase=reproduce", "--table=losses", "--lr_of", "triplet=1"], "loss=rate"),
         (["--phase=report"], "no finished run of any table below logs/table"),
@@ -199,24 +318,10 @@ def test_codes_of_the_other_gradient_are_fitted_again(
     options = parse(["--phase=reproduce", "--table=hashing", "--dataset=sketchy", "--seeds=1"])
     table = load_table("hashing")
     run = planned("hashing", table, options)[0]
-    tested = {"margin_condition": "on", "hash_bits": [32, 64, 128]}
-    tested |= {"hash_gradient": stored} if stored else {}
-    path = run.folder / "log" / "result.json"
-    path.parent.mkdir(parents=True)
-    record = {
-        "step": run.options.num_steps,
-        "distance": "euclidean",
-        "mirror": "on",
-        "metrics": {"MAP": 1.0},
-        "hash": {},
-        "definitions": {},
-        "counts": {"queries": 1, "gallery": 1, "categories": 1},
-        "per_category_MAP": {},
-        "lists": "",
-        "options": tested,
-        "training_options": vars(run.options),
-    }
-    path.write_text(json.dumps([record], default=str))
+    record = record_of(run)
+    del record["options"]["hash_gradient"]
+    record["options"] |= {"hash_gradient": stored} if stored else {}
+    write_json(run.folder / "log" / "result.json", json.loads(json.dumps([record], default=str)))
     codes = [column for column in table.columns if column.metric.startswith("hash")]
     assert len(run.records(codes)) == wanted
 

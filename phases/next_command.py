@@ -1,0 +1,245 @@
+"""What to type next: the last line that a phase prints, ready to be pasted into a shell."""
+
+import argparse
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from datasets.annotations import Entry, list_path, read_list
+from experiments import TABLES
+from models import READY
+from phases import settings
+from phases.options import has_checkpoints
+from phases.parser import PROJECT, parse
+from utils import distributed
+from utils.errors import UserError
+from utils.files import read_json
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 7  # runs that one report can show
+DEMO_TRAINING = PROJECT / "experiments" / "demo.args"
+
+# What the next phase needs again where it was given. The checkpoint of a training has the rest.
+FOLDERS = ("data_path", "anno_path", "device")
+CHECKPOINT = (*settings.NETWORK_OPTIONS, *FOLDERS, "pretrained_model", "batch_size", "threads")
+FEATURES = ("test_distance", "mirror")
+MEASURES = (*FEATURES, "hash_bits", "hash_gradient", "margin_condition", "all_definitions", "eval_memory")
+IMAGES = ("skip_unreadable", "cache_images")
+SEARCHES = (*FEATURES, "gallery", "index", "hash_bits", "clean_query")
+
+
+def announce(options: argparse.Namespace) -> None:
+    """Log what to type next, after the phase of `options` has ended well; of several processes the first."""
+    if distributed.rank() == 0:
+        for line in next_lines(options):
+            log.info("%s", line)
+
+
+def next_lines(options: argparse.Namespace) -> list[str]:
+    """The lines about what to type after the phase of `options`; none after --phase=serve."""
+    follow = {
+        "prepare": after_prepare,
+        "train": after_train,
+        "test": after_test,
+        "index": after_index,
+        "search": after_search,
+        "report": after_report,
+        "export": after_export,
+        "reproduce": after_reproduce,
+    }.get(options.phase)
+    return follow(options) if follow else []
+
+
+def after_prepare(options: argparse.Namespace) -> list[str]:
+    values = {"dataset": options.dataset, "save_path": free_run(options.dataset)}
+    line = compose("train", values | given(options, FOLDERS))
+    if options.dataset == "demo":  # the published settings are for days on a GPU
+        line += f" {quote(f'@{from_here(DEMO_TRAINING)}')}"
+        return [f"next: {line}"]
+    return [
+        "the published settings are for days on a GPU; docs/training.md has those for hours and minutes",
+        f"next: {line}",
+    ]
+
+
+def after_train(options: argparse.Namespace) -> list[str]:
+    values = {"save_path": options.save_path} | given(options, FOLDERS)
+    report = compose("report", values)
+    sketch = find_test_sketch(options)
+    if sketch is None:
+        return [f"next: {report}"]
+    return [f"next: {compose('search', values | {'query': [sketch]})}", f"or:   {report}"]
+
+
+def after_test(options: argparse.Namespace) -> list[str]:
+    values = {"save_path": options.save_path} | as_given(options, (*CHECKPOINT, *MEASURES, *IMAGES))
+    return [f"next: {compose('report', values)}"]
+
+
+def after_index(options: argparse.Namespace) -> list[str]:
+    sketch = find_test_sketch(options)
+    if sketch is None:  # there is nothing to search with: one has to draw
+        return after_search(options)
+    return [f"next: {compose('search', name_run(options) | {'query': [sketch]})}"]
+
+
+def after_search(options: argparse.Namespace) -> list[str]:
+    return [f"next: {compose('serve', name_run(options))}"]
+
+
+def after_report(options: argparse.Namespace) -> list[str]:
+    from phases.report import is_run  # it imports matplotlib
+
+    if options.table or not (options.compared or is_run(options)):
+        return compare_rows(options)
+    values = {"save_path": options.save_path} | as_given(options, (*CHECKPOINT, *FEATURES))
+    values.pop("threads", None)  # an export computes little
+    return [f"next: {compose('export', values | {'format': 'onnx' if find_spec('onnx') else 'torchscript'})}"]
+
+
+def after_export(options: argparse.Namespace) -> list[str]:
+    if options.format == "published":
+        from phases.exporting.published import values_unsaid
+
+        values = {"save_path": f"{options.save_path}/published"} | values_unsaid(options)
+        return [f"next: {compose('test', values)}"]
+    folder = settings.run_folder(options) / "export" / options.format
+    line = f"{interpreter()} {quote(folder / 'use.py')} {quote(folder)}"
+    if options.format == "safetensors":  # the weights need the program's network
+        line = f"PYTHONPATH={quote(PROJECT)} {line}"
+    sketch, photos = find_test_sketch(options), find_photos(options)
+    if sketch is None or not photos:
+        return [f"to use it, with files of your own: {line} DRAWING PHOTO PHOTO..."]
+    return [f"next: {line} {' '.join(map(quote, [sketch, *photos]))}"]
+
+
+def after_reproduce(options: argparse.Namespace) -> list[str]:
+    if options.dry_run:
+        chosen = [name for name in vars(options) if name not in ("phase", "dry_run", "compared")]
+        return [f"next: {compose('reproduce', as_given(options, chosen))}"]
+    return compare_rows(options)
+
+
+def compare_rows(options: argparse.Namespace) -> list[str]:
+    """The report of the runs with the first seed of the first table that was written."""
+    for table in options.table or sorted(TABLES):
+        folders = folders_of_table(settings.run_folder(options) / "tables" / f"{table}.json", options.seed)
+        names = [folder for folder in folders if has_result(folder)][:AT_ONCE]
+        if names:
+            return [f"next: {compose('report', {'save_path': names} | given(options, FOLDERS))}"]
+    return []
+
+
+def folders_of_table(path: Path, seed: int) -> list[str]:
+    """The --save_path of the runs of a table with `seed`, each once, in the order of its rows."""
+    try:
+        runs = [each for each in read_json(path)["runs"] if each["seed"] == seed]
+        return list(dict.fromkeys(str(Path(each["folder"]).relative_to("logs")) for each in runs))
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def has_result(save_path: str) -> bool:
+    return has_checkpoints(save_path) and Path("logs", save_path, "log", "result.json").is_file()
+
+
+def name_run(options: argparse.Namespace) -> dict[str, Any]:
+    """The run and gallery of a search. The network that comes with this program need not be named."""
+    values = {} if options.save_path == READY else {"save_path": options.save_path}
+    return values | as_given(options, (*CHECKPOINT, *SEARCHES))
+
+
+def free_run(name: str) -> str:
+    """A --save_path that no run has yet: `name`, else with a number."""
+    number, path = 1, name
+    while has_checkpoints(path):
+        number += 1
+        path = f"{name}-{number}"
+    return path
+
+
+def find_test_sketch(options: argparse.Namespace) -> Path | None:
+    """A sketch that the run is tested with, None if the data set is not at hand."""
+    return next(iter(first_files(options, "sketch", lambda entries: entries[:1])), None)
+
+
+def find_photos(options: argparse.Namespace) -> list[Path]:
+    """Three photos of the gallery, of three categories if there are so many; none without a photo list."""
+    return first_files(options, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
+
+
+def first_files(options: argparse.Namespace, domain: str, choose: Any) -> list[Path]:
+    """What `choose` takes of a list's test entries, as files; none if one of them is not there."""
+    try:
+        entries: list[Entry] = read_list(list_path(options.anno_path, options.dataset, domain))["test"]
+    except (UserError, OSError):
+        return []
+    files = [options.data_path / options.dataset / name for name, _ in (choose(entries) if entries else [])]
+    return files if all(file.is_file() for file in files) else []
+
+
+def as_given(options: argparse.Namespace, names: Collection[str]) -> dict[str, Any]:
+    """Those of `names` that were on the command line, with their values.
+
+    Defaults among them too: without them, the next phase would take the checkpoint's.
+    """
+    return {name: value for name, value in vars(options).items() if name in options.given and name in names}
+
+
+def given(options: argparse.Namespace, names: Collection[str]) -> dict[str, Any]:
+    """As `as_given`, without those that are the defaults."""
+    defaults = vars(parse([f"--phase={options.phase}"]))
+    return {
+        name: value for name, value in as_given(options, names).items() if value != defaults.get(name, value)
+    }
+
+
+def compose(phase: str, values: dict[str, Any]) -> str:
+    """`python main.py --phase=...` with the options `values`, to be pasted into a shell.
+
+    True and False are for options that are switched on and off; None leaves an option out.
+    """
+    words = [interpreter(), quote(from_here(PROJECT / "main.py")), f"--phase={phase}"]
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list | tuple) and len(value) != 1:
+            words += [f"--{name}", *map(quote, value)]
+        elif value is not None:
+            (single,) = value if isinstance(value, list | tuple) else (value,)
+            words.append(f"--{name}={quote(single)}")
+    return " ".join(words)
+
+
+def interpreter() -> str:
+    """What to call this Python by: `python` where that is the one, else where it lies."""
+    on_path = shutil.which("python")
+    here = Path(sys.executable)
+    if on_path and Path(on_path).parent.resolve() == here.parent.resolve():
+        return "python"
+    return quote(from_here(here))
+
+
+def from_here(path: Path) -> Path:
+    """`path` from the current folder on where it lies in it, else as it is."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def quote(value: object) -> str:
+    """`value` as one word of a shell; what cannot be printed as codes that bash and zsh know."""
+    text = str(value)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = range(0x20, 0x7F)
+    codes = (chr(b) if b in plain and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
+    return f"$'{''.join(codes)}'"
