@@ -107,6 +107,7 @@ def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command) ->
     output = finished(train("--num_steps=3", "--log_step=1"))
     assert "2 + 2 images of 64 px a step in each of 2 processes, 4 + 4 in all" in output, output
     assert output.count("test MAP:") == 1  # one of them speaks
+    assert output.count("next: ") == 1
     assert checkpoints.saved_steps(Path("logs/run/model")) == [3]
     with Path("logs/run/log/scalars.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3"]

@@ -1,6 +1,7 @@
 """What a phase tells its user to type next, taken out of its output and typed."""
 
 import os
+import runpy
 import shlex
 import subprocess
 import sys
@@ -108,10 +109,16 @@ def test_from_test_to_a_use_of_the_export(trained: Path, command: Type, typed: T
     assert rows_printed(next_of(output)) == 3
 
 
-def test_a_file_of_weights_is_used_by_the_program_beside_it(trained: Path, command: Type) -> None:
+def test_a_file_of_weights_is_used_with_the_modules_of_this_program(
+    trained: Path, command: Type, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, output, errors = command("export", "--save_path=run", "--format=safetensors")
     assert status == 0, errors
-    assert rows_printed(next_of(output)) == 3
+    modules, _, *arguments = shlex.split(next_of(output))
+    assert modules == f"PYTHONPATH={PROJECT}"
+    monkeypatch.setattr(sys, "argv", arguments)  # here, because the network is one of the tests
+    runpy.run_path(arguments[0], run_name="__main__")
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def rows_printed(line: str) -> int:
