@@ -4,7 +4,7 @@ import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from models import READY, ready_network
 from models.recognise import recognise
 from phases import settings, stored
 from phases.lists import load_lists
+from phases.run_names import describe_runs
 from utils import checkpoints, published
 from utils.errors import UserError
 
@@ -70,10 +71,25 @@ def find(options: argparse.Namespace) -> Path:
         return ready_network.FILE
     if wanted == -1 and not available and pairs:
         wanted = max(pairs)
+    if not available and not pairs:
+        missing_run(options)
     if wanted in pairs and wanted not in available:
         lacking = published.path_for(folder, published.NETWORK, wanted).name
         raise UserError(f"the pair of step {wanted} in {folder} is incomplete: there is no {lacking}")
     return checkpoints.pick(folder, available, wanted)
+
+
+def missing_run(options: argparse.Namespace) -> NoReturn:
+    """Raise UserError for a run without a checkpoint, naming its folder and the runs that there are."""
+    folder = settings.run_folder(options)
+    what = (
+        f"no checkpoint in {(folder / 'model').absolute()}"
+        if folder.is_dir()
+        else (f"there is no run {folder.absolute()}")
+    )
+    raise UserError(
+        f"{what}; {describe_runs(options.save_path)}; check --save_path, or train with --phase=train"
+    )
 
 
 def load(options: argparse.Namespace) -> Trained:

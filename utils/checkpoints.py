@@ -39,7 +39,9 @@ def pick(folder: Path, available: dict[int, Path], step: int) -> Path:
     Raises UserError if it is not there, naming the steps that are.
     """
     if not available:
-        raise UserError(f"no checkpoint in {folder}; train first with --phase=train, or check --save_path")
+        raise UserError(
+            f"no checkpoint in {folder.absolute()}; train first with --phase=train, or check --save_path"
+        )
     if step == -1:
         step = max(available)
     if step not in available:

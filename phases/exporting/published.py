@@ -34,6 +34,8 @@ USUAL = {
 def run(options: argparse.Namespace) -> None:
     """Write one of this program's checkpoints below logs/<save_path>/published/model."""
     folder = settings.run_folder(options)
+    if not checkpoints.saved_steps(folder / "model"):
+        trained.missing_run(options)
     path = checkpoints.find(folder / "model", options.pretrained_model)
     weights = trained.load_own(options, path)  # what is not whole is not handed on
     announce(options, weights)

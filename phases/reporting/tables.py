@@ -20,6 +20,7 @@ from phases import settings
 from phases.plots import save_table
 from phases.provenance import provenance
 from phases.results import compare_with_chance
+from phases.run_names import describe_runs
 from phases.runs import Run, chance, figure, planned
 from phases.words import in_words
 from utils.errors import UserError
@@ -57,8 +58,9 @@ def run(options: argparse.Namespace) -> None:
             written += 1
     if not written:
         raise UserError(
-            f"no finished run of any table below {settings.run_folder(options)}; make some with "
-            "--phase=reproduce --table=... and the same other options, or name a run with a checkpoint"
+            f"no finished run of any table below {settings.run_folder(options).absolute()}; make some with "
+            "--phase=reproduce --table=... and the same other options, or name a run with a checkpoint: "
+            + describe_runs(options.save_path)
         )
 
 

@@ -62,7 +62,7 @@ def test_what_the_published_program_lacks_is_said(prepared: Path, command) -> No
 
 def test_nothing_to_export(prepared: Path, command) -> None:
     status, _, errors = command("export", "--save_path=nothing")
-    assert status == 2 and "no checkpoint in logs/nothing/model" in errors
+    assert status == 2 and "there is no run" in errors and "logs/nothing; there are no runs in" in errors
 
 
 def test_a_zero_shot_run_and_what_its_pair_does_not_say(tree: Path, command) -> None:

@@ -257,7 +257,7 @@ def test_a_table_is_a_table_even_of_a_run(trained: Path, command) -> None:
         (["--save_path=run", "--pretrained_model=3"], "no checkpoint for step 3"),
         (["--save_path=run", "--margin=9"], "was made with --margin=4.0, not 9.0"),
         (["--save_path=run", "--seeds=2"], "--seeds is for tables of experiments"),
-        (["--save_path=nowhere"], "name a run with a checkpoint"),
+        (["--save_path=nowhere"], "logs/nowhere; runs in logs: run; check --save_path"),
     ],
 )
 def test_mistakes_are_one_line(trained: Path, command, arguments: list[str], message: str) -> None:
@@ -270,7 +270,7 @@ def test_a_run_whose_checkpoint_is_gone_says_so(trained: Path, command) -> None:
     for path in Path("logs/run/model").iterdir():
         path.unlink()
     status, _, errors = command("report", "--save_path=run")
-    assert status == 2 and "no checkpoint in logs/run/model" in errors
+    assert status == 2 and f"no checkpoint in {Path.cwd()}/logs/run/model; there are no runs in" in errors
 
 
 def test_the_queries_shown_are_extreme_and_of_many_categories() -> None:

@@ -275,7 +275,7 @@ def test_a_dry_run_needs_no_data(demo: None, command) -> None:
         (["--phase=report", "--dry_run"], "--dry_run has no meaning"),
         (["--phase=reproduce", "--table=losses", "--lr_of", "mems"], "loss=rate"),
         (["--phase=reproduce", "--table=losses", "--lr_of", "triplet=1"], "loss=rate"),
-        (["--phase=report"], "no finished run of any table below logs/table"),
+        (["--phase=report"], "logs/table; there are no runs in"),
         (["--phase=train", "--seeds=2"], "--seeds has no meaning"),
     ],
 )

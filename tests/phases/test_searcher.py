@@ -75,7 +75,7 @@ def test_several_threads_find_the_same(trained: Path) -> None:
 def test_mistakes_are_user_errors(trained: Path) -> None:
     with pytest.raises(UserError, match="there is no option colour"):
         open_searcher("run", colour="red")
-    with pytest.raises(UserError, match="no checkpoint in"):
+    with pytest.raises(UserError, match=r"there is no run .*/logs/nothing; runs in logs: run;"):
         open_searcher("nothing")
     with pytest.raises(UserError, match="no index tree; there are flat, hnsw"):
         open_searcher("run", **COMMON).search(CAT / "0.png", index="tree")

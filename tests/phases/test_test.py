@@ -78,7 +78,24 @@ def test_any_step_and_distance(run: Path, command) -> None:
     status, _, errors = command("test", "--save_path=run", "--pretrained_model=3")
     assert status == 2 and "no checkpoint for step 3" in errors and "available: 2, 4" in errors
     status, _, errors = command("test", "--save_path=nothing")
-    assert status == 2 and "no checkpoint in logs/nothing/model" in errors
+    assert status == 2 and f"there is no run {Path.cwd()}/logs/nothing; runs in logs: run; check" in errors
+
+
+def test_a_run_that_is_not_there_is_told_beside_those_that_are(run: Path, command) -> None:
+    for name in ("ron/seed-0", "zebra", "run/published", "empty"):
+        (run.parent / name / "model").mkdir(parents=True)
+    for name in ("ron/seed-0/model/checkpoint-4.pt", "zebra/model/checkpoint-4.pt"):
+        (run.parent / name).hardlink_to(run / "model/checkpoint-4.pt")
+    (run / "published/model/model-net-4.cpkt").touch()
+    found = "run, ron/seed-0, run/published, zebra"
+    for phase in ("test", "report", "index", "export"):
+        status, _, errors = command(phase, "--save_path=rum")
+        assert status == 2 and errors.count("\n") == 1
+        assert f"there is no run {Path.cwd()}/logs/rum; runs in logs: {found}; check --save_path" in errors
+        assert not Path("logs/rum").exists()
+        if phase != "report":
+            errors = command(phase, "--save_path=empty")[2]
+            assert f"no checkpoint in {Path.cwd()}/logs/empty/model; runs in logs: " in errors
 
 
 def test_little_memory_changes_nothing(run: Path, command, monkeypatch) -> None:

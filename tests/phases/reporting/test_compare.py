@@ -70,7 +70,7 @@ def test_runs_of_other_data_are_shown_with_a_warning(trained: Path, capsys) -> N
     ("runs", "message"),
     [
         (["run", "run"], "names a run twice"),
-        (["run", "gone"], "no checkpoint in logs/gone/model"),
+        (["run", "gone"], "logs/gone; runs in logs: run; check --save_path"),
         (list("abcdefgh"), "at most 7"),
         (["run", "../run"], "is not a folder below logs/"),
     ],
