@@ -245,16 +245,21 @@ def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str]
     return pairs, lone_sketches, lone_photos
 
 
-def split(names: list[str], test_count: int, *, seed: int, category: str) -> tuple[list[str], list[str]]:
-    """Draw `test_count` of `names` for the test, by `seed` and `category` alone; both parts stay sorted.
-
-    Raises UserError if no name would be left for training.
-    """
+def check_enough(names: list[str], test_count: int, *, category: str) -> None:
+    """Raise UserError unless `test_count` of the sketches `names` can be tested with, and some trained on."""
     if not 0 < test_count < len(names):
         raise UserError(
             f"category {category} has {len(names)} sketches, too few for {test_count} test sketches and one "
             "to train on; change --test_per_category or add sketches"
         )
+
+
+def split(names: list[str], test_count: int, *, seed: int, category: str) -> tuple[list[str], list[str]]:
+    """Draw `test_count` of `names` for the test, by `seed` and `category` alone; both parts stay sorted.
+
+    Raises UserError if no name would be left for training.
+    """
+    check_enough(names, test_count, category=category)
     # a string seed is hashed with SHA-512 by the standard library: the same draw on every platform
     draw = random.Random(f"{seed}/{composed(category)}")
     test = set(draw.sample(sorted(names, key=composed), test_count))

@@ -11,7 +11,14 @@ from typing import Any
 
 from datasets import dataset_facts
 from datasets.annotations import list_path
-from datasets.folders import list_images, pair_categories, read_class_list, split
+from datasets.folders import (
+    check_enough,
+    class_names,
+    list_images,
+    pair_categories,
+    read_class_list,
+    split,
+)
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
 from datasets.shapes import draw_demo
@@ -39,6 +46,12 @@ def run(options: argparse.Namespace) -> None:
     """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
     root: Path = options.data_path / options.dataset
     lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
+    if options.class_list:
+        class_names(options.class_list)  # before a demo is drawn, or a folder listed
+    if options.protocol == "zero-shot" and options.test_per_category:
+        raise UserError(
+            "--test_per_category has no meaning for zero-shot lists: all unseen sketches are tested"
+        )
     refuse_existing(lists, options)
     with exclusive(options.anno_path, f".{options.dataset}.lock"):
         refuse_existing(lists, options)  # another process may have been faster
@@ -80,6 +93,9 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> 
             f"categories without a partner in the other domain: sketches {lone_sketches or 'none'}, photos "
             f"{lone_photos or 'none'}; add, rename or remove their folders in {root}"
         )
+    if not unseen:
+        for category in sorted(sketches):  # before every image is opened
+            check_enough(sketches[category], test_count(options), category=category)
     names = [
         f"{domain}/{category}/{name}"
         for domain, tree in (("sketches", sketches), ("photos", photos))
@@ -94,6 +110,11 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> 
         )
     sketches, photos = without(unreadable, "sketches", sketches), without(unreadable, "photos", photos)
     write_lists(options, lists, sketches, photos, pairs, unseen)
+
+
+def test_count(options: argparse.Namespace) -> int:
+    """How many sketches of each category are tested with, where every category is trained on."""
+    return options.test_per_category or dataset_facts(options.dataset).test_per_category
 
 
 def report_counts(dataset: str, sketches: Tree, photos: Tree) -> None:
@@ -118,10 +139,6 @@ def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
 
 def draw_unseen(options: argparse.Namespace, categories: list[str]) -> list[str]:
     """The categories of --class_list, or some drawn by --seed: the data set's usual number, or a fifth."""
-    if options.test_per_category:
-        raise UserError(
-            "--test_per_category has no meaning for zero-shot lists: all unseen sketches are tested"
-        )
     if options.class_list:
         unseen = read_class_list(options.class_list, known=categories)
     else:
@@ -146,7 +163,6 @@ def write_lists(
 
     With `unseen` categories, those are all of the test and the others all of the training.
     """
-    test_count = options.test_per_category or dataset_facts(options.dataset).test_per_category
     content: dict[str, dict[str, list]] = {
         "sketch": {"train": [], "test": []},
         "photo": {"train": [], "test": []},
@@ -158,7 +174,7 @@ def write_lists(
         if unseen:
             train, test = ([], names) if category in unseen else (names, [])
         else:
-            train, test = split(names, test_count, seed=options.seed, category=category)
+            train, test = split(names, test_count(options), seed=options.seed, category=category)
         for part, chosen in (("train", train), ("test", test)):
             content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in chosen]
             if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists

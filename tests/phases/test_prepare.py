@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
@@ -213,9 +214,33 @@ def test_class_lists_that_do_not_fit(
     assert not Path("anno").exists()
 
 
-def test_an_absent_class_list(tree: Path, command) -> None:
-    status, _, errors = command("prepare", "--class_list=absent.txt")
-    assert status == 2 and "cannot read --class_list absent.txt" in errors
+@pytest.mark.parametrize("dataset", ["tiny", "demo", "absent"])
+def test_an_absent_class_list_is_told_before_anything_is_done(tree: Path, command, dataset: str) -> None:
+    status, output, errors = command("prepare", "--class_list=absent.txt", f"--dataset={dataset}")
+    assert (status, output) == (2, "") and not (tree.parent / "demo").exists()
+    assert errors == "error: cannot read --class_list absent.txt: No such file or directory; check its path\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--test_per_category=4"], "category bear (animal) has 4 sketches, too few for 4 test sketches"),
+        (["--class_list=list.txt"], "names 1 categories without sketches, first 'zebra'"),
+        (["--class_list=list.txt", "--protocol=zero-shot"], "names 1 categories without sketches"),
+        (["--dataset=half"], "no folder datasets/data/half/photos"),
+    ],
+)
+def test_counts_are_checked_before_images_are_opened(
+    tree: Path, command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("an image was opened")
+
+    monkeypatch.setattr("datasets.readable.read_image", refuse)
+    Path("list.txt").write_text("cat\nzebra\n")
+    shutil.copytree(tree / "sketches", tree.parent / "half/sketches")
+    status, _, errors = command("prepare", *arguments)
+    assert status == 2 and message in errors and errors.count("\n") == 1
 
 
 def test_lists_say_what_they_were_made_with(prepared: Path, command) -> None:
