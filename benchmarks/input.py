@@ -33,7 +33,7 @@ from utils.seeding import seeded
 
 FILES, BATCH, SIZE = 44, 22, 224
 INPUT = {"input": f"{FILES} files drawn here, batches of {BATCH} images of {SIZE} px, one core"}
-KEPT = {SKETCH: "kept sketches", PHOTO: "kept photos"}
+CACHED = {SKETCH: "cached sketches", PHOTO: "cached photos"}
 
 
 def photo(side: int, seed: int) -> Image.Image:
@@ -96,7 +96,7 @@ def own_batches(images: ImageSet) -> None:
 def compared(images: ImageSet, kept_images: ImageSet, plain: Callable) -> dict:
     """One path through one kind of files, in this process."""
     root, names, domain = images.root, [name for name, _ in images.entries], images.domain
-    kept = KEPT[domain]
+    kept = CACHED[domain]
     before = Literal(root, names, domain, plain)
     variants = [
         Variant("this program", partial(worked_through, images), FILES),

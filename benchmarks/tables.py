@@ -18,6 +18,8 @@ def write_tables() -> None:
     machines = read_results()
 
     def filled(match: re.Match) -> str:
+        if match["section"] == "summary":
+            return match[1] + (summary(machines) or "*Not measured yet.*\n") + match[3]
         found = [each for each in machines if match["section"] in each]
         parts = [table(each["machine"], each[match["section"]]) for each in found]
         return match[1] + ("\n".join(parts) or "*Not measured yet.*\n") + match[3]
@@ -108,6 +110,51 @@ def table(machine: dict[str, Any], section: dict[str, Any]) -> str:
             else:
                 lines += [f"- {name}: {key} {shown(each)}" for key, each in value.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+# What stands first on the page: section of the results, what is measured, this program's variant, the other
+SUMMARY = (
+    ("evaluation", "Test: rank all photos, all metrics", "this program: ", "formulas taken literally"),
+    ("ranking", "Average precision of one ranking", "this program", "scikit-learn"),
+    ("hash ranking", "Rank all photos by 128 bits, all metrics", "this program", "FAISS"),
+    (
+        "hash fit, 125 classes",
+        "Fit of the hash codes, 125 classes",
+        "this program",
+        "formulas taken literally",
+    ),
+    ("training, resnet18", "Training step", "this program", "plain"),
+    ("training, resnext101", "Training step", "this program", "plain"),
+    ("training, resnext101, batch 22", "Training step", "this program", "plain"),
+    ("training, resnext101, batch 128", "Training step", "this program", "plain"),
+    ("input: photo train", "Read photos for training", "this program", "Pillow"),
+    ("input: photo train", "The same with `--cache_images`", "cached photos", "Pillow"),
+    ("input: TU-Berlin sketch train", "Read TU-Berlin's sketches for training", "this program", "Pillow"),
+    ("input: TU-Berlin sketch train", "The same with `--cache_images`", "cached sketches", "Pillow"),
+)
+
+
+def summary(machines: list[dict[str, Any]]) -> str:
+    """One row for each of `SUMMARY` and each machine that has it; empty if none has any."""
+    lines = []
+    for section, what, *names in SUMMARY:
+        for machine in machines:
+            result = machine.get(section)
+            if result is None:
+                continue
+            ours, other = (
+                next(row for row in result["variants"] if row["name"].startswith(name)) for name in names
+            )
+            unit = result["unit"]
+            seconds, instead = ours[f"seconds_per_{unit}"], other[f"seconds_per_{unit}"]
+            lines.append(
+                f"| {what} | {result['input']} | {rounded(1000 * seconds)} ms per {unit} | "
+                f"{rounded(1000 * instead)} ms, {other['name']} | {instead / seconds:.3g} |\n"
+            )
+    if not lines:
+        return ""
+    head = "| what | input | this program | instead of | times faster |\n|---|---|---|---|---|\n"
+    return head + "".join(lines)
 
 
 PLURAL = {"query": "queries"}
