@@ -9,6 +9,7 @@ Zero-shot lists have it too, with no label in both parts: what is tested was nev
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,8 +120,9 @@ def load_annotation(
         raise UserError(f"no folder {root}; check --dataset, or name with --data_path where it is now")
     if not sketch_list.is_file():
         raise UserError(
-            f"no list {sketch_list}; make it with: python main.py --phase=prepare --dataset={dataset} "
-            f"--data_path={data_path} --anno_path={anno_path}, or put the published list there"
+            f"no list {sketch_list}; make it with: python main.py --phase=prepare "
+            f"--dataset={shlex.quote(dataset)} --data_path={shlex.quote(str(data_path))} "
+            f"--anno_path={shlex.quote(str(anno_path))}, or put the published list there"
         )
     sketches = read_list(sketch_list)
     photos = read_list(photo_list) if photo_list.is_file() else photos_from_folder(root, sketches)

@@ -122,6 +122,9 @@ def after_export(options: argparse.Namespace) -> list[str]:
 
 def after_reproduce(options: argparse.Namespace) -> list[str]:
     if options.dry_run:
+        lists = list_path(options.anno_path, options.dataset, "sketch")
+        if not lists.is_file():  # a warning has said what to do first
+            return []
         chosen = [name for name in vars(options) if name not in ("phase", "dry_run", "compared")]
         return [f"next: {compose('reproduce', as_given(options, chosen))}"]
     return compare_rows(options)

@@ -177,6 +177,18 @@ def test_nothing_follows_an_error(trained: Path, command: Type) -> None:
     assert status == 2 and "next: " not in output + errors
 
 
+def test_what_an_error_tells_to_type_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Type
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_tree(tmp_path / "my data/tiny")
+    status, _, errors = command("train", "--data_path=my data")
+    assert status == 2
+    _, _, *arguments = shlex.split(errors.partition("make it with: ")[2].partition(", or put")[0])
+    assert main.main([*arguments, "--test_per_category=2", "--num_workers=0"]) == 0
+    assert Path("anno/tiny_sketch.json").is_file()
+
+
 def test_a_shell_reads_every_value_as_it_was() -> None:
     values = ["a b", "it's", "$HOME", "tab\there", "\udcff byte", "line\nbreak", "ü", "-v", ""]
     for value in values:

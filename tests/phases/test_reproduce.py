@@ -248,7 +248,7 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     assert all(len(line) <= 80 for line in output.splitlines() if not line.startswith("next: "))
     first = output.partition("(table mirror)")[0].splitlines()
     assert first[first.index("DASE") + 1 :][:3] == [
-        "  resnet18-dase-mems-m4-f8-annealed2-lr0.0001/",
+        f"  {dase.folder.parent.name}/",
         "    seed-0  finished",
         "    seed-1  step 1 of 4",
     ]
@@ -263,7 +263,9 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
 
 def test_a_dry_run_needs_no_data(demo: None, command) -> None:
     shutil.rmtree("datasets")
+    shutil.rmtree("anno")
     status, output, errors = command("reproduce", "--table=attention", *COMMON, "--dry_run")
+    assert "next: " not in output
     assert status == 0, errors
     assert "6 not begun" in output and "warning: none can be made yet: no folder" in output
 
