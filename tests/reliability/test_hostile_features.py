@@ -114,7 +114,7 @@ def test_features_of_a_test(trained: Path, command, ledger: Callable, often: boo
         "features of a test: cut, of another type, order or shape, a pickle, a zip bomb, NaN and more, "
         "with the checksum of before and with one of their own",
         times=tried,
-        outcome="made anew with a line that says why, for NaN with the name of the image; nothing was run",
+        outcome="rebuilt with a line that says why, for NaN with the name of the image; nothing was run",
     )
 
 
@@ -147,7 +147,7 @@ def test_features_of_a_gallery(
         3,
         "features of a gallery, in the same ways",
         times=tried,
-        outcome="made anew with a line that says why; nothing was run",
+        outcome="rebuilt with a line that says why; nothing was run",
     )
 
 
@@ -220,7 +220,7 @@ def test_what_says_what_features_are_of(trained: Path, command, ledger: Callable
         3,
         "gallery.json and features-*.json with other texts, or other values for their keys, at random",
         times=times,
-        outcome="features made anew with a line that says why; no traceback",
+        outcome="features rebuilt with a line that says why; no traceback",
     )
 
 
@@ -262,7 +262,7 @@ def test_damaged_indices_are_made_anew(
         3,
         f"files of the index {name} cut, with a bit flipped, with bytes put in, or gone",
         times=times,
-        outcome="made anew with a line that says why, equal bit for bit; FAISS is given none of them",
+        outcome="rebuilt with a line that says why, equal bit for bit; FAISS is given none of them",
     )
 
 

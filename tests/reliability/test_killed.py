@@ -38,7 +38,7 @@ WORKS = {
     "demo set": Work((*PREPARE, "--dataset=demo"), ("datasets/data/demo", "anno")),
     "lists": Work((*PREPARE, "--dataset=tiny"), ("anno",)),
     "features": Work(TEST, ("logs/run/vec", "logs/run/log")),
-    "kept images": Work((*TEST, "--cache_images", "--num_workers=1"), ("datasets/cache", "logs/run/vec")),
+    "cached images": Work((*TEST, "--cache_images", "--num_workers=1"), ("datasets/cache", "logs/run/vec")),
     "index flat": Work(INDEX, ("logs/run/index",), 10),
     "index binary": Work((*INDEX, "--index=binary"), ("logs/run/index",), 10),
     "index hnsw": Work((*INDEX, "--index=hnsw"), ("logs/run/index",), 15),
@@ -226,7 +226,7 @@ def test_a_table_that_is_killed_goes_on(
         1,
         "a table of two tests, reproduced: SIGKILL at random moments, one after the other",
         times=times,
-        outcome=f"the same command goes on; {ended + 1} came to their end, with the same figures",
+        outcome=f"the same command goes on; {ended + 1} ran to the end, with the same results",
     )
 
 

@@ -68,7 +68,7 @@ def test_weights_features_and_results_repeat(
         shutil.rmtree(tmp_path / "logs")
     ledger(
         6,
-        "training and test on the CPU: the same command again; with 2 loading processes and --deterministic; "
+        "training and test on the CPU: the same command again; with 2 workers and --deterministic; "
         "continued from the checkpoint in the middle with 1",
         times=3 * times,
         outcome="weights, moments, random states, features and result.json equal bit for bit",

@@ -67,9 +67,9 @@ def test_killed_at_random_moments_it_continues_bit_for_bit(
     ledger(
         1,
         f"training, resnet18: SIGKILL at random moments, {inside} of them while a checkpoint was written, "
-        "half with loading processes, half to the whole group",
+        "half with workers, half to the whole group",
         times=times,
-        outcome=f"no checkpoint unreadable; {ended + 1} runs came to their end, with weights, moments and "
+        outcome=f"no checkpoint unreadable; {ended + 1} runs ran to the end, with weights, moments and "
         "random states equal bit for bit to an uninterrupted one; no temporary file left",
     )
 
@@ -181,7 +181,7 @@ def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
     run.check_whole(whole)
     ledger(
         2,
-        "training and the test after it: SIGKILL to a loading process at a random moment",
+        "training and the test after it: SIGKILL to a worker at a random moment",
         times=times,
         outcome="one line, exit status 2, no wait; saved between two steps; final weights equal bit for bit",
     )
