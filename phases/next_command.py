@@ -131,22 +131,21 @@ def after_reproduce(options: argparse.Namespace) -> list[str]:
 
 
 def compare_rows(options: argparse.Namespace) -> list[str]:
-    """The report of the runs with the first seed of the first table that was written."""
-    for table in options.table or sorted(TABLES):
-        folders = folders_of_table(settings.run_folder(options) / "tables" / f"{table}.json", options.seed)
-        names = [folder for folder in folders if has_result(folder)][:AT_ONCE]
-        if names:
-            return [f"next: {compose('report', {'save_path': names} | given(options, FOLDERS))}"]
-    return []
+    """The report of the runs with the first seed, of the table that has most of them."""
+    folder = settings.run_folder(options) / "tables"
+    tables = [runs_of_table(folder / f"{name}.json", options.seed) for name in options.table or TABLES]
+    names = max(tables, key=len)[:AT_ONCE]
+    return [f"next: {compose('report', {'save_path': names} | given(options, FOLDERS))}"] if names else []
 
 
-def folders_of_table(path: Path, seed: int) -> list[str]:
-    """The --save_path of the runs of a table with `seed`, each once, in the order of its rows."""
+def runs_of_table(path: Path, seed: int) -> list[str]:
+    """The --save_path of the tested runs of a table with `seed`, each once, in the order of its rows."""
     try:
         runs = [each for each in read_json(path)["runs"] if each["seed"] == seed]
-        return list(dict.fromkeys(str(Path(each["folder"]).relative_to("logs")) for each in runs))
-    except (OSError, ValueError, KeyError, TypeError):
+        names = dict.fromkeys(str(Path(each["folder"]).relative_to("logs")) for each in runs)
+    except (OSError, ValueError, KeyError, TypeError):  # there is no such table
         return []
+    return [name for name in names if has_result(name)]
 
 
 def has_result(save_path: str) -> bool:

@@ -15,8 +15,9 @@ from datasets.shapes import draw_demo
 from experiments import load_table
 from experiments.published import BITS
 from models import build_network
-from phases import reproduce, test, train
+from phases import reproduce, settings, test, train
 from phases.parser import parse
+from phases.report import is_run
 from phases.reporting.tables import describe_protocol
 from phases.runs import Run, planned
 from retrieval import hashing
@@ -101,7 +102,11 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
 
     shutil.rmtree(TABLES)
     monkeypatch.setattr(train, "run", None)  # nothing is trained
-    assert command("report", *COMMON)[0] == 0
+    status, output, errors = command("report", *COMMON)
+    assert status == 0, errors
+    assert "tables of the runs below logs/table on demo: all that have a finished run" in output
+    rows = [f"table/tiny-{each}-mems-m4-f8-annealed2-lr0.0001/seed-0" for each in ("dase", "se", "none")]
+    assert output.splitlines()[-1].endswith(f"--phase=report --save_path {' '.join(rows)} --device=cpu")
     assert (TABLES / "attention.md").read_text() == text
     assert cells("mirror")["with mirror images"][:2] == found["DASE"][:2], "equal settings share their runs"
 
@@ -110,10 +115,15 @@ def test_rows_of_a_test_share_one_training(demo: None, command, monkeypatch) -> 
     trained = []
     asked = train.train
     monkeypatch.setattr(train, "train", lambda *a: trained.append(1) or asked(*a))
-    assert command("reproduce", "--table=mirror", *COMMON, "--seeds=1")[0] == 0
+    status, output, errors = command("reproduce", "--table=mirror", *COMMON, "--seeds=1")
+    assert status == 0, errors
     assert len(trained) == 1
     on, off = (cells("mirror")[row] for row in ("with mirror images", "as is alone"))
     assert on[-1] == off[-1] == "1" and on[:2] != off[:2]
+
+    (folder,) = (path.parent for path in Path("logs/table").rglob("log"))
+    options = parse(shlex.split(output.splitlines()[-1].removeprefix("next: "))[2:])
+    assert (options.phase, settings.run_folder(options)) == ("report", folder) and is_run(options)
 
 
 def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) -> None:
