@@ -91,7 +91,7 @@ def visit(server: Server, number: int, watch: Watch) -> list[float]:  # noqa: F8
                 seconds.append(time.monotonic() - start)
                 watch.answered(f"visit {number}")
                 assert len(photos) == 9 and "The nearest 9 of 9 photos" in line, line
-                path = re.sub(r"^http://[^/]+", "", draw.choice(photos)["image"]["url"])
+                path = re.sub(r"^http://[^/]+", "", draw.choice(photos)["url"])
                 status, headers, _ = server.ask("GET", path)
                 assert status == 200 and headers["content-type"] == "image/jpeg"
                 if watch.over():
