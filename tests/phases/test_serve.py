@@ -247,6 +247,31 @@ def test_what_is_no_drawing_gets_a_sentence_and_the_next_goes_on(server: Server)
         assert 1 <= len(server.search(sketch, by="nonsense", top=unusual)[0]) <= 9
 
 
+FAULTS = PROJECT.parent / "shared/faults"  # files that people reported to other programs
+REASONS = {
+    "png_palette_missing.png": "This picture cannot be read: it is damaged: its palette is missing.",
+    "tif_float.tif": "its floating point numbers have no known range: save it with 8 or 16 bits.",
+    "tif_int32_8bit.tif": "its signed or 32-bit numbers have no known range: save it with 8 or 16 bits.",
+    "html.pth": "This is no picture that can be read here: it is a web page",
+    "zero.pth": "This is no picture that can be read here: the file is empty",
+    "lfs.pth": "This is no picture that can be read here: it is a Git LFS pointer",
+}
+NO_PICTURE = "This is no picture that can be read here: it is no"
+PICTURES = {".bmp", ".jpg", ".png", ".tif", ".webp"}
+
+
+@pytest.mark.skipif(not FAULTS.is_dir(), reason=f"no {FAULTS} with files from public bug reports")
+def test_odd_files_are_searched_with_or_refused_with_their_reason(server: Server) -> None:
+    answered = {path: server.search(path.read_bytes()) for path in sorted(FAULTS.iterdir())}
+    assert len(answered) > 30
+    for path, (photos, line) in answered.items():
+        reason = REASONS.get(path.name, NO_PICTURE)
+        if path.suffix in PICTURES and path.name not in REASONS:
+            assert len(photos) == 9 and "nearest 9 of 9 photos" in line, (path.name, line)
+        else:
+            assert not photos and reason in line and 'role="alert"' in line, (path.name, line)
+
+
 def memory_of(process: int) -> int:
     """The most bytes that a process ever had in memory; 0 where the system does not say."""
     try:
