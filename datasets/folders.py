@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.images import FORMATS_IN_WORDS, starts_as_image
 from utils.errors import UserError, one_line
-from utils.files import read_text
+from utils.files import decoded
 from utils.names import composed, is_utf8, printable
 
 log = logging.getLogger(__name__)
@@ -182,27 +182,13 @@ def images_below(root: Path) -> tuple[list[str], list[str], list[str]]:
     return sorted(inside), sorted(passed_over), sorted(others)
 
 
-def read_class_list(path: Path, known: list[str]) -> list[str]:
-    """The categories named in a text file, one a line, sorted; empty lines and comments (#) are passed over.
+def read_class_list(path: Path) -> set[str]:
+    """The categories named in a text file, one a line; empty lines and comments (#) are passed over.
 
-    They are spelled as in `known`, whichever of Unicode's spellings the file has. Raises UserError if the
-    file cannot be read, names none, or names one that is not among `known`.
+    Raises UserError if the file cannot be read, or names none.
     """
-    names = class_names(path)
-    spelled = {composed(name): name for name in known}
-    strange = sorted(names - set(spelled))
-    if strange:
-        raise UserError(
-            f"{path} names {len(strange)} categories without sketches, first {strange[0]!r}"
-            + closest(strange[0], known)
-        )
-    return sorted(spelled[name] for name in names)
-
-
-def class_names(path: Path) -> set[str]:
-    """The names in a file of --class_list. Raises UserError if it cannot be read or has none."""
     try:
-        lines = [line.strip() for line in read_text(path).splitlines()]
+        lines = [line.strip() for line in decoded(path.read_bytes()).splitlines()]
     except OSError as error:
         raise UserError(f"cannot read --class_list {path}: {error.strerror}; check its path") from error
     except ValueError as error:
@@ -211,6 +197,21 @@ def class_names(path: Path) -> set[str]:
     if not names:
         raise UserError(f"{path} names no category; one is expected on every line")
     return names
+
+
+def known_categories(names: set[str], known: list[str], path: Path) -> list[str]:
+    """The categories `names`, of the file at `path`, sorted and spelled as in `known`.
+
+    Raises UserError if one is not among them.
+    """
+    spelled = {composed(name): name for name in known}
+    strange = sorted(names - set(spelled))
+    if strange:
+        raise UserError(
+            f"{path} names {len(strange)} categories without sketches, first {strange[0]!r}"
+            + closest(strange[0], known)
+        )
+    return sorted(spelled[name] for name in names)
 
 
 def closest(name: str, known: list[str]) -> str:

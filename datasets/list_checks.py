@@ -122,6 +122,8 @@ def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[
         instead = "make the lists anew with --phase=prepare --force, or complete the data"
         if re.match("[A-Za-z]:/", missing[0]):
             instead = "it is an absolute path of Windows; " + WRITE_BELOW
+        elif missing[0].startswith(f"{root.name}/"):
+            instead = WRITE_BELOW
         raise UserError(
             f"{list_file} names {len(missing)} files that are not in {root}, first {missing[0]}; {instead}"
         )

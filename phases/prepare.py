@@ -13,7 +13,7 @@ from datasets import dataset_facts
 from datasets.annotations import list_path
 from datasets.folders import (
     check_enough,
-    class_names,
+    known_categories,
     list_images,
     pair_categories,
     read_class_list,
@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
     """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
     root: Path = options.data_path / options.dataset
     lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
-    if options.class_list:
-        class_names(options.class_list)  # before a demo is drawn, or a folder listed
+    # before a demo is drawn, or a folder listed; and once: it may be a pipe
+    listed = read_class_list(options.class_list) if options.class_list else set()
     if options.protocol == "zero-shot" and options.test_per_category:
         raise UserError(
             "--test_per_category has no meaning for zero-shot lists: all unseen sketches are tested"
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     with exclusive(options.anno_path, f".{options.dataset}.lock"):
         refuse_existing(lists, options)  # another process may have been faster
         remove_leftovers(options.anno_path, *(path.name for path in lists.values()))
-        prepare(options, root, lists)
+        prepare(options, root, lists, listed)
 
 
 def refuse_existing(lists: dict[str, Path], options: argparse.Namespace) -> None:
@@ -69,8 +69,11 @@ def refuse_existing(lists: dict[str, Path], options: argparse.Namespace) -> None
         raise UserError(f"{' and '.join(existing)} exist already; --force keeps them under other names")
 
 
-def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> None:
-    """What `run` does, once it is certain that the lists are this process's own."""
+def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path], listed: set[str]) -> None:
+    """What `run` does, once it is certain that the lists are this process's own.
+
+    `listed` are the categories that --class_list names.
+    """
     if options.dataset == "demo" and not root.exists():
         log.info("drawing the demo set in %s", root)
         draw_demo(root)
@@ -80,9 +83,9 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path]) -> 
     report_counts(options.dataset, sketches, photos)
     unseen: list[str] = []
     if options.protocol == "zero-shot":
-        unseen = draw_unseen(options, list(pairs))
+        unseen = draw_unseen(options, list(pairs), listed)
     elif options.class_list:
-        chosen = read_class_list(options.class_list, known=list(sketches))
+        chosen = known_categories(listed, list(sketches), options.class_list)
         sketches = {name: sketches[name] for name in chosen}
         pairs = {name: folder for name, folder in pairs.items() if name in chosen}
         photos = {name: files for name, files in photos.items() if name in pairs.values()}
@@ -137,10 +140,10 @@ def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
     }
 
 
-def draw_unseen(options: argparse.Namespace, categories: list[str]) -> list[str]:
+def draw_unseen(options: argparse.Namespace, categories: list[str], listed: set[str]) -> list[str]:
     """The categories of --class_list, or some drawn by --seed: the data set's usual number, or a fifth."""
     if options.class_list:
-        unseen = read_class_list(options.class_list, known=categories)
+        unseen = known_categories(listed, categories, options.class_list)
     else:
         count = dataset_facts(options.dataset).unseen or max(1, len(categories) // 5)
         unseen = sorted(random.Random(options.seed).sample(sorted(categories), min(count, len(categories))))

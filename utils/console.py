@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 CLOSED_PIPE = 128 + signal.SIGPIPE  # exit status of what a closed pipe ended, as a shell says it
 
@@ -15,11 +16,18 @@ CLOSED_PIPE = 128 + signal.SIGPIPE  # exit status of what a closed pipe ended, a
 class Console(logging.StreamHandler):
     """Prints the log. The program ends, quietly, once the reader of its output has gone (`| head -1`)."""
 
+    told = False  # that nothing can be printed
+
     def handleError(self, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
             say_no_more()
             sys.exit(CLOSED_PIPE)
-        super().handleError(record)
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.told:  # the work goes on where the disk of a log file is full
+            self.told = True
+            print(f"warning: the output cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def escape_what_cannot_be_shown() -> None:
@@ -33,21 +41,34 @@ def escape_what_cannot_be_shown() -> None:
 def ending_quietly() -> Iterator[None]:
     """End the program with CLOSED_PIPE if the reader of its output has gone."""
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
+        yield
     except BrokenPipeError:
         if not has_no_reader():
             raise
         say_no_more()
         sys.exit(CLOSED_PIPE)
+    finally:
+        try:
+            if sys.stdout:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            say_no_more()
+            sys.exit(CLOSED_PIPE)
+        except OSError as error:  # of a full disk
+            print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+            say_no_more()
+            sys.exit(2)
+
+
+def streams() -> list[TextIO]:
+    """Standard output and standard error, those that the program was started with."""
+    return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
 
 
 def has_no_reader() -> bool:
     """Whether standard output or standard error is a pipe that nobody reads any more."""
     poll = select.poll()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams():
         poll.register(stream.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
@@ -55,5 +76,5 @@ def has_no_reader() -> bool:
 def say_no_more() -> None:
     """Let what is still printed go nowhere, what Python itself prints at its end, too."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams():
         os.dup2(nowhere, stream.fileno())

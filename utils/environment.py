@@ -25,6 +25,8 @@ def check_environment() -> None:
     lacking = [name for name in OF_TORCHRUN if not os.environ.get(name)]
     if lacking:
         raise UserError(f"WORLD_SIZE={said} in the environment is without {', '.join(lacking)}; {REMEDY}")
+    if not 0 < number("MASTER_PORT") < 65536:
+        raise UserError(f"MASTER_PORT={os.environ['MASTER_PORT']!r} in the environment is no port; {REMEDY}")
     for name in ("RANK", "LOCAL_RANK"):
         if not 0 <= number(name) < count:
             raise UserError(

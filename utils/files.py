@@ -127,14 +127,11 @@ def as_json(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_text(path: Path) -> str:
+def decoded(content: bytes) -> str:
     """The text of a file in UTF-8, with a byte order mark or without.
 
     Raises ValueError, saying what it is and what to do, if it is anything else.
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError("it is no regular file")
-    content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise ValueError("it is UTF-32: save it as UTF-8")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or is_utf16(content[:1000]):
@@ -158,7 +155,9 @@ def read_json(path: Path) -> Any:
     def refused(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
 
-    text = read_text(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no regular file")
+    text = decoded(path.read_bytes())
     try:
         return json.loads(text, parse_constant=refused)
     except json.JSONDecodeError as error:

@@ -40,7 +40,7 @@ def check_names(options: Mapping[str, Any]) -> None:
     """
     for option, value in options.items():
         for each in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(each, str | Path) and not is_utf8(str(each)):
+            if isinstance(each, str | Path) and not is_utf8(str(with_home(Path(each)))):
                 raise UserError(
                     f"--{option} {printable(str(each))} is not UTF-8, so it could not be written into "
                     "records and pictures: rename the file or folder"

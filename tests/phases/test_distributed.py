@@ -178,7 +178,8 @@ def test_a_signal_to_one_stops_all_at_the_same_step(prepared: Path) -> None:
 
 
 def test_torchrun_is_for_training_and_test(prepared: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "2" if name == "WORLD_SIZE" else "0")
+    given = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**given, "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     status, _, errors = command("reproduce", "--table", "losses")
     assert status == 2 and "torchrun is for train and test" in errors

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -131,6 +132,16 @@ def test_class_lists_as_others_write_them(tree: Path, command, kind: str, protoc
     status, _, errors = command("prepare", "--class_list=two.txt", f"--protocol={protocol}", *per_category)
     assert status == 0, errors
     assert {name.split("/")[1] for name, _ in written()["sketch"]["test"]} == {"cat", "hot-dog"}
+
+
+def test_a_class_list_from_another_program(tree: Path, command) -> None:
+    reader, writer = os.pipe()  # --class_list=<(grep -v bear names.txt)
+    os.write(writer, b"cat\nhot-dog\n")
+    os.close(writer)
+    status, _, errors = command("prepare", f"--class_list=/dev/fd/{reader}", "--test_per_category=1")
+    os.close(reader)
+    assert status == 0, errors
+    assert load_annotation(tree.parent, Path("anno"), "tiny").categories == ["cat", "hot-dog"]
 
 
 @pytest.mark.parametrize(

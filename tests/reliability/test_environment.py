@@ -96,6 +96,7 @@ VARIABLES = {
     "WORLD_SIZE='0' in the environment is no number of processes": {"WORLD_SIZE": "0"},
     "WORLD_SIZE=2 in the environment is without RANK, LOCAL_RANK, MASTER_ADDR": {"WORLD_SIZE": "2"},
     "WORLD_SIZE=2 in the environment is without RANK; ": {**BY_HAND, "WORLD_SIZE": "2", "RANK": ""},
+    "MASTER_PORT='x' in the environment is no port": {**BY_HAND, "WORLD_SIZE": "2", "MASTER_PORT": "x"},
     "RANK='2' in the environment is not the number of one of 2": {**BY_HAND, "WORLD_SIZE": "2", "RANK": "2"},
     "RANK='a' in the environment is not the number of one of 2": {**BY_HAND, "WORLD_SIZE": "2", "RANK": "a"},
 }
@@ -166,6 +167,20 @@ def test_a_pipe_that_nobody_reads_ends_the_program_quietly(tree: Path, argument:
     assert not Path("anno").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, a disk without room")
+def test_output_that_cannot_be_written_is_told_once_and_the_work_goes_on(tree: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, main.__file__, "--phase=prepare", "--dataset=tiny", "--test_per_category=9"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    first, last = process.stderr.splitlines()
+    assert first == "warning: the output cannot be written: No space left on device"
+    assert process.returncode == 2 and "has 4 sketches, too few for 9" in last
+
+
 def test_a_character_that_the_terminal_lacks_is_escaped(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for domain in ("sketches", "photos"):
         (tree / domain / "cat").rename(tree / domain / "café")
@@ -177,5 +192,5 @@ def test_a_character_that_the_terminal_lacks_is_escaped(tree: Path, monkeypatch:
         patch.setattr(sys, "stdout", io.TextIOWrapper(terminal, "ascii", "strict", write_through=True))
         assert main.main(arguments) == 0
     lines = terminal.getvalue().decode("ascii").splitlines()
-    assert "unseen: caf\\xe9" in lines and lines[-1] == "wrote anno/tiny_photo.json: 6 train + 3 test"
+    assert {"unseen: caf\\xe9", "wrote anno/tiny_photo.json: 6 train + 3 test"} <= set(lines)
     assert "sketches/café/0.png" in Path("anno/tiny_sketch.json").read_text(encoding="utf-8")

@@ -69,6 +69,7 @@ WHAT_TO_WRITE = {
     "absolute": ABSOLUTE,
     "absolute on Windows": ABSOLUTE,
     "backslashes": "it has backslashes; write / instead",
+    "nothing": "write every path from the data set's folder on",
     "a file alone": "write every path from the data set's folder on",
 }
 
@@ -183,6 +184,9 @@ def test_a_list_as_windows_writes_it(tree: Path, domain: str) -> None:
     content[domain]["test"].insert(0, ["C:/tiny/sketches/cat/0.png", 1])
     write(content)
     refused("C:/tiny/sketches/cat/0.png", "is an absolute path of Windows; write every path from")
+    content[domain]["test"][0] = ["tiny/sketches/cat/0.png", 1]
+    write(content)
+    refused("first tiny/sketches/cat/0.png; write every path from the data set's folder on")
 
 
 SPELLINGS = ("NFC", "NFD")
