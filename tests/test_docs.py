@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from losses.mems import MEMS
-from phases.parser import PROJECT, parse
+from main import parse
+from phases.parser import PROJECT
 from utils.errors import UserError
 
 REFERENCE = re.compile(r"docs/method\.md, ((?:[A-Z][a-z]+(?: codes)?)(?:(?:, | and )[A-Z][a-z]+)*)")
