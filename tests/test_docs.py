@@ -47,6 +47,11 @@ def pages() -> dict[str, str]:
     return {name: text for name, text in texts().items() if name.endswith(".md")}
 
 
+def test_the_readme_is_short() -> None:
+    readme = pages()["README.md"]
+    assert len(readme.splitlines()) <= 200 and len(readme.split()) <= 1600
+
+
 def anchors(text: str) -> set[str]:
     """What GitHub calls the headings of a page in its links."""
     headings = re.findall(r"^#+ (.+?)\s*$", text, re.MULTILINE)
