@@ -1,12 +1,10 @@
 """Sketch-based image retrieval: domain-aware SE network, multiplicative Euclidean margin softmax.
 
-python main.py --phase=prepare --dataset=sketchy                             make the annotation lists
-python main.py --phase=train --dataset=sketchy --save_path=run --margin=4    train, then test
-python main.py --phase=test --save_path=run                                  test the newest checkpoint
-python main.py --phase=search --save_path=run --query drawing.png            find photos by a drawing
-python main.py --phase=serve --save_path=run                                 draw in the browser
-python main.py --phase=report --save_path=run                                look at what was learned
-python main.py --phase=export --save_path=run --format=onnx                  hand the network on
+Each --phase is a command of its own:
+
+    python main.py --phase=train --help         shows the options of one phase
+
+Without a run, search and serve use the ready network that comes with this program.
 """
 
 import logging
@@ -16,9 +14,9 @@ import sys
 import warnings
 from importlib import import_module
 
-from phases import PHASES
-from phases.options import check_options
-from phases.parser import parse
+from options.check import check_options
+from options.parser import parse
+from options.phases import PHASES
 from utils.console import Console, ending_quietly, escape_what_cannot_be_shown
 from utils.environment import check_environment
 from utils.errors import UserError, one_line, refusal_of_the_machine
@@ -44,10 +42,10 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         check_environment()
-        options = parse(argv, description=__doc__)
+        options = parse(argv)
         check_names(vars(options))
         check_options(options)
-        exit_code = import_module(PHASES[options.phase]).run(options) or 0
+        exit_code = import_module(PHASES[options.phase].module).run(options) or 0
         if exit_code == 0:
             from phases.next_command import announce  # it imports PyTorch: not before a mistake is told
 

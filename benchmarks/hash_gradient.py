@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from losses import loss_class
+from losses import loss_facts
+from options.parser import parse
 from phases import trained
 from phases.features import test_features
-from phases.parser import parse
 from phases.provenance import provenance, without_folders
 from retrieval.hashing import GRADIENTS, binary_codes, fit_code_map
 from retrieval.metrics import evaluate
@@ -92,7 +92,7 @@ def examine_run(save_path: str) -> dict[str, Any]:
     features = test_features(model.network, model.data, options, step=model.step, device=torch.device("cpu"))
     assert features is not None  # one process
     sketches, photos = features
-    angular = loss_class(options.loss_type).distance == "angular"
+    angular = loss_facts(options.loss_type).distance == "angular"
     norms = np.linalg.norm(model.centers, axis=1)
     return {
         "MAP": compare(

@@ -3,7 +3,7 @@
 from experiments.losses import LOSSES
 from experiments.published import BITS, hashed
 from experiments.table import Column, Row, Table
-from losses import loss_class
+from losses import loss_facts
 
 CODES = tuple(Column(f"{bits} bits", f"hash {bits}") for bits in BITS)
 
@@ -11,7 +11,7 @@ TABLE = Table(
     title="Hash codes",
     question="What is lost, or gained, when features are replaced by short binary codes?",
     rows=tuple(
-        Row(row.label, row.options, {"test_distance": loss_class(str(row.options["loss_type"])).distance})
+        Row(row.label, row.options, {"test_distance": loss_facts(str(row.options["loss_type"])).distance})
         for row in LOSSES
     ),
     columns=(Column("features"), *CODES),

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from losses import LOSSES
 from losses.margin import MarginLoss, of_target, replace_target
 
 # cos within this of +-1 has no finite slope of the angle; float32 resolves 6e-8 there
@@ -17,9 +18,7 @@ class ASoftmax(MarginLoss):
     psi(theta) = (-1)^k cos(m theta) - 2k with k = floor(m theta / pi), falling from 1 to about -2m + 1.
     """
 
-    default_margin = 4.0
-    margin_range = (1.0, float("inf"))
-    distance = "angular"
+    facts = LOSSES["a-softmax"]
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = self.cosines(features)  # (B, C)

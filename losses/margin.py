@@ -6,22 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from losses import LossFacts
+
 
 class MarginLoss(nn.Module):
     """Cross-entropy over the logits of `num_classes` centres, with a margin for the target class.
 
-    A loss defines `logits` and which of margin and scale it has: `default_margin` and `default_scale` are
-    its defaults, None where the loss has no such thing, and `margin_range` is inclusive. `distance` is the
-    --test_distance that it trains for.
+    A loss defines `logits`, and names its `facts` from losses.LOSSES, which give margin and scale their
+    defaults.
 
     State: `centers` (num_classes, f_dim), drawn as Gaussian directions of norm `center_norm` (published: 1),
     and `step`, the number of training steps done, which the training loop counts up.
     """
 
-    default_margin: ClassVar[float | None] = None
-    default_scale: ClassVar[float | None] = None
-    margin_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    distance: ClassVar[str] = "euclidean"
+    facts: ClassVar[LossFacts]
 
     step: Tensor
 
@@ -36,8 +34,8 @@ class MarginLoss(nn.Module):
         center_norm: float = 1.0,
     ) -> None:
         super().__init__()
-        self.margin: float = (self.default_margin or 0.0) if margin is None else margin
-        self.scale: float = (self.default_scale or 1.0) if scale is None else scale
+        self.margin: float = (self.facts.default_margin or 0.0) if margin is None else margin
+        self.scale: float = (self.facts.default_scale or 1.0) if scale is None else scale
         self.annealing_step = annealing_step
         self.centers = nn.Parameter(center_norm * F.normalize(torch.randn(num_classes, f_dim)))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 
+from losses import LOSSES
 from losses.margin import MarginLoss, of_target, replace_target
 
 COLLAPSED = 0.1  # mean squared distance between centres; at their start it is twice the square of their norm
@@ -16,8 +17,7 @@ class MEMS(MarginLoss):
     other; m = 1 is no margin. There is no scale: the feature's norm is free.
     """
 
-    default_margin = 4.0
-    margin_range = (1.0, float("inf"))
+    facts = LOSSES["mems"]
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         distances = squared_distances(features, self.centers)  # (B, C)

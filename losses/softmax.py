@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from losses import LOSSES
 from losses.margin import MarginLoss
 
 
@@ -12,7 +13,7 @@ class Softmax(MarginLoss):
     directions matter, not distances.
     """
 
-    distance = "angular"
+    facts = LOSSES["softmax"]
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         return features @ self.centers.T

@@ -14,12 +14,13 @@ from typing import Any
 from datasets.annotations import Entry, list_path, read_list
 from experiments import TABLES
 from models import READY
+from options.check import has_checkpoints
+from options.declarations import OPTIONS
+from options.parser import parse
 from phases import settings
-from phases.options import has_checkpoints
-from phases.parser import PROJECT, parse
 from utils import distributed
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import PROJECT, read_json
 
 log = logging.getLogger(__name__)
 
@@ -206,10 +207,13 @@ def given(options: argparse.Namespace, names: Collection[str]) -> dict[str, Any]
 def compose(phase: str, values: dict[str, Any]) -> str:
     """`python main.py --phase=...` with the options `values`, to be pasted into a shell.
 
-    True and False are for options that are switched on and off; None leaves an option out.
+    True and False are for options that are switched on and off; None leaves an option out, and so does a
+    phase that does not take it.
     """
     words = [interpreter(), quote(from_here(PROJECT / "main.py")), f"--phase={phase}"]
     for name, value in values.items():
+        if not OPTIONS[name].is_taken_by(phase):
+            continue
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list | tuple) and len(value) != 1:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from phases import settings
-from phases.parser import PROJECT
+from utils.files import PROJECT
 from utils.hardware import machine
 
 PATIENCE = 10  # seconds that git gets for an answer

@@ -17,10 +17,11 @@ from phases.reporting import tables
 from phases.reporting.examined import examine
 from phases.reporting.page import page
 from phases.reporting.record import Record, record_of
-from utils import checkpoints, published
+from utils import checkpoint_files
 from utils.errors import UserError
 from utils.files import remove_leftovers, write_json, write_text
 from utils.locks import exclusive
+from utils.runs import describe_missing
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ LETTERS = "ABCDEFG"  # as many runs as there are colours
 def run(options: argparse.Namespace) -> None:
     """Write the report that the options ask for."""
     if not (options.table or options.compared or settings.run_folder(options).is_dir()):
-        trained.missing_run(options)
+        raise UserError(describe_missing(options.save_path))
     if options.table or not (options.compared or is_run(options)):
         tables.run(options)
         return
@@ -45,7 +46,7 @@ def is_run(options: argparse.Namespace) -> bool:
     folder = settings.run_folder(options)
     tested = (folder / "log" / "result.json").is_file()
     return tested or bool(
-        checkpoints.saved_steps(folder / "model") or published.saved_pairs(folder / "model")
+        checkpoint_files.saved_steps(folder / "model") or checkpoint_files.saved_pairs(folder / "model")
     )
 
 

@@ -19,7 +19,7 @@ from experiments.table import Table
 from phases import settings, test, train
 from phases.reporting import tables
 from phases.runs import Run, planned
-from utils import checkpoints
+from utils import checkpoint_files
 from utils.errors import Diverged, UserError
 from utils.locks import Busy
 
@@ -171,7 +171,7 @@ def describe_counts(total: int, counts: Counter[str]) -> str:
 
 def state_of(each: Run, table: Table) -> tuple[str, int]:
     """How far a run is, and its newest checkpoint's step. Raises UserError if it is of other options."""
-    steps = checkpoints.saved_steps(each.folder / "model")
+    steps = checkpoint_files.saved_steps(each.folder / "model")
     step = steps[-1] if steps else 0
     if each.diverged:
         return DIVERGED, step

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.published import BITS
 from experiments.table import Column, Row, Table
-from losses import ALIASES, loss_class
+from losses import ALIASES, loss_facts
 from phases import results, settings
 from phases.provenance import provenance
 from utils.errors import UserError
@@ -165,7 +165,7 @@ def row_options(row: Row, common: argparse.Namespace) -> argparse.Namespace:
     options.hash_bits = sorted({*common.hash_bits, *BITS})
     options.margin_condition = "on"
     options.given = set(MADE_WITH)
-    if loss_class(options.loss_type).default_margin is None:
+    if loss_facts(options.loss_type).default_margin is None:
         options.given -= {"margin", "scale", "annealing_step"}
     settings.resolve_training(options)
     return options
@@ -185,7 +185,7 @@ def rates(pairs: list[str]) -> dict[str, float]:
         name, _, rate = pair.partition("=")
         try:
             loss = ALIASES.get(name, name)
-            loss_class(loss)
+            loss_facts(loss)
             found[loss] = float(rate)
         except (KeyError, ValueError):
             raise UserError(f"--lr_of {pair!r} is not of the form loss=rate, mems=2e-4 say") from None

@@ -24,12 +24,12 @@ from PIL import Image
 from datasets import SKETCH
 from datasets.drawings import Drawing, as_it_is, cleaned, read_drawing
 from models import ready_network
+from options.check import check_options
+from options.parser import parse_values
 from phases import settings
 from phases.features import sketch_transform
 from phases.gallery import Gallery, load, open_gallery
 from phases.indices import Index, check, open_index
-from phases.options import check_options
-from phases.parser import parse_values
 from phases.trained import Weights
 from phases.training_data import describe_training, warn_of_foreign_photos
 from retrieval import INDICES

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import math
 import os
 import platform
 import shlex
@@ -18,10 +17,11 @@ from torch import nn
 
 from datasets import dataset_facts, transforms
 from datasets.annotations import Annotation, list_path
-from losses import loss_class
+from losses import loss_facts
 from models import build_network, network_module
 from models import input_normalisation as network_normalisation
 from models.weights import has_imagenet_weights
+from options.check import check_margin
 from utils import distributed
 from utils.errors import UserError
 from utils.seeding import be_deterministic
@@ -81,23 +81,12 @@ def resolve_loss(options: argparse.Namespace) -> None:
 
     Raises UserError for an option that the loss has no use for, or a value out of its range.
     """
-    loss = loss_class(options.loss_type)
-    if options.margin is not None and loss.default_margin is None:
-        raise UserError(f"--margin has no meaning for --loss_type={options.loss_type}; leave it out")
-    if options.scale is not None and loss.default_scale is None:
-        raise UserError(f"--scale has no meaning for --loss_type={options.loss_type}; leave it out")
-    if "annealing_step" in options.given and loss.default_margin is None:
-        raise UserError(f"--annealing_step has no meaning for --loss_type={options.loss_type}; leave it out")
+    check_margin(options)
+    loss = loss_facts(options.loss_type)
     if options.margin is None and loss.default_margin is not None:
         options.margin = take_default("margin", PUBLISHED_MARGINS, loss.default_margin, options)
     if options.scale is None and loss.default_scale is not None:
         options.scale = take_default("scale", PUBLISHED_SCALES, loss.default_scale, options)
-    low, high = loss.margin_range
-    if options.margin is not None and not (low <= options.margin <= high and math.isfinite(options.margin)):
-        allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
-        raise UserError(f"--margin {options.margin:g} is out of range for {options.loss_type}: {allowed}")
-    if options.scale is not None and not 0 < options.scale < math.inf:
-        raise UserError(f"--scale {options.scale:g} must be above 0")
 
 
 def take_default(
@@ -114,7 +103,7 @@ def take_default(
 
 def is_used(name: str, loss_type: str) -> bool:
     """Whether the option `name` has a meaning for the loss: not a margin, say, where it has none."""
-    loss = loss_class(loss_type)
+    loss = loss_facts(loss_type)
     if name in ("margin", "annealing_step"):
         return loss.default_margin is not None
     return name != "scale" or loss.default_scale is not None
@@ -123,10 +112,6 @@ def is_used(name: str, loss_type: str) -> bool:
 def resolve_training(options: argparse.Namespace) -> None:
     """Check what only a training needs, and turn --backbone_weights=auto into imagenet or none."""
     resolve_loss(options)
-    if not 0 < options.lr < math.inf:
-        raise UserError(f"--lr {options.lr:g} must be above 0")
-    if not 0 < options.center_norm < math.inf:
-        raise UserError(f"--center_norm {options.center_norm:g} must be above 0")
     if options.backbone_weights == "auto":
         options.backbone_weights = "imagenet" if has_imagenet_weights(options.network) else "none"
     if options.pad_pretrained_se and (options.attention != "dase" or options.backbone_weights == "none"):

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from options.check import check_names
+from options.parser import parse_values
 from phases import settings
-from phases.options import check_options
-from phases.parser import parse_values
 from utils import checkpoints
 from utils.errors import UserError
 from utils.tensor_files import is_state_dict
@@ -81,7 +81,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
             found = settings.plain(getattr(parsed, name))
             if found != value and not (found is None and value is False):
                 raise UserError(f"--{name}={str(value)[:80]!r}, which this option cannot be")
-        check_options(parsed)
+        check_names(parsed)
     except UserError as error:
         raise UserError(f"{path} says of its training: {error}") from None
 

@@ -14,7 +14,7 @@ from PIL import Image
 from datasets.annotations import Annotation, Entry
 from datasets.images import read_image
 from datasets.workers import naming_dead_workers
-from losses import loss_class
+from losses import loss_facts
 from phases import margin, results, settings, trained
 from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from phases.features import Features, test_features
@@ -88,7 +88,7 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
 
 def name_other_distance(options: argparse.Namespace) -> None:
     """Log when --test_distance is not the distance that the loss trains for."""
-    trained_for = loss_class(options.loss_type).distance
+    trained_for = loss_facts(options.loss_type).distance
     if options.test_distance != trained_for:
         log.info(
             "distance %s; %s trains for the %s one: --test_distance=%s",

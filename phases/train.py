@@ -23,7 +23,7 @@ from phases.plots import save_training_curves
 from phases.provenance import revision
 from phases.trainer import Trainer, lr_factor
 from phases.training_data import measure_familiarity
-from utils import checkpoints, distributed, published
+from utils import checkpoint_files, checkpoints, distributed
 from utils.errors import Diverged, UserError
 from utils.files import remove_leftovers
 from utils.hardware import describe, machine
@@ -48,15 +48,15 @@ def run(options: argparse.Namespace) -> int:
 def train_and_test(options: argparse.Namespace) -> int:
     """What `run` does, in each of the processes that torchrun started, or in the one."""
     models = settings.run_folder(options) / "model"
-    steps = distributed.said_by_the_first(checkpoints.saved_steps(models))
+    steps = distributed.said_by_the_first(checkpoint_files.saved_steps(models))
     if not steps:
         refuse_published(models)
-    trainer = resume(options, checkpoints.path_for(models, steps[-1])) if steps else begin(options)
+    trainer = resume(options, checkpoint_files.path_for(models, steps[-1])) if steps else begin(options)
     log.info("%s", trainer)
     with distributed.first_only(exclusive(settings.run_folder(options))):  # up to here, nothing is written
-        since = distributed.said_by_the_first(checkpoints.saved_steps(models))
+        since = distributed.said_by_the_first(checkpoint_files.saved_steps(models))
         if since != steps:  # another run was at it meanwhile
-            trainer = resume(options, checkpoints.path_for(models, since[-1]))
+            trainer = resume(options, checkpoint_files.path_for(models, since[-1]))
         if distributed.rank() == 0:
             results.read_records(settings.run_folder(options) / "log" / "result.json")  # its own word, now
             for name in ("model", "log", "vec"):
@@ -72,7 +72,7 @@ def train_and_test(options: argparse.Namespace) -> int:
 
 def refuse_published(models: Path) -> None:
     """Raise UserError if the folder holds checkpoints of the published program: they cannot be continued."""
-    pairs = published.saved_pairs(models)
+    pairs = checkpoint_files.saved_pairs(models)
     networks = [pair.network for pair in pairs.values() if pair.network]
     if pairs:
         start = f", from these weights with --backbone_weights={networks[-1]}" if networks else ""
@@ -223,7 +223,7 @@ def save(trainer: Trainer, options: argparse.Namespace) -> None:
         if distributed.rank() == 0:
             if trainer.step == options.num_steps:
                 state["familiarity_limit"] = measure_familiarity(state, trainer.data, options, trainer.device)
-            checkpoints.save(checkpoints.path_for(folder / "model", trainer.step), state)
+            checkpoints.save(checkpoint_files.path_for(folder / "model", trainer.step), state)
             if options.keep:
                 best = results.best_step(folder / "log" / "result.json", options.test_distance)
                 checkpoints.keep_newest(folder / "model", options.keep, best)

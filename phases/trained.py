@@ -4,7 +4,7 @@ import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from models import READY, ready_network
 from models.recognise import recognise
 from phases import settings, stored
 from phases.lists import load_lists
-from phases.run_names import describe_runs
-from utils import checkpoints, published
+from utils import checkpoint_files, checkpoints, published
 from utils.errors import UserError
+from utils.runs import describe_missing
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ def find(options: argparse.Namespace) -> Path:
     Raises UserError if there is none, naming the steps that are there.
     """
     folder = settings.run_folder(options) / "model"
-    pairs = published.saved_pairs(folder)
+    pairs = checkpoint_files.saved_pairs(folder)
     networks = {step: pair.network for step, pair in pairs.items() if pair.network}
-    own = {step: checkpoints.path_for(folder, step) for step in checkpoints.saved_steps(folder)}
+    own = {step: checkpoint_files.path_for(folder, step) for step in checkpoint_files.saved_steps(folder)}
     available = {**networks, **own}
     wanted = options.pretrained_model
     if options.save_path == READY and wanted == -1 and not available and not pairs:
@@ -72,24 +72,11 @@ def find(options: argparse.Namespace) -> Path:
     if wanted == -1 and not available and pairs:
         wanted = max(pairs)
     if not available and not pairs:
-        missing_run(options)
+        raise UserError(describe_missing(options.save_path))
     if wanted in pairs and wanted not in available:
-        lacking = published.path_for(folder, published.NETWORK, wanted).name
+        lacking = checkpoint_files.pair_path(folder, checkpoint_files.NETWORK, wanted).name
         raise UserError(f"the pair of step {wanted} in {folder} is incomplete: there is no {lacking}")
     return checkpoints.pick(folder, available, wanted)
-
-
-def missing_run(options: argparse.Namespace) -> NoReturn:
-    """Raise UserError for a run without a checkpoint, naming its folder and the runs that there are."""
-    folder = settings.run_folder(options)
-    what = (
-        f"no checkpoint in {(folder / 'model').absolute()}"
-        if folder.is_dir()
-        else (f"there is no run {folder.absolute()}")
-    )
-    raise UserError(
-        f"{what}; {describe_runs(options.save_path)}; check --save_path, or train with --phase=train"
-    )
 
 
 def load(options: argparse.Namespace) -> Trained:
@@ -124,7 +111,7 @@ def load(options: argparse.Namespace) -> Trained:
 def load_weights(options: argparse.Namespace) -> Weights:
     """As `load`, but without the lists: the data set need not be there."""
     path = find(options)
-    match = published.NAME.fullmatch(path.name)
+    match = checkpoint_files.PAIR_NAME.fullmatch(path.name)
     return load_published(options, path, int(match[2])) if match else load_own(options, path)
 
 
@@ -186,12 +173,12 @@ def read_centers(options: argparse.Namespace, path: Path, step: int) -> np.ndarr
 
     Sets --loss_type to that file's.
     """
-    losses = published.saved_pairs(path.parent)[step].losses
+    losses = checkpoint_files.saved_pairs(path.parent)[step].losses
     if "loss_type" in options.given:
         losses = {n: file for n, file in losses.items() if ALIASES.get(n, n) == options.loss_type}
     if not losses:
         wanted = options.loss_type if "loss_type" in options.given else "<loss_type>"
-        lacking = published.path_for(path.parent, wanted, step).name
+        lacking = checkpoint_files.pair_path(path.parent, wanted, step).name
         log.warning("warning: no %s beside %s: no class centres, so no hash codes", lacking, path.name)
         return None
     if len(losses) > 1:

@@ -15,13 +15,14 @@ from datasets.shapes import CATEGORIES, draw_demo
 from models import build_network, input_normalisation
 from models.efficientnet_lite import weights_file
 from models.weights import initialise
+from options.check import check_options
+from options.parser import parse
 from phases import settings
-from phases.options import check_options
-from phases.parser import PROJECT, parse
 from retrieval.distances import DISTANCES
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
+from utils.files import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,6 @@ def demo_options() -> list[str]:
 
 def test_its_training_is_short_and_from_weights_that_are_installed() -> None:
     options = parse(["--phase=train", "--dataset=demo", *demo_options()])
-    check_options(options)
     settings.resolve_training(options)
     assert (options.network, options.backbone_weights) == ("efficientnet_lite0", "imagenet")
     assert options.num_steps <= 300 and options.annealing_step == options.num_steps

@@ -12,8 +12,8 @@ import torch
 
 from losses.mems import MEMS
 from main import parse
-from phases.parser import PROJECT
 from utils.errors import UserError
+from utils.files import PROJECT
 
 REFERENCE = re.compile(r"docs/method\.md, ((?:[A-Z][a-z]+(?: codes)?)(?:(?:, | and )[A-Z][a-z]+)*)")
 METHOD = PROJECT / "docs" / "method.md"

@@ -1,6 +1,5 @@
 """Checkpoints: one file per step, written atomically, read without running code."""
 
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,22 +9,9 @@ import torch
 from torch import nn
 
 from utils import tensor_files
+from utils.checkpoint_files import path_for, saved_steps
 from utils.errors import UserError
 from utils.files import replacing
-
-NAME = re.compile(r"checkpoint-(0|[1-9]\d*)\.pt")
-
-
-def path_for(folder: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies in `folder`."""
-    return folder / f"checkpoint-{step}.pt"
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """The steps with a checkpoint in `folder`, ascending; empty if the folder is not there."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(match[1]) for path in folder.iterdir() if (match := NAME.fullmatch(path.name)))
 
 
 def find(folder: Path, step: int = -1) -> Path:

@@ -13,6 +13,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+PROJECT = Path(__file__).resolve().parents[1]  # the folder that holds main.py
+
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # what `scratch` names files: the name to be, the process
 
 

@@ -4,8 +4,6 @@
 `...-latest.cpkt` point nowhere and are passed over.
 """
 
-import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +12,6 @@ from torch import Tensor
 from utils.checkpoints import load
 from utils.errors import UserError
 from utils.tensor_files import PREFIXES, is_state_dict
-
-NAME = re.compile(r"model-(.+)-(\d+)\.cpkt")
-NETWORK = "net"
-
-
-@dataclass
-class Pair:
-    """The files of one step; a complete one has a network and one loss."""
-
-    network: Path | None = None
-    losses: dict[str, Path] = field(default_factory=dict)  # by loss type
-
-
-def path_for(folder: Path, what: str, step: int) -> Path:
-    """Where the file of `what`, "net" or a loss type, and `step` lies in `folder`."""
-    return folder / f"model-{what}-{step}.cpkt"
-
-
-def saved_pairs(folder: Path) -> dict[int, Pair]:
-    """The pairs in `folder` by step, ascending; empty if the folder is not there."""
-    pairs: dict[int, Pair] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        match = NAME.fullmatch(path.name)
-        if match and path.is_file():
-            pair = pairs.setdefault(int(match[2]), Pair())
-            if match[1] == NETWORK:
-                pair.network = path
-            else:
-                pair.losses[match[1]] = path
-    return dict(sorted(pairs.items()))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -13,10 +13,10 @@ from typing import Any
 from datasets.annotations import Annotation
 from models import TIMM_PREFIX
 from phases import results, settings
-from phases.parser import PROJECT
 from phases.provenance import revision, without_folders
 from phases.trained import Weights
 from phases.words import in_words
+from utils.files import PROJECT
 from utils.hardware import describe
 from utils.templates import render
 

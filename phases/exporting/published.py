@@ -12,10 +12,11 @@ import torch
 from models import TIMM_PREFIX
 from phases import settings, trained
 from phases.exporting.source import announce
-from utils import checkpoints, published
+from utils import checkpoint_files, checkpoints
 from utils.errors import UserError
 from utils.files import remove_leftovers
 from utils.locks import exclusive
+from utils.runs import describe_missing
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ USUAL = {
 def run(options: argparse.Namespace) -> None:
     """Write one of this program's checkpoints below logs/<save_path>/published/model."""
     folder = settings.run_folder(options)
-    if not checkpoints.saved_steps(folder / "model"):
-        trained.missing_run(options)
+    if not checkpoint_files.saved_steps(folder / "model"):
+        raise UserError(describe_missing(options.save_path))
     path = checkpoints.find(folder / "model", options.pretrained_model)
     weights = trained.load_own(options, path)  # what is not whole is not handed on
     announce(options, weights)
@@ -48,10 +49,10 @@ def run(options: argparse.Namespace) -> None:
     with exclusive(target):
         remove_leftovers(target)
         for what, content in (
-            (published.NETWORK, weights.network.state_dict()),
+            (checkpoint_files.NETWORK, weights.network.state_dict()),
             (options.loss_type, {"centers": torch.from_numpy(weights.centers)}),
         ):
-            file = published.path_for(target, what, weights.step)
+            file = checkpoint_files.pair_path(target, what, weights.step)
             checkpoints.save(file, dict(content))
             log.info("wrote %s: %d entries", file, len(content))
     for line in unsaid(options):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from models import ready_network
+from options.check import check_options
+from options.parser import parse_values
 from phases import settings, stored
-from phases.options import check_options
-from phases.parser import parse_values
 from phases.provenance import without_folders
 from utils import checkpoints
 from utils.errors import UserError

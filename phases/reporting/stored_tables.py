@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments import load_table
 from experiments.table import Column
-from phases.parser import parse_values
+from options.parser import parse_values
 from phases.provenance import provenance
 from phases.reporting.tables import write_found
 from phases.runs import Run, planned

@@ -20,13 +20,13 @@ from phases import settings
 from phases.plots import save_table
 from phases.provenance import provenance
 from phases.results import compare_with_chance
-from phases.run_names import describe_runs
 from phases.runs import Run, chance, figure, planned
 from phases.words import in_words
 from utils.errors import UserError
 from utils.files import remove_leftovers, write_json, write_text
 from utils.hardware import describe
 from utils.locks import in_turn
+from utils.runs import describe_runs
 
 log = logging.getLogger(__name__)
 

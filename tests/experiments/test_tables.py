@@ -45,10 +45,11 @@ def test_every_row_is_a_training_that_can_be_planned(name: str) -> None:
 def test_a_new_loss_works_in_the_tables_of_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of its own and a line in LOSSES: the tables take the distance from its class."""
     module = ModuleType("losses.new")
-    new_class = type("New", (MarginLoss,), {"default_margin": 2.0, "distance": "angular"})
+    facts = losses.LossFacts("losses.new:New", distance="angular", default_margin=2.0)
+    new_class = type("New", (MarginLoss,), {"facts": facts})
     vars(module)["New"] = new_class
     monkeypatch.setitem(sys.modules, "losses.new", module)
-    monkeypatch.setitem(losses.LOSSES, "new", "losses.new:New")
+    monkeypatch.setitem(losses.LOSSES, "new", facts)
     monkeypatch.setattr(rows_of_losses, "LOSSES", (*rows_of_losses.LOSSES, Row("new", {"loss_type": "new"})))
     for name in ("losses", "learning_rates", "hashing"):
         if name != "losses":

@@ -12,4 +12,4 @@ def test_equals_a_linear_layer() -> None:
     linear.weight.data = criterion.centers.data
     expected = torch.nn.functional.cross_entropy(linear(features), labels)
     assert torch.allclose(criterion(features, labels), expected)
-    assert Softmax.default_margin is None and Softmax.default_scale is None
+    assert Softmax.facts.default_margin is None and Softmax.facts.default_scale is None

@@ -10,7 +10,7 @@ from PIL import Image
 
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
-from utils import checkpoints
+from utils import checkpoint_files
 
 MADE = Path("datasets/cache")
 
@@ -22,7 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def outcome(folder: Path) -> tuple[dict, list[np.ndarray], dict]:
     """Weights, features and numbers of a run."""
-    state = torch.load(checkpoints.path_for(folder / "model", 4), weights_only=True)
+    state = torch.load(checkpoint_files.path_for(folder / "model", 4), weights_only=True)
     features = [np.load(path) for path in sorted((folder / "vec").glob("*.npy"))]
     return state["network"], features, json.loads((folder / "log/result.json").read_text())[0]["metrics"]
 

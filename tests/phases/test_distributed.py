@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL_RUN
-from utils import checkpoints
+from utils import checkpoint_files, checkpoints
 
 PROJECT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -108,7 +108,7 @@ def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command) ->
     assert "2 + 2 images of 64 px a step in each of 2 processes, 4 + 4 in all" in output, output
     assert output.count("test MAP:") == 1  # one of them speaks
     assert output.count("next: ") == 1
-    assert checkpoints.saved_steps(Path("logs/run/model")) == [3]
+    assert checkpoint_files.saved_steps(Path("logs/run/model")) == [3]
     with Path("logs/run/log/scalars.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3"]
     assert not list(Path("logs").rglob("*.tmp")) and not list(Path("logs").rglob(".lock"))
@@ -147,7 +147,7 @@ def started(steps: int) -> subprocess.Popen:
     """A long training of two processes that has done some `steps`."""
     process = train("--num_steps=100000", "--annealing_step=10", "--log_step=1", "--model_save_step=2")
     deadline = time.monotonic() + LIMIT
-    while not any(step >= steps for step in checkpoints.saved_steps(Path("logs/run/model"))):
+    while not any(step >= steps for step in checkpoint_files.saved_steps(Path("logs/run/model"))):
         assert process.poll() is None and time.monotonic() < deadline, finished(process)
         time.sleep(0.2)
     return process
@@ -162,7 +162,7 @@ def test_a_dead_process_ends_the_run(prepared: Path) -> None:
     since = time.monotonic()
     finished(process)
     assert time.monotonic() - since < 60 and process.returncode != 0
-    for step in checkpoints.saved_steps(Path("logs/run/model")):
+    for step in checkpoint_files.saved_steps(Path("logs/run/model")):
         checkpoints.load(Path(f"logs/run/model/checkpoint-{step}.pt"))
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
@@ -173,7 +173,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(prepared: Path) -> None:
     os.kill(workers_of(process)[1], signal.SIGTERM)
     output = finished(process)
     assert "and saved; the same command continues" in output, output
-    last = checkpoints.saved_steps(Path("logs/run/model"))[-1]
+    last = checkpoint_files.saved_steps(Path("logs/run/model"))[-1]
     assert f"stopped after step {last} and saved" in output
 
 

@@ -18,11 +18,11 @@ from models import build_network
 from models.folded import folded
 from phases.exporting import onnx as onnx_form
 from phases.exporting import plain, torchscript
-from phases.parser import PROJECT
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.phases.test_trained import record, write_pair
 from utils import optional
+from utils.files import PROJECT
 
 EXTRA = ("--image_size=64", "--batch_size=2", "--hash_bits=4")  # batches of the size of the run's
 PLAIN = {"onnx": onnx_form, "torchscript": torchscript}
@@ -200,7 +200,7 @@ def test_features_that_are_no_numbers_are_not_handed_on(trained: Path, command) 
 
 @pytest.mark.parametrize(("form", "package"), [("onnx", "onnxruntime"), ("safetensors", "safetensors.torch")])
 def test_a_package_that_is_not_there_is_named_before_any_work(
-    tree: Path, command, monkeypatch: pytest.MonkeyPatch, form: str, package: str
+    trained: Path, command, monkeypatch: pytest.MonkeyPatch, form: str, package: str
 ) -> None:
     def imported(name: str):
         if name == package:
@@ -208,7 +208,7 @@ def test_a_package_that_is_not_there_is_named_before_any_work(
         return import_module(name)
 
     monkeypatch.setattr(optional, "import_module", imported)
-    status, _, errors = command("export", "--save_path=nothing", f"--format={form}")
+    status, _, errors = command("export", "--save_path=run", f"--format={form}")
     name = package.split(".")[0]
     assert status == 2
     assert (
@@ -217,9 +217,9 @@ def test_a_package_that_is_not_there_is_named_before_any_work(
     )
 
 
-def test_an_older_pytorch_is_told_apart(tree: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_pytorch_is_told_apart(trained: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.6.0+cpu"))
-    status, _, errors = command("export", "--save_path=nothing", "--format=onnx")
+    status, _, errors = command("export", "--save_path=run", "--format=onnx")
     assert status == 2 and "needs PyTorch 2.7 or newer, this is 2.6.0+cpu" in errors
 
 

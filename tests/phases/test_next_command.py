@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 import main
+from options.check import check_options
+from options.parser import parse
 from phases.next_command import AT_ONCE, compose, quote
-from phases.options import check_options
-from phases.parser import PROJECT, parse
 from phases.report import LETTERS
 from retrieval import hashing
 from tests.conftest import SMALL_RUN, draw_tree
-from utils import published
+from utils import checkpoint_files
+from utils.files import PROJECT
 
 Type = Callable[..., tuple[int, str, str]]
 SIZES = [each for each in SMALL_RUN if not each.startswith("--save_path")]
@@ -141,7 +142,7 @@ def test_a_published_pair_is_tested_by_what_its_export_prints(
     assert status == 0, errors
     status, output, errors = typed(next_of(output), "--num_workers=0")
     assert status == 0, errors
-    assert published.saved_pairs(Path("logs/run/published/model"))
+    assert checkpoint_files.saved_pairs(Path("logs/run/published/model"))
     assert "--save_path=run/published" in next_of(output)
     assert "--dataset=tiny" in next_of(output), "a pair does not say it"
 

@@ -10,9 +10,9 @@ import torch
 import main
 from models import READY, build_network, ready_network
 from models.weights import initialise
+from options.check import check_options
+from options.parser import parse
 from phases.exporting import ready
-from phases.options import check_options
-from phases.parser import parse
 from phases.searcher import open_searcher
 from tests.conftest import SMALL_RUN, draw_tree
 from utils import checkpoints
@@ -105,10 +105,10 @@ def test_it_searches_a_folder_of_photos_alone(made: Path, command) -> None:
 
 @pytest.mark.parametrize("phase", ["search", "serve", "index"])
 def test_these_phases_take_it_and_a_training_does_not(made: Path, phase: str) -> None:
-    options = parse([f"--phase={phase}", "--gallery=photos", *["--query=x"] * (phase == "search")])
+    options = parse([f"--phase={phase}", PHOTOS, *[QUERY] * (phase == "search")])
     check_options(options)
     assert options.save_path == READY
-    options = parse(["--phase=test"])
+    options = parse(["--phase=train"])
     check_options(options)
     assert options.save_path == "expr"
 

@@ -15,14 +15,14 @@ from datasets.shapes import draw_demo
 from experiments import load_table
 from experiments.published import BITS
 from models import build_network
+from options.parser import parse
 from phases import reproduce, settings, test, train
-from phases.parser import parse
 from phases.report import is_run
 from phases.reporting.tables import describe_protocol
 from phases.runs import Run, planned
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
-from utils import checkpoints
+from utils import checkpoint_files, checkpoints
 from utils.errors import Diverged
 from utils.files import write_json
 from utils.locks import exclusive
@@ -250,7 +250,7 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
     none.give_up(Diverged("the loss became nan"))
     for run, step in ((dase, 4), (se, 4), (dase_1, 1), (none, 2)):
-        checkpoints.save(checkpoints.path_for(run.folder / "model", step), {})
+        checkpoints.save(checkpoint_files.path_for(run.folder / "model", step), {})
     before = {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")}
     status, output, errors = command("reproduce", *arguments, "--dry_run")
     assert status == 0, errors

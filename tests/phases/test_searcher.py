@@ -43,8 +43,8 @@ def test_options_are_checked_as_on_the_command_line(trained: Path) -> None:
     assert len(searcher.search(CAT / "0.png")) == 3
     assert open_searcher("run", mirror=True, hash_bits=8, **COMMON).gallery.values.shape[2] == 2
     for options, message in (
-        ({"test_distance": "cosine"}, "invalid choice: 'cosine'"),
-        ({"mirror": "perhaps"}, "invalid choice: 'perhaps'"),
+        ({"test_distance": "cosine"}, "'cosine' is not one of euclidean, angular"),
+        ({"mirror": "perhaps"}, "'perhaps' is not one of on, off"),
         ({"top": 0}, "0 is less than 1"),
         ({"table": ["attention"]}, "--table has no meaning"),
     ):

@@ -9,7 +9,7 @@ import torch
 import main
 from datasets.transforms import IMAGENET
 from losses import LOSSES, loss_class
-from phases.parser import parse_values
+from options.parser import parse_values
 from phases.settings import (
     NETWORK_OPTIONS,
     adopt,
@@ -129,9 +129,8 @@ def test_what_is_fed_is_what_the_network_states_unless_told_otherwise(
 
 def test_centres_start_with_the_norm_that_is_asked_for(tmp_path: Path) -> None:
     for norm in ("0", "-1", "nan", "inf"):
-        options = main.parse(["--phase=train", "--network=resnet18", f"--center_norm={norm}"])
         with pytest.raises(UserError, match="--center_norm"):
-            resolve_training(options)
+            main.parse(["--phase=train", "--network=resnet18", f"--center_norm={norm}"])
     for given, expected in ((["--center_norm=3"], 3.0), ([], 1.0)):
         options = main.parse(["--phase=train", *given])
         centers = loss_class("mems")(7, 16, center_norm=options.center_norm).centers

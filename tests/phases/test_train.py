@@ -20,7 +20,7 @@ from phases.trainer import Trainer, lr_factor
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.reliability.training import equal
-from utils import checkpoints
+from utils import checkpoint_files, checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_run_trains_tests_and_writes_everything(prepared: Path, command) -> No
     assert "tiny: 3 categories, 6 training and 6 test sketches, 9 photos | tiny (dase, 8 features, " in output
     assert "mems (margin 4, annealed over 2 steps) | 2 + 2 images of 64 px a step | cpu, float32" in output
     log = Path("logs/run/log")
-    assert checkpoints.saved_steps(Path("logs/run/model")) == [3, 4]  # 4 is no multiple of 3: never lost
+    assert checkpoint_files.saved_steps(Path("logs/run/model")) == [3, 4]  # 4 is no multiple of 3: never lost
     with (log / "scalars.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "3", "4"]
@@ -80,7 +80,7 @@ def test_an_interrupted_run_continues_bit_for_bit(prepared: Path, command, monke
     monkeypatch.setattr(Trainer, "training_step", interrupting)
     status, output, _ = command("train", *arguments)
     assert status == 143 and "stopped after step 2 and saved" in output
-    assert checkpoints.saved_steps(Path("logs/stopped/model")) == [2]
+    assert checkpoint_files.saved_steps(Path("logs/stopped/model")) == [2]
     monkeypatch.setattr(Trainer, "training_step", real_step)
     torch.manual_seed(12345)  # the state of a new process is another one
     status, output, _ = command("train", *arguments, "--num_workers=2")
@@ -111,7 +111,7 @@ def test_a_killed_process_continues_from_its_last_checkpoint(prepared: Path, com
     options = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=0", *arguments]
     killed = subprocess.run([sys.executable, "-c", code, project, *options], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert checkpoints.saved_steps(Path("logs/killed/model")) == [1, 2]
+    assert checkpoint_files.saved_steps(Path("logs/killed/model")) == [1, 2]
     assert command("train", *arguments)[0] == 0
     continued = checkpoints.load(Path("logs/killed/model/checkpoint-4.pt"))
     assert equal(whole["network"], continued["network"]) and equal(whole["optimizer"], continued["optimizer"])
@@ -142,7 +142,7 @@ def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(prepa
     )
     assert stopped.returncode == 143, stopped.stderr
     assert "stopped after step 3 and saved" in stopped.stdout
-    assert checkpoints.saved_steps(Path("logs/run/model")) == [3]
+    assert checkpoint_files.saved_steps(Path("logs/run/model")) == [3]
 
 
 def test_moments_of_another_memory_layout_continue_alike(prepared: Path, command) -> None:
@@ -214,7 +214,7 @@ def test_a_continued_run_finds_its_data_where_it_was(trained: Path, monkeypatch)
     folders = ["--anno_path=lists", "--data_path=elsewhere/data"]
     assert main.main([*arguments, *folders, "--num_steps=5"]) == 0
     assert main.main([*arguments, "--num_steps=6"]) == 0
-    assert checkpoints.saved_steps(Path("logs/run/model"))[-1] == 6
+    assert checkpoint_files.saved_steps(Path("logs/run/model"))[-1] == 6
 
 
 def test_data_that_moved_is_named_by_the_folder_of_the_run(trained: Path, capsys) -> None:
@@ -304,23 +304,23 @@ def test_weights_of_a_file_are_counted(prepared: Path, command) -> None:
     ("arguments", "message"),
     [
         (["--margin=0.5"], "--margin 0.5 is out of range for mems: 1 or more"),
-        (["--margin=nan"], "--margin nan is out of range"),
-        (["--margin=inf"], "--margin inf is out of range"),
+        (["--margin=nan"], "--margin: nan is out of range"),
+        (["--margin=inf"], "--margin: inf is out of range"),
         (["--scale=32"], "--scale has no meaning for --loss_type=mems"),
         (["--loss_type=cosface", "--margin=2"], "out of range for cosface: 0 to 1"),
-        (["--loss_type=cosface", "--scale=0"], "--scale 0 must be above 0"),
+        (["--loss_type=cosface", "--scale=0"], "--scale: 0 must be above 0"),
         (["--loss_type=softmax", "--margin=2"], "--margin has no meaning"),
         (["--loss_type=softmax", "--annealing_step=9"], "--annealing_step has no meaning"),
-        (["--lr=0"], "--lr 0 must be above 0"),
+        (["--lr=0"], "--lr: 0 must be above 0"),
         (["--batch_size=7"], "--batch_size 7 is more than the 6"),
-        (["--device=tpu"], "--device tpu cannot be used"),
+        (["--device=tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
         (["--backbone_weights=absent.pth"], "no such file: absent.pth"),
         (["--network=alexnet", "--backbone_weights=imagenet"], "no ImageNet weights for alexnet"),
         (["--dataset=absent"], "no folder datasets/data/absent"),
         (["--pretrained_model=4"], "--pretrained_model has no meaning for --phase=train"),
         (["--force"], "--force has no meaning for --phase=train, only for prepare"),
         (["--pad_pretrained_se"], "--pad_pretrained_se needs --attention=dase"),
-        (["--device=meta"], "only cpu and cuda"),
+        (["--device=meta"], "--device: 'meta' is not"),
         (["--save_path=../outside"], "--save_path '../outside' is not a folder below logs/"),
         (["--save_path=/tmp/x"], "is not a folder below logs/"),
     ],
@@ -343,7 +343,7 @@ def test_an_unreadable_image_stops_the_run_by_name(prepared: Path, command) -> N
     (prepared / "photos/cat/0.png").write_bytes(b"torn")
     status, _, errors = command("train", *SMALL_RUN, "--num_steps=40")
     assert status == 2 and "photos/cat/0.png" in errors
-    steps = checkpoints.saved_steps(Path("logs/run/model"))
+    steps = checkpoint_files.saved_steps(Path("logs/run/model"))
     assert len(steps) == 1 and 0 < steps[0] < 40  # what was learned before is kept
 
 
@@ -376,7 +376,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(prepared: Path, command, monkey
     monkeypatch.setattr(Trainer, "training_step", lambda self, *b: (step(self, *b), nan)[self.step == 3])
     status, _, errors = command("train", *SMALL_RUN, "--model_save_step=2", "--log_step=1")
     assert status == 2 and "the loss became nan" in errors
-    assert checkpoints.saved_steps(Path("logs/run/model")) == [2]
+    assert checkpoint_files.saved_steps(Path("logs/run/model")) == [2]
 
 
 @pytest.mark.cuda
@@ -401,7 +401,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
     prepared: Path, command, monkeypatch
 ) -> None:
     assert command("train", *SMALL_RUN)[0] == 0
-    really = checkpoints.saved_steps
+    really = checkpoint_files.saved_steps
     answers: list[list[int]] = [[]]  # as if nothing had been there when the second process looked first
     monkeypatch.setattr(
         checkpoints, "saved_steps", lambda folder: answers.pop() if answers else really(folder)
@@ -425,7 +425,7 @@ def test_keep_leaves_the_newest_and_the_best(prepared: Path, command, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "training_step", stopped)
         assert command("train", *given)[0] == 143
-    assert checkpoints.saved_steps(model) == [1, 2, 3, 4]
+    assert checkpoint_files.saved_steps(model) == [1, 2, 3, 4]
     path = Path("logs/run/log/result.json")
     for step, distance in ((2, "euclidean"), (3, "euclidean"), (1, "angular")):
         test = ["--save_path=run", f"--pretrained_model={step}", f"--test_distance={distance}"]
@@ -436,7 +436,7 @@ def test_keep_leaves_the_newest_and_the_best(prepared: Path, command, monkeypatc
     path.write_text(json.dumps(records))
     status, _, errors = command("train", *given, "--keep=2")
     assert status == 0, errors
-    assert checkpoints.saved_steps(model) == [2, 6, 7]
+    assert checkpoint_files.saved_steps(model) == [2, 6, 7]
     assert checkpoints.load(model / "checkpoint-7.pt")["options"]["keep"] == 2
     assert command("train", *given, "--keep=1")[0] == 0 and command("test", "--save_path=run")[0] == 0
 
@@ -454,7 +454,7 @@ def test_keep_removes_nothing_before_the_new_checkpoint_is_there(
     monkeypatch.setattr(checkpoints, "save", full)
     status, _, errors = command("train", *SMALL_RUN, "--model_save_step=1", "--keep=1")
     assert status == 2 and "checkpoint-3.pt: No space left on device; make room on the disk" in errors
-    assert checkpoints.saved_steps(Path("logs/run/model")) == [2]
+    assert checkpoint_files.saved_steps(Path("logs/run/model")) == [2]
 
 
 def test_keep_is_passed_on_by_reproduce(prepared: Path, command, monkeypatch) -> None:

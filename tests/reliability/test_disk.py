@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from phases import PHASES
+from options.phases import PHASES
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.reliability.disks import files_end_at, main_after, mount
@@ -104,7 +104,7 @@ def full_for(pattern: str) -> Iterator[None]:
     """The disk is full whenever a file of this name is being written."""
     plain = files.scratch
     for phase in PHASES.values():
-        import_module(phase)  # now, while what they import is what it is
+        import_module(phase.module)  # now, while what they import is what it is
 
     @contextmanager
     def scratch(path: Path) -> Iterator[Path]:

@@ -21,7 +21,7 @@ import torch
 
 from tests.conftest import SMALL_RUN
 from tests.reliability.equal import equal
-from utils import checkpoints, published, tensor_files
+from utils import checkpoint_files, checkpoints, tensor_files
 from utils.errors import UserError
 
 MIB = 2**20
@@ -66,8 +66,8 @@ def test_the_loss_of_a_published_pair_runs_no_code(trained: Path, command) -> No
     state = checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))
     folder = Path("logs/pair/model")
     folder.mkdir(parents=True)
-    torch.save(state["network"], published.path_for(folder, "net", 4))
-    torch.save({"centers": Harmful()}, published.path_for(folder, "mems", 4))
+    torch.save(state["network"], checkpoint_files.pair_path(folder, "net", 4))
+    torch.save({"centers": Harmful()}, checkpoint_files.pair_path(folder, "mems", 4))
     status, _, errors = command("test", "--save_path=pair", "--image_size=64")
     assert status == 2 and "model-mems-4.cpkt" in errors and "posix.system" in errors
     assert not Path("ran.txt").exists()

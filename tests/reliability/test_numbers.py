@@ -22,7 +22,7 @@ from retrieval.search import feature_rankings, nearest
 from tests.conftest import SMALL_RUN, draw_tree
 from tests.reliability.training import COMMON
 from tests.reliability.victims import PROJECT
-from utils import checkpoints, tracking
+from utils import checkpoint_files, checkpoints, tracking
 
 RUN = Path("logs/run")
 STEPS = ("--num_steps=8", "--model_save_step=4")
@@ -78,7 +78,7 @@ def test_what_is_not_finite_stops_the_run_with_all_that_helps(
     assert f"error: the {what} became " in errors and "at step 7, after a loss of " in errors
     assert f"; the files of its batch are in {RUN}/log/{REPORT}, checkpoints stay. Train under" in errors
     assert "a smaller --lr than 0.0001, or a longer --annealing_step, or a smaller --margin" in errors
-    assert checkpoints.saved_steps(RUN / "model") == [4]
+    assert checkpoint_files.saved_steps(RUN / "model") == [4]
     report = json.loads((RUN / "log" / REPORT).read_text())
     first = 6 * 4  # without loading processes, images are read batch by batch
     assert report["step"] == 7 and report["sketches"] + report["photos"] == loaded[first : first + 4]
@@ -115,7 +115,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     monkeypatch.setattr(Trainer, "training_step", spoiled)
     status, _, errors = command("train", *SMALL_RUN, *STEPS)
     assert status == 2 and f"error: after step 8 not all weights are finite ({tensor}" in errors
-    assert checkpoints.saved_steps(RUN / "model") == [4]
+    assert checkpoint_files.saved_steps(RUN / "model") == [4]
 
 
 def test_a_norm_is_not_finite_if_a_number_is_not() -> None:
@@ -167,7 +167,7 @@ def test_a_scale_that_collapses_stops_the_run(prepared: Path, command, monkeypat
     assert (
         status == 2 and "error: gradients overflow float16 at every scale: 2 of the 2 steps up to 4" in errors
     )
-    assert "with --amp=bf16 or off" in errors and not checkpoints.saved_steps(RUN / "model")
+    assert "with --amp=bf16 or off" in errors and not checkpoint_files.saved_steps(RUN / "model")
 
 
 SPOILED = """
@@ -195,7 +195,7 @@ def test_all_processes_end_where_one_diverges(prepared: Path) -> None:
         timeout=120,
     )
     assert ended.returncode != 0
-    assert "at step 3, after a loss of" in ended.stderr and not checkpoints.saved_steps(RUN / "model")
+    assert "at step 3, after a loss of" in ended.stderr and not checkpoint_files.saved_steps(RUN / "model")
     report = json.loads((RUN / "log" / REPORT).read_text())
     assert len(report["sketches"]) == len(report["photos"]) == 4  # of both
 

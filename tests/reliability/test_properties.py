@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from datasets.annotations import load_annotation, read_list
-from losses import LOSSES, loss_class
+from losses import LOSSES, loss_class, loss_facts
 from retrieval import metrics
 from retrieval.binary import Binary
 from retrieval.hashing import CodeMap
@@ -264,7 +264,7 @@ def tolerance(name: str, batch: naive.Batch, margin: float | None) -> float:
 
     It knows a cosine to 2e-7: the nearer that is to 1 or -1, the less is known of the angle.
     """
-    scale = loss_class(name).default_scale or 1.0
+    scale = loss_facts(name).default_scale or 1.0
     largest = np.abs(naive.logits(name, batch, 1.0 if margin is None else margin, scale)).max()
     allowed = 1e-5 * max(1.0, float(largest)) * max(1.0, (margin or 1.0) ** 2)
     if name == "a-softmax" and margin:
@@ -278,7 +278,7 @@ def tolerance(name: str, batch: naive.Batch, margin: float | None) -> float:
 @examples(1500)
 def test_losses_are_those_of_their_formulas(name: str, count: int, ledger) -> None:
     def check(batch: naive.Batch, margin: float | None, alpha: float) -> None:
-        scale = loss_class(name).default_scale or 1.0
+        scale = loss_facts(name).default_scale or 1.0
         if name == "a-softmax":  # it mixes logits, not margins
             plain, full = (naive.logits(name, batch, each, scale) for each in (1.0, margin or 1.0))
             wanted = (1 - alpha) * plain + alpha * full

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from options.declarations import OPTIONS
 from phases import provenance, settings, train
-from phases.parser import build_parser
 from tests.conftest import SMALL_RUN
 from utils.errors import Diverged
 from utils.hardware import describe, machine
@@ -127,7 +127,7 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_result_says_what_it_was_made_with(trained: Path, command: Command, kind: Callable) -> None:
     record = kind(command)
-    names = {action.dest for action in build_parser()._actions} - ABSENT
+    names = OPTIONS.keys() - ABSENT
     assert names <= record["options"].keys(), names - record["options"].keys()
     assert record["seed"] == record["options"]["seed"] == (7 if kind is of_a_test else 0)
     assert record["versions"] == settings.versions()

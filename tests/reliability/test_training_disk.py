@@ -24,7 +24,7 @@ from tests.reliability.disks import files_end_at, main_after, mount
 from tests.reliability.training import COMMON, Run, start, uninterrupted
 from tests.reliability.training import trained as trained_to_the_end
 from tests.reliability.victims import Zygote
-from utils import checkpoints, tracking
+from utils import checkpoint_files, checkpoints, tracking
 
 RUN = Path("logs/run")
 ARGUMENTS = (*SMALL_RUN, "--model_save_step=2", "--log_step=1")
@@ -242,5 +242,5 @@ def test_a_loading_process_that_dies_leaves_a_checkpoint_of_the_last_whole_step(
         assert (
             "error: a loading process died (DataLoader worker (pid 7) is killed by signal: Killed.)" in errors
         )
-        assert checkpoints.saved_steps(RUN / "model") == expected
+        assert checkpoint_files.saved_steps(RUN / "model") == expected
         assert ("saved after step 3" in output) == bool(expected)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.conftest import SMALL_RUN, draw_tree
 from tests.reliability.equal import equal
 from tests.reliability.victims import Victim, Zygote
-from utils import checkpoints
+from utils import checkpoint_files, checkpoints
 
 COMMON = ("--dataset=tiny", "--anno_path=anno", "--device=cpu")
 STEPS = 4
@@ -57,7 +57,7 @@ class Run:
         self.seen: set[tuple[str, int]] = set()
 
     def steps(self) -> list[int]:
-        return checkpoints.saved_steps(self.model)
+        return checkpoint_files.saved_steps(self.model)
 
     def leftovers(self) -> list[Path]:
         """Temporary files, and locks of processes that are gone.
@@ -73,7 +73,7 @@ class Run:
 
     def check_readable(self) -> None:
         for step in self.steps():
-            path = checkpoints.path_for(self.model, step)
+            path = checkpoint_files.path_for(self.model, step)
             state = (path.name, path.stat().st_mtime_ns)
             if state not in self.seen:
                 assert checkpoints.load(path)["step"] == step

@@ -17,7 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 import main
-from phases import PHASES, prepare
+from options.phases import PHASES
+from phases import prepare
 from retrieval import hashing
 from tests import tiny_network
 
@@ -29,8 +30,8 @@ def serve() -> None:
     torch.set_num_threads(1)
     tiny_network.register()
     torch.empty(2, 3) @ torch.empty(3, 2)
-    for module in PHASES.values():
-        import_module(module)
+    for phase in PHASES.values():
+        import_module(phase.module)
     for package in ("torch.utils.tensorboard", "matplotlib.figure"):  # another user may not be able to
         import_module(package)
     hashing.FIT_STEPS = 100

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils import checkpoints
+from utils import checkpoint_files, checkpoints
 from utils.errors import UserError
 
 
 def test_the_newest_or_a_named_step_is_found(tmp_path: Path) -> None:
     for step in (20_000, 9, 100_000):
-        checkpoints.save(checkpoints.path_for(tmp_path, step), {"step": step})
+        checkpoints.save(checkpoint_files.path_for(tmp_path, step), {"step": step})
     (tmp_path / "checkpoint-x.pt").touch()
     (tmp_path / ".checkpoint-200000.pt.17.tmp").touch()
-    assert checkpoints.saved_steps(tmp_path) == [9, 20_000, 100_000]
+    assert checkpoint_files.saved_steps(tmp_path) == [9, 20_000, 100_000]
     assert checkpoints.load(checkpoints.find(tmp_path))["step"] == 100_000
     assert checkpoints.load(checkpoints.find(tmp_path, 9))["step"] == 9
     with pytest.raises(UserError, match=r"no checkpoint for step 5 in .*; available: 9, 20000, 100000"):

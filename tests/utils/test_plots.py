@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phases.parser import PROJECT
 from tests.figures import lines, texts
 from utils import plots
+from utils.files import PROJECT
 
 NAMES = ["$\\frac{a", "b_1", "a name that is far too long to be shown whole in a chart"]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from utils.checkpoint_files import saved_pairs
 from utils.errors import UserError
-from utils.published import read_state, saved_pairs
+from utils.published import read_state
 
 
 def test_pairs_are_found_by_step_and_links_to_nowhere_are_not(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import torch
 
 from phases.exporting import use
 from phases.exporting.card import backbone, program_licence
-from phases.parser import PROJECT
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.phases.test_trained import small_network, write_pair
 from utils import checkpoints
+from utils.files import PROJECT
 
 FORMS = ("onnx", "torchscript", "safetensors")
 CARD = Path("logs/run/export/torchscript/model_card.md")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from phases.parser import PROJECT
 from phases.reporting import tables
 from phases.reporting.stored_tables import read_counts, rewrite
 from utils.errors import UserError
+from utils.files import PROJECT
 
 STORED = PROJECT / "docs" / "tables"
 

@@ -4,8 +4,7 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from utils import published
-from utils.checkpoints import saved_steps
+from utils.checkpoint_files import saved_pairs, saved_steps
 from utils.names import printable
 
 LOGS = Path("logs")
@@ -18,7 +17,7 @@ def saved_runs() -> list[str]:
     for folder, folders, _ in os.walk(LOGS):
         folders.sort()
         model = Path(folder, "model")
-        if "model" in folders and (saved_steps(model) or published.saved_pairs(model)):
+        if "model" in folders and (saved_steps(model) or saved_pairs(model)):
             found.append(printable(Path(folder).relative_to(LOGS).as_posix()))
             folders[:] = [name for name in folders if name == "published"]  # of export; all else is its own
     return sorted(found)
@@ -33,3 +32,12 @@ def describe_runs(missing: str) -> str:
     ordered = [*close, *(name for name in runs if name not in close)]
     more = f", ... ({len(runs)} in all)" if len(runs) > NAMED else ""
     return f"runs in {LOGS}: {', '.join(ordered[:NAMED])}{more}"
+
+
+def describe_missing(save_path: str) -> str:
+    """What to say of a run without a checkpoint: its folder, and the runs that there are."""
+    folder = LOGS / save_path
+    what = f"there is no run {folder.absolute()}"
+    if folder.is_dir():
+        what = f"no checkpoint in {(folder / 'model').absolute()}"
+    return f"{what}; {describe_runs(save_path)}; check --save_path, or train with --phase=train"

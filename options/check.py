@@ -1,0 +1,130 @@
+"""Checks of the options before PyTorch is loaded: what can be told in a moment is told in a moment."""
+
+import argparse
+import math
+import os
+from pathlib import Path, PurePosixPath
+
+from losses import ALIASES, loss_facts
+from models import READY
+from options.declarations import READING, SEARCHING
+from utils.checkpoint_files import saved_pairs, saved_steps
+from utils.errors import UserError
+from utils.names import with_home
+from utils.runs import LOGS, describe_missing
+
+DISTRIBUTED = ("train", "test")  # the phases that can share their work among several processes
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise UserError for options that do not go together and for files that are not there.
+
+    A search without --save_path uses the ready network, unless a run without a name has been trained.
+    """
+    searching = options.phase in SEARCHING
+    if searching and "save_path" not in options.given and not has_checkpoints(options.save_path):
+        options.save_path = READY
+    options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
+    options.deterministic = bool(options.deterministic)
+    check_names(options)
+    check_combinations(options)
+    is_new = options.phase in ("train", "reproduce") and not has_checkpoints(options.save_path)
+    if is_new or "loss_type" in options.given:
+        check_margin(options)
+    if options.phase in READING and options.phase != "report":  # which also reports on tables
+        check_run(options)
+    check_files(options)
+
+
+def check_names(options: argparse.Namespace) -> None:
+    """Raise UserError for names that lead out of their folders."""
+    if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
+        raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
+    for path in (options.save_path, *options.compared):
+        parts = PurePosixPath(path).parts
+        if not parts or parts[0] == "/" or ".." in parts:
+            raise UserError(f"--save_path {path!r} is not a folder below logs/")
+
+
+def check_combinations(options: argparse.Namespace) -> None:
+    """Raise UserError for options that the phase cannot use together."""
+    is_ready = options.save_path == READY and not has_checkpoints(READY)
+    if options.phase in SEARCHING and is_ready and options.gallery == "dataset":
+        raise UserError(
+            "the network that comes with this program searches your own photos: name their folder with "
+            "--gallery=FOLDER; to search those of a data set, name a run with --save_path"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.phase not in DISTRIBUTED:
+        raise UserError(
+            f"--phase={options.phase} runs in one process; torchrun is for {' and '.join(DISTRIBUTED)}"
+        )
+    if options.compared and (options.phase != "report" or options.table):
+        raise UserError(
+            f"--save_path takes one folder for --phase={options.phase}; several are compared by report alone"
+        )
+    if options.evaluate and "index" in options.given:
+        raise UserError("--evaluate compares all indices: leave out --index")
+    if options.phase == "search" and not options.query:
+        raise UserError("--phase=search needs --query: image files or folders of drawings")
+
+
+def check_files(options: argparse.Namespace) -> None:
+    """Raise UserError for files and folders among the options that are not there."""
+    for query in files_of("query", options):
+        if not with_home(query).exists():
+            raise UserError(f"no file or folder {query}; check --query")
+    for gallery in files_of("gallery", options):
+        if not with_home(gallery).is_dir():
+            raise UserError(f"no folder {gallery}; check its path in --gallery")
+    for weights in files_of("backbone_weights", options):
+        if not weights.is_file():
+            raise UserError(f"--backbone_weights: no such file: {weights}")
+    for classes in files_of("class_list", options):
+        if not classes.is_file():
+            raise UserError(f"cannot read --class_list {classes}: there is no such file")
+    if options.output and with_home(options.output).exists() and not with_home(options.output).is_dir():
+        raise UserError(f"--output {options.output} is a file; a folder is expected")
+    is_drawn = options.phase == "prepare" and options.dataset == "demo"
+    is_new = options.phase == "train" and not has_checkpoints(options.save_path)
+    folder = options.data_path / options.dataset
+    if ((options.phase == "prepare" and not is_drawn) or is_new) and not folder.is_dir():
+        raise UserError(
+            f"no folder {folder}; put the data set there, or name it with --dataset and --data_path"
+        )
+
+
+def files_of(name: str, options: argparse.Namespace) -> list[Path]:
+    """The files or folders that the option `name` was given, without the words that stand for others."""
+    value = getattr(options, name)
+    words = {"gallery": ("dataset",), "backbone_weights": ("auto", "imagenet", "none", READY)}
+    if name not in options.given or value in words.get(name, ()):
+        return []
+    return [Path(each) for each in (value if isinstance(value, list) else [value])]
+
+
+def has_checkpoints(save_path: str) -> bool:
+    """Whether something was trained there, or put there to be tested."""
+    return (LOGS / save_path / "model").is_dir()
+
+
+def check_run(options: argparse.Namespace) -> None:
+    """Raise UserError if the run has no checkpoint, with the runs that have one."""
+    if options.save_path == READY and not has_checkpoints(READY):
+        return
+    model = LOGS / options.save_path / "model"
+    if not (saved_steps(model) or saved_pairs(model)):
+        raise UserError(describe_missing(options.save_path))
+
+
+def check_margin(options: argparse.Namespace) -> None:
+    """Raise UserError for a margin, scale or annealing that the loss does not have, or out of its range."""
+    loss = loss_facts(options.loss_type)
+    for name, default in (("margin", loss.default_margin), ("scale", loss.default_scale)):
+        if getattr(options, name) is not None and default is None:
+            raise UserError(f"--{name} has no meaning for --loss_type={options.loss_type}; leave it out")
+    if "annealing_step" in options.given and loss.default_margin is None:
+        raise UserError(f"--annealing_step has no meaning for --loss_type={options.loss_type}; leave it out")
+    low, high = loss.margin_range
+    if options.margin is not None and not low <= options.margin <= high:
+        allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
+        raise UserError(f"--margin {options.margin:g} is out of range for {options.loss_type}: {allowed}")

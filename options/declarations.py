@@ -1,0 +1,630 @@
+"""Every option once: its phases, and what argparse needs to know, by groups.
+
+Names and defaults are the published program's (docs/method.md, Files); new ones follow its style.
+"""
+
+import argparse
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import TABLES
+from losses import ALIASES, LOSSES
+from models import ATTENTION, NETWORK_NAMES, SE_ACTIVATIONS
+from options.phases import PHASES
+from retrieval import INDICES
+
+FORMATS = ("published", "onnx", "torchscript", "safetensors")
+
+ALL = tuple(PHASES)
+TRAINING = ("train", "reproduce")
+TESTING = ("train", "test", "reproduce")
+SEARCHING = ("index", "search", "serve")
+COMPUTING = ("train", "test", "index", "search", "serve", "report", "export", "reproduce")
+# Phases that take an option without showing it: report because it writes tables, and all that read a
+# checkpoint because a given option must agree with it, and because a published pair lacks most of them.
+REPORT = ("report",)
+READING = ("test", "index", "search", "serve", "report", "export")
+
+
+@dataclass(frozen=True)
+class Option:
+    """`shown` are the phases whose --help has the option, `also` further phases that take it."""
+
+    name: str
+    shown: tuple[str, ...]
+    also: tuple[str, ...]
+    arguments: dict[str, Any]  # for argparse
+
+    @property
+    def is_flag(self) -> bool:
+        return self.arguments.get("action") == "store_true"
+
+    @property
+    def default(self) -> Any:
+        return self.arguments.get("default")
+
+    def is_taken_by(self, phase: str) -> bool:
+        return phase in self.shown or phase in self.also
+
+
+def option(name: str, shown: Iterable[str], also: Iterable[str] = (), **arguments: Any) -> Option:
+    return Option(name, tuple(shown), tuple(also), arguments)
+
+
+def flag(name: str, shown: Iterable[str], also: Iterable[str] = (), **arguments: Any) -> Option:
+    """An option without a value: True if given, else None."""
+    return option(name, shown, also, action="store_true", **arguments)
+
+
+def path(text: str) -> Path:
+    """The path of a file or folder. An empty one would be the current folder."""
+    return Path(not_empty(text))
+
+
+def not_empty(text: str) -> str:
+    """Any text but an empty one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a file or folder")
+    return text
+
+
+not_empty.__name__ = "text"  # as docs/options.md shows it
+
+
+def at_least(minimum: int, maximum: float = math.inf) -> type:
+    """A type for argparse: an integer of `minimum` or more, and no more than `maximum`."""
+
+    def parse_integer(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of {minimum} or more") from None
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is less than {minimum}")
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"{value} is more than {maximum}")
+        return value
+
+    parse_integer.__name__ = f"integer of {minimum} or more"
+    return parse_integer  # type: ignore[return-value]
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is out of range: it is not a finite number")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{value:g} must be above 0")
+    return value
+
+
+above_zero.__name__ = "number above 0"
+
+
+def device(text: str) -> str:
+    """auto, cpu, cuda or cuda:N."""
+    kind, colon, index = text.partition(":")
+    if text in ("auto", "cpu", "cuda") or (kind == "cuda" and colon and index.isdecimal()):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N, say cuda:1")
+
+
+device.__name__ = "text"
+
+
+def one_of(choices: Iterable[str]) -> type:
+    """A type for argparse: one of `choices`; a mistyped one is told the nearest."""
+    listed = list(choices)
+
+    def choose(text: str) -> str:
+        if text not in choices:
+            nearest = difflib.get_close_matches(text, listed, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(listed)}{hint}")
+        return text
+
+    return choose  # type: ignore[return-value]
+
+
+GROUPS: dict[str, tuple[Option, ...]] = {
+    "run": (
+        option("phase", ALL, choices=PHASES, default="train", help="what to do; train goes on to test"),
+        option(
+            "save_path",
+            COMPUTING,
+            nargs="+",
+            default=["expr"],
+            metavar="RUN",
+            help="folder of the run below logs/; report also compares several; without it search, serve and "
+            "index use the ready network that comes with this program",
+        ),
+        option(
+            "seed",
+            ("prepare", "train", "test", "index", "report", "reproduce"),
+            ("search", "serve", "export"),
+            type=at_least(0, 2**63 - 1),
+            default=0,
+            help="random seed",
+        ),
+        option(
+            "device",
+            COMPUTING,
+            type=device,
+            default="auto",
+            help="auto (CUDA if available), cpu, cuda, cuda:1, ...",
+        ),
+        option(
+            "threads",
+            ("train", "test", "search", "index", "serve", "report", "reproduce"),
+            type=at_least(1, 4096),
+            help="CPU threads that PyTorch computes with; default: its own choice, usually one per core",
+        ),
+        flag(
+            "deterministic",
+            TESTING,
+            ("index", "search", "serve", "report", "export"),
+            help="bitwise repeatable weights and results, slower on CUDA; on the CPU they are repeatable "
+            "anyway, for one kind of processor and number of threads",
+        ),
+    ),
+    "data": (
+        option(
+            "dataset",
+            ("prepare", "train", "test", "report", "reproduce"),
+            ("index", "search", "serve", "export"),
+            default="TUBerlin",
+            help="TUBerlin, sketchy, demo, or the name of your own data set's folder",
+        ),
+        option("data_path", ALL, type=path, default=Path("datasets/data"), help="folder with the data sets"),
+        option("anno_path", ALL, type=path, default=Path("anno"), help="folder with the annotation lists"),
+        option(
+            "image_size",
+            TRAINING,
+            READING,
+            type=at_least(32, 4096),
+            default=224,
+            help="side of the network's input, in pixels",
+        ),
+        option(
+            "photo_channels",
+            ("train", "index", "search", "serve", "reproduce"),
+            READING,
+            choices=("rgb", "bgr"),
+            help="channel order of photos; default: as published, bgr for TUBerlin, else rgb, also for a "
+            "folder given as --gallery",
+        ),
+        option(
+            "normalize",
+            TRAINING,
+            READING,
+            action=argparse.BooleanOptionalAction,
+            help="normalise the input by mean and standard deviation: the network's own, else ImageNet's; "
+            "default: on for networks that state their own (efficientnet_lite0, ...), else off, which feeds "
+            "[0, 1], as published",
+        ),
+        option(
+            "augmentation",
+            TRAINING,
+            READING,
+            choices=("published", "strong"),
+            default="published",
+            help="augmentation of training images; strong also bends sketches, widens, doubles and breaks "
+            "their lines, and crops, lightens or darkens photos: for few images a category, and for coarse "
+            "drawings",
+        ),
+        option(
+            "batch_size",
+            ("train", "test", "index", "reproduce"),
+            ("search", "serve", "report", "export"),
+            type=at_least(1),
+            default=22,
+            help="sketches per training step, and as many photos",
+        ),
+        option(
+            "num_workers",
+            ("prepare", "train", "test", "index", "reproduce"),
+            ("search", "serve", "report", "export"),
+            type=at_least(0),
+            default=4,
+            help="data loading workers for each domain",
+        ),
+        flag(
+            "skip_unreadable",
+            ("prepare", "train", "test", "index", "reproduce"),
+            REPORT,
+            help="open all images first and continue without those that cannot be read, naming them; prepare "
+            "leaves them out of the lists",
+        ),
+        flag(
+            "cache_images",
+            TESTING,
+            REPORT,
+            help="decode images once and cache their pixels below datasets/cache: 3 x image_size^2 bytes a "
+            "photo, and height x width of its file a sketch",
+        ),
+    ),
+    "network": (
+        option(
+            "network",
+            TRAINING,
+            READING,
+            choices=NETWORK_NAMES,
+            metavar="NETWORK",
+            default="resnext101",
+            help=f"backbone: {', '.join(NETWORK_NAMES)}; the last for any network of timm that has SE "
+            "modules, for example timm:seresnet50",
+        ),
+        option(
+            "attention",
+            TRAINING,
+            READING,
+            choices=ATTENTION,
+            default="dase",
+            help="SE modules; none drops them",
+        ),
+        option(
+            "se_activation",
+            TRAINING,
+            READING,
+            choices=SE_ACTIVATIONS,
+            default="sigmoid",
+            help="activation of the squeezed channels: sigmoid as published, relu as in other SE networks",
+        ),
+        option(
+            "se_reduction",
+            TRAINING,
+            READING,
+            type=at_least(1),
+            default=16,
+            help="channels of an SE module per squeezed channel",
+        ),
+        flag(
+            "dase_layer4",
+            TRAINING,
+            READING,
+            help="domain-aware modules in layer4 of resnext101 as well, as in the paper's figure; off: plain "
+            "SE modules there, as published",
+        ),
+        option(
+            "f_dim", TRAINING, READING, type=at_least(1), default=512, help="number of features per image"
+        ),
+        option(
+            "backbone_weights",
+            TRAINING,
+            READING,
+            default="auto",
+            help="auto, imagenet, none (random), ready (the network that comes with this program), or a file "
+            "of weights; auto is imagenet when a training starts, and none for alexnet, which has no "
+            "published weights",
+        ),
+        flag(
+            "pad_pretrained_se",
+            TRAINING,
+            READING,
+            help="keep the pretrained fc2 of domain-aware modules, with a zero domain column; off leaves it "
+            "at random, as published",
+        ),
+    ),
+    "loss": (
+        option(
+            "loss_type",
+            TRAINING,
+            READING,
+            choices=sorted([*LOSSES, *ALIASES]),
+            default="mems",
+            help="loss function; lmcl is cosface",
+        ),
+        option(
+            "margin",
+            TRAINING,
+            READING,
+            type=number,
+            help="margin of the loss; default: mems 4 (with alexnet 2) and cosface 0.35, as in the published "
+            "commands; a-softmax 4",
+        ),
+        option(
+            "scale",
+            TRAINING,
+            READING,
+            type=above_zero,
+            help="factor of the logits, for cosface only; default: 32, as in the published command",
+        ),
+        option(
+            "annealing_step",
+            TRAINING,
+            READING,
+            type=at_least(0),
+            default=100_000,
+            help="number of steps until the whole margin applies; 0: from the first step",
+        ),
+        option(
+            "center_norm",
+            TRAINING,
+            READING,
+            type=above_zero,
+            default=1.0,
+            help="norm of the class centres when a training starts: 1 as published, for 100,000 steps and "
+            "more; 3 for trainings of minutes or hours, because centres close together keep the loss high "
+            "until they have moved apart, by about a learning rate a step",
+        ),
+    ),
+    "train": (
+        option(
+            "num_steps", TRAINING, READING, type=at_least(1), default=200_000, help="number of training steps"
+        ),
+        option(
+            "lr",
+            TRAINING,
+            READING,
+            type=above_zero,
+            default=1e-4,
+            help="learning rate of Adam, for network and centres",
+        ),
+        option(
+            "model_save_step",
+            TRAINING,
+            REPORT,
+            type=at_least(1),
+            default=20_000,
+            help="steps between checkpoints",
+        ),
+        option(
+            "keep",
+            TRAINING,
+            REPORT,
+            type=at_least(1),
+            metavar="N",
+            help="remove older checkpoints once there are N newer ones, except the one with the highest MAP "
+            "in result.json; default: keep all, as published",
+        ),
+        option(
+            "log_step", TRAINING, REPORT, type=at_least(1), default=50, help="steps between rows of the log"
+        ),
+    ),
+    "speed and memory of training": (
+        option(
+            "amp",
+            TRAINING,
+            REPORT,
+            choices=("off", "bf16", "fp16"),
+            default="off",
+            help="mixed precision of the network; the loss is always computed in float32",
+        ),
+        flag("compile", TRAINING, REPORT, help="compile the network first; needs a C++ compiler"),
+        option(
+            "accumulate",
+            TRAINING,
+            REPORT,
+            type=at_least(1),
+            default=1,
+            help="split each batch into this many parts and accumulate their gradients, to save memory",
+        ),
+        flag(
+            "gradient_checkpointing",
+            TRAINING,
+            REPORT,
+            help="recompute activations in the backward pass instead of storing them: slower, less memory",
+        ),
+        flag(
+            "sync_bn",
+            ("train",),
+            help="under torchrun: BatchNorm over the batches of all processes; needs CUDA",
+        ),
+    ),
+    "test": (
+        option(
+            "test_distance",
+            (*TESTING, "index", "search", "serve", "report"),
+            ("export",),
+            choices=("euclidean", "angular"),
+            default="euclidean",
+            help="distance between features; the log warns when the loss trains for the other one",
+        ),
+        option(
+            "mirror",
+            (*TESTING, "index", "search", "serve", "report"),
+            ("export",),
+            choices=("on", "off"),
+            default="on",
+            help="on: an image and its mirror image count as the nearest of their four pairs, as published",
+        ),
+        flag(
+            "all_definitions",
+            TESTING,
+            REPORT,
+            help="print mAP@200 by all four denominators in use (docs/metrics.md)",
+        ),
+        option(
+            "margin_condition",
+            TESTING,
+            REPORT,
+            choices=("on", "off"),
+            default="on",
+            help="measure distances inside and between categories, over all pairs of features",
+        ),
+        option(
+            "pretrained_model",
+            READING,
+            type=at_least(-1),
+            default=-1,
+            help="step of the checkpoint; -1: the newest",
+        ),
+        option(
+            "hash_bits",
+            (*TESTING, "index", "search", "serve"),
+            ("report", "export"),
+            type=at_least(1),
+            nargs="*",
+            default=[32, 64, 128],
+            help="lengths of hash codes",
+        ),
+        option(
+            "hash_gradient",
+            (*TESTING, "index"),
+            ("search", "serve", "report", "export"),
+            choices=("published", "identity"),
+            default="published",
+            help="gradient through the sign when hash codes are fitted: published scales it by 1/|u|, where "
+            "u is the argument of the sign; identity passes it unchanged",
+        ),
+        option(
+            "eval_memory",
+            (*TESTING, "index"),
+            REPORT,
+            type=at_least(1),
+            default=1024,
+            help="memory for distances in MiB, beside the features",
+        ),
+    ),
+    "search, index and serve": (
+        option(
+            "query",
+            ("search",),
+            nargs="+",
+            type=path,
+            metavar="DRAWING",
+            help="drawings to search with: image files, or folders of them",
+        ),
+        option(
+            "gallery",
+            SEARCHING,
+            type=not_empty,
+            default="dataset",
+            help="photos to search: dataset (those that the run is tested against) or a folder of images",
+        ),
+        option(
+            "top",
+            ("search", "serve"),
+            type=at_least(1),
+            default=10,
+            help="number of photos shown for each drawing",
+        ),
+        option(
+            "index",
+            SEARCHING,
+            choices=INDICES,
+            default="flat",
+            help="flat compares with every photo; hnsw and ivfpq with likely ones only; binary compares hash "
+            "codes of the longest of --hash_bits",
+        ),
+        option(
+            "clean_query",
+            ("search", "serve"),
+            choices=("on", "off"),
+            default="on",
+            help="on: even out paper, invert white on black and trim empty margins where a drawing needs it",
+        ),
+        option(
+            "output",
+            ("search",),
+            type=path,
+            help="folder for the results of search; default: search/ in the run's folder",
+        ),
+        flag(
+            "evaluate",
+            ("index",),
+            help="compare all indices on the test sketches: recall@10, MAP, bytes per photo and queries/s",
+        ),
+    ),
+    "serve": (
+        option(
+            "host",
+            ("serve",),
+            default="127.0.0.1",
+            help="address to listen on; 0.0.0.0 lets other machines in",
+        ),
+        option("port", ("serve",), type=at_least(1, 65535), default=7860, help="TCP port"),
+        flag("open", ("serve",), help="open the page in the browser"),
+        option(
+            "upload_mib",
+            ("serve",),
+            type=at_least(1),
+            default=10,
+            help="largest file that can be uploaded, MiB",
+        ),
+        option(
+            "upload_megapixels",
+            ("serve",),
+            type=at_least(1, 178),  # Pillow decodes no more
+            default=50,
+            help="largest image that can be uploaded, in million pixels",
+        ),
+    ),
+    "export": (
+        option(
+            "format",
+            ("export",),
+            choices=FORMATS,
+            default="published",
+            help="published: the published program's two files; onnx, torchscript: one plain network per "
+            "domain; safetensors: the weights",
+        ),
+    ),
+    "prepare": (
+        option(
+            "test_per_category",
+            ("prepare",),
+            type=at_least(1),
+            help="number of test sketches per category; default: sketchy 50, any other 10",
+        ),
+        option(
+            "protocol",
+            ("prepare",),
+            choices=("seen", "zero-shot"),
+            default="seen",
+            help="seen: every category is trained on and tested; zero-shot: some are only tested",
+        ),
+        option(
+            "class_list",
+            ("prepare",),
+            type=path,
+            help="file with one category a line: those to use, or for zero-shot the unseen ones; default: "
+            "all, and for zero-shot 25 of sketchy, 30 of TUBerlin, a fifth of any other, drawn by --seed",
+        ),
+        flag("force", ("prepare",), help="write new lists where there are some, and keep those renamed"),
+    ),
+    "tables of experiments": (
+        option(
+            "table",
+            ("reproduce", "report"),
+            nargs="+",
+            choices=sorted(TABLES),
+            metavar="NAME",
+            help=f"tables of experiments/: {', '.join(sorted(TABLES))}; report writes all of them by default",
+        ),
+        option(
+            "seeds",
+            ("reproduce", "report"),
+            type=at_least(1),
+            default=3,
+            help="trainings of each row, with the seeds from --seed on",
+        ),
+        flag(
+            "dry_run",
+            ("reproduce",),
+            help="list the runs, their folders and how far each is; train nothing, write nothing",
+        ),
+        option(
+            "lr_of",
+            ("reproduce", "report"),
+            nargs="*",
+            metavar="LOSS=RATE",
+            help="learning rates of single losses, for example mems=2e-4; --lr holds for the others",
+        ),
+    ),
+}
+OPTIONS = {each.name: each for group in GROUPS.values() for each in group}
