@@ -163,6 +163,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         option(
             "device",
             COMPUTING,
+            ("prepare",),
             type=device,
             default="auto",
             help="auto (CUDA if available), cpu, cuda, cuda:1, ...",
