@@ -15,7 +15,6 @@ from datasets.shapes import CATEGORIES, draw_demo
 from models import build_network, input_normalisation
 from models.efficientnet_lite import weights_file
 from models.weights import initialise
-from options.check import check_options
 from options.parser import parse
 from phases import settings
 from retrieval.distances import DISTANCES

@@ -108,7 +108,7 @@ def test_these_phases_take_it_and_a_training_does_not(made: Path, phase: str) ->
     options = parse([f"--phase={phase}", PHOTOS, *[QUERY] * (phase == "search")])
     check_options(options)
     assert options.save_path == READY
-    options = parse(["--phase=train"])
+    options = parse(["--phase=report"])
     check_options(options)
     assert options.save_path == "expr"
 
