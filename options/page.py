@@ -11,12 +11,13 @@ from utils.files import PROJECT, write_text
 PAGE = PROJECT / "docs" / "options.md"
 INTRODUCTION = """# Options
 
-Written by `python -m options.page`. `python main.py --phase=NAME --help` shows the options of one phase.
+Written by `python -m options.page`. `python main.py --phase=serve --help` shows those of
+one phase.
 
 Options of the network, the data and the loss are read from the checkpoint where there is one: test, index,
 search, serve, report and export take them, too, but given again they must agree with it. `report` takes
-those of `reproduce`, for its tables. `--save-path` is read as `--save_path`, and `@FILE` as the options in
-that file, an argument a line.
+those of `reproduce`, for its tables. Hyphens in names count as underscores. `@FILE` stands for the options
+in that file, an argument a line; empty lines and lines that begin with # are skipped.
 """
 
 

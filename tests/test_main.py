@@ -77,7 +77,7 @@ def test_published_commands_parse(command: str) -> None:
         (["sketch.png"], "'sketch.png' belongs to no option"),
         (["--lr"], "--lr: expected one argument"),
         (["--lr=0"], "--lr: 0 must be above 0"),
-        (["--lr=nan"], "--lr: nan is not a finite number"),
+        (["--lr=nan"], "--lr: nan is out of range"),
         (["--device=gpu"], "'gpu' is not auto, cpu, cuda or cuda:N"),
         (["--margin=0.5"], "--margin 0.5 is out of range for mems: 1 or more"),
         (["--loss_type=lmcl", "--margin=2"], "--margin 2 is out of range for cosface: 0 to 1"),

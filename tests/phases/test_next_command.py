@@ -200,8 +200,11 @@ def test_a_shell_reads_every_value_as_it_was() -> None:
 
 def test_lists_and_switches() -> None:
     values = {"normalize": False, "amp": None, "hash_bits": [32, 64], "query": [Path("-x y")], "open": True}
+    values["deterministic"] = True
     words = compose("search", values).partition("--phase=")[2]
-    assert words == "search --no-normalize --hash_bits 32 64 --query='-x y' --open"
+    assert (
+        words == "search --no-normalize --hash_bits 32 64 --query='-x y' --deterministic"
+    )  # serve alone takes --open
 
 
 def test_as_many_runs_are_named_as_a_report_takes() -> None:
