@@ -1,24 +1,22 @@
 """One process at a time in one folder."""
 
-import contextlib
-import fcntl
 import logging
 import os
 import socket
 import time
-import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from utils.errors import UserError
 from utils.files import naming
 
 log = logging.getLogger(__name__)
 
-open_locks: weakref.WeakSet[IO[str]] = weakref.WeakSet()  # of this process
+PATIENCE = 0.05  # seconds: a holder that is just leaving removes its file, and that takes a second try
+HOLDER_AT = 1  # byte of the lock file from which it names its holder; Windows locks the one before
 
 
 class Busy(UserError):
@@ -35,16 +33,19 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[None]:
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     path = folder / name
     try:
-        with lock(path) as file:
-            try:
-                with naming(path):
-                    os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-                yield
-            finally:
-                path.unlink(missing_ok=True)  # still locked: who has it open sees that it is another file now
-                fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may hold the file open longer
+        lock = acquire(path)
+        try:
+            with naming(path), path.open("r+b") as file:
+                file.truncate(HOLDER_AT)
+                file.seek(HOLDER_AT)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            yield
+        finally:
+            with suppress(PermissionError):  # Windows removes no open file
+                path.unlink(missing_ok=True)  # still locked: who has it open sees that it is gone
+            lock.release()
     finally:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             for each in made:
                 each.rmdir()
 
@@ -52,7 +53,7 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[None]:
 @contextmanager
 def in_turn(folder: Path, name: str = ".lock") -> Iterator[None]:
     """As `exclusive`, after waiting for whoever holds `folder`."""
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         holder = ""
         while True:
             try:
@@ -66,38 +67,26 @@ def in_turn(folder: Path, name: str = ".lock") -> Iterator[None]:
         yield
 
 
-@cache
-def close_in_children() -> None:
-    """An orphan that has the file of a lock open would hold it for its dead parent."""
-
-    def close() -> None:
-        for file in open_locks:
-            file.close()
-
-    os.register_at_fork(after_in_child=close)
-
-
-def lock(path: Path) -> IO[str]:
-    """Open `path`, empty and locked, the file that has this name then. Raises Busy."""
+def acquire(path: Path) -> FileLock:
+    """Lock the file at `path`, which is made if it is not there. Raises Busy. Links are not followed."""
+    lock = FileLock(path, timeout=PATIENCE, poll_interval=PATIENCE / 5, thread_local=False)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # a link of that name, in a folder from elsewhere, would lead to a file that is emptied
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         try:
-            file = os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8")
+            lock.acquire()
+            return lock
         except FileNotFoundError:  # another holder removed the folder that it had made
             continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            raise Busy(f"{path.parent} is in use by {holder}") from None
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                file.truncate(0)
-                open_locks.add(file)
-                close_in_children()
-                return file
-        file.close()  # its holder removed it meanwhile
+        except Timeout:
+            raise Busy(f"{path.parent} is in use by {read_holder(path)}") from None
+        except OSError as error:
+            error.filename = str(path)  # as it was given
+            raise
+
+
+def read_holder(path: Path) -> str:
+    """Who holds the locked file at `path`."""
+    with suppress(OSError), path.open("rb") as file:  # it may just have been removed
+        file.seek(HOLDER_AT)
+        return file.read().decode(errors="replace").strip() or "another process"
+    return "another process"

@@ -1,8 +1,11 @@
 """The same command gives the same bits, whatever came in between; a folder has one command at a time."""
 
 import json
-import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +23,8 @@ from tests.reliability.equal import equal
 from tests.reliability.training import CONTENTS, Run, prepare, start, trained
 from tests.reliability.victims import Zygote
 from utils import checkpoints
-from utils.locks import Busy, in_turn, lock
+from utils.files import PROJECT
+from utils.locks import Busy, exclusive, in_turn
 
 OWN = ("save_path", "num_workers", "given", "deterministic")  # options that may differ
 
@@ -96,17 +100,36 @@ def test_a_second_command_is_told_who_is_at_work_in_the_folder(tmp_path: Path, z
     run.check_readable()
 
 
-def test_a_child_does_not_hold_the_folder_for_its_dead_parent(tmp_path: Path) -> None:
-    """Loading processes outlive a parent that was killed for seconds."""
-    held = lock(tmp_path / ".lock")
+PARENT = """
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from utils.locks import exclusive
+with exclusive(Path(sys.argv[1])):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     child.start()
-    with pytest.raises(Busy):
-        lock(tmp_path / ".lock")
-    held.close()  # as the system does for a process that ends
-    with in_turn(tmp_path):  # once the child has got so far
-        assert child.is_alive()
-    child.kill()
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_child_does_not_hold_the_folder_for_its_dead_parent(tmp_path: Path) -> None:
+    """Loading processes outlive a parent that was killed for seconds."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        with pytest.raises(Busy, match=f"process {parent.pid} on "), exclusive(tmp_path):
+            pass
+        parent.kill()
+        parent.wait()
+        try:
+            with in_turn(tmp_path):  # once the child has got so far
+                os.kill(child, 0)  # it is there
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.locks import Busy, exclusive, in_turn
+from utils.locks import Busy, exclusive, in_turn, read_holder
 
 HOLDER = """
 import sys
@@ -34,7 +34,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
             pass
         holder.kill()  # the system lets go
     with exclusive(folder):
-        assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+        assert read_holder(folder / ".lock").startswith(f"process {os.getpid()} on ")
     assert list(folder.iterdir()) == []
 
 
