@@ -31,7 +31,7 @@ LETTERS = "ABCDEFG"  # as many runs as there are colours
 
 def run(options: argparse.Namespace) -> None:
     """Write the report that the options ask for."""
-    if not (options.table or options.compared or settings.run_folder(options).is_dir()):
+    if not (options.compared or settings.run_folder(options).is_dir()):
         raise UserError(describe_missing(options.save_path))
     if options.table or not (options.compared or is_run(options)):
         tables.run(options)

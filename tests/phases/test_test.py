@@ -93,7 +93,10 @@ def test_a_run_that_is_not_there_is_told_beside_those_that_are(run: Path, comman
         assert status == 2 and errors.count("\n") == 1
         assert f"there is no run {Path.cwd()}/logs/rum; runs in logs: {found}; check --save_path" in errors
         assert not Path("logs/rum").exists()
-        if phase != "report":
+        if phase == "report":
+            assert "there is no run" in command("report", "--save_path=rum", "--table", "losses")[2]
+            assert not Path("logs/rum").exists()
+        else:
             errors = command(phase, "--save_path=empty")[2]
             assert f"no checkpoint in {Path.cwd()}/logs/empty/model; runs in logs: " in errors
 
