@@ -80,8 +80,8 @@ def check_files(options: argparse.Namespace) -> None:
         if not weights.is_file():
             raise UserError(f"--backbone_weights: no such file: {weights}")
     for classes in files_of("class_list", options):
-        if not classes.is_file():
-            raise UserError(f"cannot read --class_list {classes}: there is no such file")
+        if not classes.exists():  # it may be a pipe
+            raise UserError(f"cannot read --class_list {classes}: No such file or directory; check its path")
     if options.output and with_home(options.output).exists() and not with_home(options.output).is_dir():
         raise UserError(f"--output {options.output} is a file; a folder is expected")
     is_drawn = options.phase == "prepare" and options.dataset == "demo"

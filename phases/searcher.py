@@ -34,6 +34,7 @@ from phases.trained import Weights
 from phases.training_data import describe_training, warn_of_foreign_photos
 from retrieval import INDICES
 from retrieval.embed import embed
+from utils.environment import check_environment
 from utils.errors import UserError
 from utils.names import check_names
 
@@ -146,6 +147,7 @@ def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **opt
     if anything does not fit.
     """
     chosen = parse_values({"phase": "serve", "save_path": run, "gallery": gallery, **options})
+    check_environment()
     check_names(vars(chosen))
     check_options(chosen)
     return searcher_for(chosen)

@@ -114,6 +114,12 @@ def test_variables_of_torchrun_that_are_not_its_own(
     assert "unset WORLD_SIZE for a single one" in errors
 
 
+def test_a_searcher_under_variables_of_torchrun(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UserError, match="WORLD_SIZE='two' in the environment is no number of processes"):
+        open_searcher("run")
+
+
 def test_a_world_of_one_is_a_single_process(
     tree: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
