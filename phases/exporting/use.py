@@ -4,6 +4,7 @@ FOLDER holds exported networks. Their metadata say how images are prepared and c
 """
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -139,5 +140,8 @@ if __name__ == "__main__":
     network, about = load(Path(folder), "photo")
     gallery = embed_views(network, [prepare_photo(path, about) for path in photos], about)
     distances = measure_distances(query, gallery, about)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for names of any kind
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when nobody reads on (| head)
     for position in np.argsort(distances, kind="stable"):
         print(f"{distances[position]:.6f}  {photos[position]}")

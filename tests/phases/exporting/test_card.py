@@ -1,7 +1,10 @@
 """The model card: what it says is what the run's files say, and the program in it works."""
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +107,23 @@ def test_its_program_and_its_input_follow_the_switches_of_the_run(
 def test_its_program_leaves_mirror_images_out_where_the_test_did(trained: Path, command) -> None:
     assert command("export", *EXPORT, "--mirror=off")[0] == 0
     check_program(trained, "torchscript", measured(trained, views=1))
+
+
+def test_its_program_ends_quietly_when_nobody_reads_and_prints_names_of_any_kind(exported: Path) -> None:
+    folder = exported / "logs/run/export/torchscript"
+    drawing, photos = images_of(exported)
+    latin = os.fsdecode(os.fsencode(exported) + b"/caf\xe9.png")
+    shutil.copy(photos[0], latin)
+    command = [sys.executable, "-W", "ignore", folder / "use.py", folder, drawing, latin]
+    reader, writer = os.pipe()
+    for end in ("open", "closed"):
+        if end == "closed":
+            os.close(reader)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+        assert (done.returncode, done.stderr) == (0 if end == "open" else -signal.SIGPIPE, b"")
+        if end == "open":
+            assert os.read(reader, 1000).endswith(b"/caf\\udce9.png\n")
+    os.close(writer)
 
 
 def test_it_has_the_figures_of_the_test(exported: Path) -> None:
