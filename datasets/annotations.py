@@ -22,14 +22,14 @@ from datasets.list_checks import (
     Lists,
     category_of,
     check_agreement,
-    check_files,
     check_labels,
     check_repeats,
     labels_of,
+    locate_files,
 )
 from utils.errors import UserError
 from utils.files import read_json
-from utils.names import composed, is_utf8
+from utils.names import compose_unicode, is_utf8
 
 LARGEST = 2**28  # bytes of a list: some five million entries
 
@@ -65,7 +65,7 @@ class Annotation:
         if self.of_lists:
             return self.of_lists
         parts = (self.train_sketches, self.test_sketches, self.train_photos, self.gallery)
-        lists = [[(composed(name), label) for name, label in part] for part in parts]
+        lists = [[(compose_unicode(name), label) for name, label in part] for part in parts]
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
     def without(self, names: Collection[str]) -> "Annotation":
@@ -75,12 +75,12 @@ class Annotation:
         """
         if not names:
             return self
-        gone = {composed(name) for name in names}
+        gone = {compose_unicode(name) for name in names}
         parts = ("train_sketches", "test_sketches", "train_photos", "gallery")
         left: dict[str, Any] = {}
         for part in parts:
             entries = getattr(self, part)
-            left[part] = [entry for entry in entries if composed(entry[0]) not in gone]
+            left[part] = [entry for entry in entries if compose_unicode(entry[0]) not in gone]
             emptied = labels_of(entries) - labels_of(left[part])
             if emptied:
                 raise UserError(
@@ -89,7 +89,9 @@ class Annotation:
                     "without these categories"
                 )
         present = {name for part in parts for name, _ in getattr(self, part)}
-        left_out = tuple(sorted({*self.left_out, *(name for name in present if composed(name) in gone)}))
+        left_out = tuple(
+            sorted({*self.left_out, *(name for name in present if compose_unicode(name) in gone)})
+        )
         return replace(self, **left, left_out=left_out, of_lists=self.digest())
 
 
@@ -136,8 +138,8 @@ def load_annotation(
         check_repeats(photo_list, entries)
     labels, trained = check_labels(sketches, photos, sketch_list, photo_list, training=training)
     check_agreement(sketches, photos, sketch_list, photo_list)
-    sketches = check_files(root, sketch_list, sketches, left_out)
-    photos = check_files(root, photo_list, photos, left_out)
+    sketches = locate_files(root, sketch_list, sketches, left_out)
+    photos = locate_files(root, photo_list, photos, left_out)
     number = {label: index for index, label in enumerate(labels)}
     sketches, photos = renumber(sketches, number), renumber(photos, number)
     names = {
@@ -183,13 +185,13 @@ def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
             if len(parts) < 2 or outside or not is_utf8(name):
                 raise UserError(
                     f"{list_file}: {name[:200]!r} in {part!r} is not a path below the data set's folder"
-                    + what_to_write(name)
+                    + explain_path(name)
                 )
             return "/".join(parts), label
     raise UserError(f"{list_file}: {str(entry)[:200]} in {part!r} is not a [path, label >= 0] pair")
 
 
-def what_to_write(name: str) -> str:
+def explain_path(name: str) -> str:
     """What is wrong with a path in a list, and what to do, as the end of a message."""
     if name.startswith("/") or re.match(r"[A-Za-z]:[/\\]|\\\\", name):
         return f": it is absolute; {WRITE_BELOW}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from datasets.images import FORMATS_IN_WORDS, starts_as_image
 from utils.errors import UserError, one_line
-from utils.files import decoded
-from utils.names import composed, is_utf8, printable
+from utils.files import decode_text
+from utils.names import compose_unicode, is_utf8, printable
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def check_spellings(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if name.isascii():
             continue
-        other = seen.setdefault(composed(name), name)
+        other = seen.setdefault(compose_unicode(name), name)
         if other != name:
             raise UserError(
                 f"{folder} has {name} twice, in both spellings of Unicode ({other!a} and "
@@ -188,33 +188,33 @@ def read_class_list(path: Path) -> set[str]:
     Raises UserError if the file cannot be read, or names none.
     """
     try:
-        lines = [line.strip() for line in decoded(path.read_bytes()).splitlines()]
+        lines = [line.strip() for line in decode_text(path.read_bytes()).splitlines()]
     except OSError as error:
         raise UserError(f"cannot read --class_list {path}: {error.strerror}; check its path") from error
     except ValueError as error:
         raise UserError(f"cannot read --class_list {path}: {error}") from error
-    names = {composed(line) for line in lines if line and not line.startswith("#")}
+    names = {compose_unicode(line) for line in lines if line and not line.startswith("#")}
     if not names:
         raise UserError(f"{path} names no category; one is expected on every line")
     return names
 
 
-def known_categories(names: set[str], known: list[str], path: Path) -> list[str]:
+def find_categories(names: set[str], known: list[str], path: Path) -> list[str]:
     """The categories `names`, of the file at `path`, sorted and spelled as in `known`.
 
     Raises UserError if one is not among them.
     """
-    spelled = {composed(name): name for name in known}
+    spelled = {compose_unicode(name): name for name in known}
     strange = sorted(names - set(spelled))
     if strange:
         raise UserError(
             f"{path} names {len(strange)} categories without sketches, first {strange[0]!r}"
-            + closest(strange[0], known)
+            + suggest_name(strange[0], known)
         )
     return sorted(spelled[name] for name in names)
 
 
-def closest(name: str, known: list[str]) -> str:
+def suggest_name(name: str, known: list[str]) -> str:
     """What may be meant by `name`, as the end of a message; nothing if none of `known` is like it."""
     found = get_close_matches(name, known, n=1)
     return f"; the closest of those there are is {found[0]!r}" if found else ""
@@ -222,7 +222,7 @@ def closest(name: str, known: list[str]) -> str:
 
 def plain_spelling(category: str) -> str:
     """The name without spaces, hyphens, underscores and brackets, in lower case, one Unicode spelling."""
-    return "".join(character for character in composed(category).lower() if character not in " -_()")
+    return "".join(character for character in compose_unicode(category).lower() if character not in " -_()")
 
 
 def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -232,10 +232,10 @@ def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str]
     folders without one. Names pair when they are equal, else by TU-Berlin's table, else by plain spelling.
     """
     by_spelling = {plain_spelling(name): name for name in photo}
-    known, taken = {composed(name): name for name in photo}, set()
+    known, taken = {compose_unicode(name): name for name in photo}, set()
     pairs: dict[str, str] = {}
-    for name in sorted(sketch, key=lambda name: composed(name) not in known):  # equal names first
-        candidates = (composed(name), TUBERLIN_PHOTO_FOLDERS.get(name))
+    for name in sorted(sketch, key=lambda name: compose_unicode(name) not in known):  # equal names first
+        candidates = (compose_unicode(name), TUBERLIN_PHOTO_FOLDERS.get(name))
         found = next((known[each] for each in candidates if each in known), None)
         found = found or by_spelling.get(plain_spelling(name))
         if found is not None and found not in taken:  # a folder of photos has one label
@@ -262,6 +262,6 @@ def split(names: list[str], test_count: int, *, seed: int, category: str) -> tup
     """
     check_enough(names, test_count, category=category)
     # a string seed is hashed with SHA-512 by the standard library: the same draw on every platform
-    draw = random.Random(f"{seed}/{composed(category)}")
-    test = set(draw.sample(sorted(names, key=composed), test_count))
+    draw = random.Random(f"{seed}/{compose_unicode(category)}")
+    test = set(draw.sample(sorted(names, key=compose_unicode), test_count))
     return [name for name in names if name not in test], [name for name in names if name in test]

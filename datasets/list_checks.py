@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.folders import INSTEAD_OF_LINKS, leads_out, pair_categories
 from utils.errors import UserError
-from utils.names import composed
+from utils.names import compose_unicode
 
 Entry = tuple[str, int]  # path relative to the data set's folder, label
 Lists = dict[str, list[Entry]]  # "train" and "test"
@@ -19,7 +19,9 @@ WRITE_BELOW = "write every path from the data set's folder on: sketches/cat/1.pn
 
 def check_repeats(list_file: Path, entries: list[Entry]) -> None:
     """Raise UserError if a file is named twice: a sketch trained on must not be tested with."""
-    repeated = [name for name, count in Counter(composed(name) for name, _ in entries).items() if count > 1]
+    repeated = [
+        name for name, count in Counter(compose_unicode(name) for name, _ in entries).items() if count > 1
+    ]
     if repeated:
         raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
 
@@ -83,14 +85,14 @@ def labels_by_category(lists: Lists) -> dict[str, set[int]]:
 
 def category_of(path: str) -> str:
     """The category of a listed file, in one spelling of Unicode, whatever that of its folder."""
-    return composed(path.rsplit("/", 2)[-2])
+    return compose_unicode(path.rsplit("/", 2)[-2])
 
 
 def labels_of(entries: list[Entry]) -> set[int]:
     return {label for _, label in entries}
 
 
-def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[str]) -> Lists:
+def locate_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[str]) -> Lists:
     """The lists with every file named as on the disk, where its Unicode may be spelled in the other way.
 
     Raises UserError if a listed file is not there, or lies outside `root` by a link. Reads folders rather
@@ -104,11 +106,11 @@ def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[
     present: set[str] = set()
     spelled: dict[str, str] = {}  # listed name -> the one on the disk, if that is another
     for folder, names in of_folder.items():
-        there = folder_on_disk(root, folder)
+        there = find_folder(root, folder)
         out = names if leads_out(root / there, home) else set()
         if not out:
             files, links = files_in(root, there)
-            own = spellings(names, files, there)
+            own = find_spellings(names, files, there)
             spelled |= own
             out = {name for name in names if own.get(name, name) in links and leads_out(root / name, home)}
             present |= files
@@ -116,8 +118,8 @@ def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[
             raise UserError(
                 f"{list_file} names {min(out)}, which a link leads out of {root}; {INSTEAD_OF_LINKS}"
             )
-    known = {composed(name) for name in left_out}
-    missing = sorted(name for name in wanted - present - set(spelled) if composed(name) not in known)
+    known = {compose_unicode(name) for name in left_out}
+    missing = sorted(name for name in wanted - present - set(spelled) if compose_unicode(name) not in known)
     if missing:
         instead = "make the lists anew with --phase=prepare --force, or complete the data"
         if re.match("[A-Za-z]:/", missing[0]):
@@ -134,7 +136,7 @@ def check_files(root: Path, list_file: Path, lists: Lists, left_out: Collection[
     }
 
 
-def folder_on_disk(root: Path, folder: str) -> str:
+def find_folder(root: Path, folder: str) -> str:
     """The path of a folder below `root` as it is spelled there; as given if there is none."""
     if folder.isascii() or (root / folder).is_dir():
         return folder
@@ -144,18 +146,18 @@ def folder_on_disk(root: Path, folder: str) -> str:
         if not part.isascii() and not (root / found / part).exists():
             with suppress(OSError):
                 names = [path.name for path in (root / found).iterdir()]
-                there = next((name for name in names if composed(name) == composed(part)), part)
+                there = next((name for name in names if compose_unicode(name) == compose_unicode(part)), part)
         found = f"{found}/{there}" if found else there
     return found
 
 
-def spellings(names: set[str], files: set[str], folder: str) -> dict[str, str]:
+def find_spellings(names: set[str], files: set[str], folder: str) -> dict[str, str]:
     """Of `names`, those that `files`, all in `folder`, have in the other spelling of Unicode, with that."""
     absent = [name for name in names - files if not f"{folder}{name}".isascii()]
     if not absent:
         return {}
-    on_disk = {composed(name): name for name in files}
-    return {name: on_disk[composed(name)] for name in absent if composed(name) in on_disk}
+    on_disk = {compose_unicode(name): name for name in files}
+    return {name: on_disk[compose_unicode(name)] for name in absent if compose_unicode(name) in on_disk}
 
 
 def is_file(entry: os.DirEntry) -> bool:

@@ -10,7 +10,7 @@ from models import READY
 from options.declarations import READING, SEARCHING
 from utils.checkpoint_files import saved_pairs, saved_steps
 from utils.errors import UserError
-from utils.names import with_home
+from utils.names import expand_home
 from utils.runs import LOGS, describe_missing
 
 DISTRIBUTED = ("train", "test")  # the phases that can share their work among several processes
@@ -71,10 +71,10 @@ def check_combinations(options: argparse.Namespace) -> None:
 def check_files(options: argparse.Namespace) -> None:
     """Raise UserError for files and folders among the options that are not there."""
     for query in files_of("query", options):
-        if not with_home(query).exists():
+        if not expand_home(query).exists():
             raise UserError(f"no file or folder {query}; check --query")
     for gallery in files_of("gallery", options):
-        if not with_home(gallery).is_dir():
+        if not expand_home(gallery).is_dir():
             raise UserError(f"no folder {gallery}; check its path in --gallery")
     for weights in files_of("backbone_weights", options):
         if not weights.is_file():
@@ -82,7 +82,7 @@ def check_files(options: argparse.Namespace) -> None:
     for classes in files_of("class_list", options):
         if not classes.exists():  # it may be a pipe
             raise UserError(f"cannot read --class_list {classes}: No such file or directory; check its path")
-    if options.output and with_home(options.output).exists() and not with_home(options.output).is_dir():
+    if options.output and expand_home(options.output).exists() and not expand_home(options.output).is_dir():
         raise UserError(f"--output {options.output} is a file; a folder is expected")
     is_drawn = options.phase == "prepare" and options.dataset == "demo"
     is_new = options.phase == "train" and not has_checkpoints(options.save_path)

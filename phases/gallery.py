@@ -39,7 +39,7 @@ from utils.checksums import sha256
 from utils.errors import UserError, one_line
 from utils.files import flush, naming, remove_leftovers, scratch, state_of
 from utils.locks import exclusive
-from utils.names import composed, printable, with_home
+from utils.names import compose_unicode, expand_home, printable
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def folder_for(options: argparse.Namespace) -> Path:
     """Where the features of --gallery are kept: folders of one name are told apart by their whole paths."""
     name = DATASET
     if options.gallery != DATASET:
-        path = with_home(Path(options.gallery)).resolve()
+        path = expand_home(Path(options.gallery)).resolve()
         name = f"{printable(path.name)}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     return settings.run_folder(options) / "index" / name
 
@@ -141,12 +141,14 @@ def listed(weights: Weights, options: argparse.Namespace) -> Listing:
         data = weights.data
         root, of_files = data.root, {name: data.categories[label] for name, label in sorted(data.gallery)}
         return Listing(root, {name: state_of(root / name) for name in of_files}, {**of_files})
-    root = with_home(Path(options.gallery))
+    root = expand_home(Path(options.gallery))
     files = {}
     for name in list_folder(root):
         with suppress(FileNotFoundError):  # it went while others were looked at
             files[name] = state_of(root / name)
-    return Listing(root, files, {name: composed(PurePosixPath(name).parent.name) or None for name in files})
+    return Listing(
+        root, files, {name: compose_unicode(PurePosixPath(name).parent.name) or None for name in files}
+    )
 
 
 def list_folder(root: Path) -> list[str]:

@@ -13,7 +13,7 @@ from datasets import dataset_facts
 from datasets.annotations import list_path
 from datasets.folders import (
     check_enough,
-    known_categories,
+    find_categories,
     list_images,
     pair_categories,
     read_class_list,
@@ -85,7 +85,7 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path], lis
     if options.protocol == "zero-shot":
         unseen = draw_unseen(options, list(pairs), listed)
     elif options.class_list:
-        chosen = known_categories(listed, list(sketches), options.class_list)
+        chosen = find_categories(listed, list(sketches), options.class_list)
         sketches = {name: sketches[name] for name in chosen}
         pairs = {name: folder for name, folder in pairs.items() if name in chosen}
         photos = {name: files for name, files in photos.items() if name in pairs.values()}
@@ -98,7 +98,7 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path], lis
         )
     if not unseen:
         for category in sorted(sketches):  # before every image is opened
-            check_enough(sketches[category], test_count(options), category=category)
+            check_enough(sketches[category], count_test_sketches(options), category=category)
     names = [
         f"{domain}/{category}/{name}"
         for domain, tree in (("sketches", sketches), ("photos", photos))
@@ -115,7 +115,7 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path], lis
     write_lists(options, lists, sketches, photos, pairs, unseen)
 
 
-def test_count(options: argparse.Namespace) -> int:
+def count_test_sketches(options: argparse.Namespace) -> int:
     """How many sketches of each category are tested with, where every category is trained on."""
     return options.test_per_category or dataset_facts(options.dataset).test_per_category
 
@@ -143,7 +143,7 @@ def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
 def draw_unseen(options: argparse.Namespace, categories: list[str], listed: set[str]) -> list[str]:
     """The categories of --class_list, or some drawn by --seed: the data set's usual number, or a fifth."""
     if options.class_list:
-        unseen = known_categories(listed, categories, options.class_list)
+        unseen = find_categories(listed, categories, options.class_list)
     else:
         count = dataset_facts(options.dataset).unseen or max(1, len(categories) // 5)
         unseen = sorted(random.Random(options.seed).sample(sorted(categories), min(count, len(categories))))
@@ -177,7 +177,7 @@ def write_lists(
         if unseen:
             train, test = ([], names) if category in unseen else (names, [])
         else:
-            train, test = split(names, test_count(options), seed=options.seed, category=category)
+            train, test = split(names, count_test_sketches(options), seed=options.seed, category=category)
         for part, chosen in (("train", train), ("test", test)):
             content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in chosen]
             if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists

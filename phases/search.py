@@ -18,7 +18,7 @@ from phases.training_data import describe_training
 from utils.errors import UserError, one_line
 from utils.files import remove_leftovers, write_json
 from utils.locks import in_turn
-from utils.names import composed, with_home
+from utils.names import compose_unicode, expand_home
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             continue
         hits = searcher.search(drawing, options.top)
         # a drawing in a folder that is named as a category is taken to be of that category
-        folder = composed(path.resolve().parent.name)
+        folder = compose_unicode(path.resolve().parent.name)
         category = folder if folder in categories else None
         show(path, drawing, hits, searcher)
         found.append(
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 def drawings_of(given: list[Path]) -> list[Path]:
     """The files of --query, those of folders sorted by name. Raises UserError if one is not there."""
     files = []
-    for path in map(with_home, given):
+    for path in map(expand_home, given):
         if path.is_dir():
             files += [path / name for name in list_folder(path)]
         elif path.is_file():
@@ -108,7 +108,7 @@ def thumbnail(path: Path) -> Image.Image:
 
 def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
     options = searcher.options
-    folder = with_home(options.output) if options.output else settings.run_folder(options) / "search"
+    folder = expand_home(options.output) if options.output else settings.run_folder(options) / "search"
     unit, gallery = searcher.unit(), searcher.gallery
     sheet, results = folder / "contact_sheet.png", folder / "results.json"
     caption = f"{searcher.description()}\n{len(gallery.names)} photos, {unit}"

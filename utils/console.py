@@ -21,7 +21,7 @@ class Console(logging.StreamHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if isinstance(error, BrokenPipeError):
-            say_no_more()
+            silence_output()
             sys.exit(CLOSED_PIPE)
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -45,22 +45,22 @@ def ending_quietly() -> Iterator[None]:
     except BrokenPipeError:
         if not has_no_reader():
             raise
-        say_no_more()
+        silence_output()
         sys.exit(CLOSED_PIPE)
     finally:
         try:
             if sys.stdout:
                 sys.stdout.flush()
         except BrokenPipeError:
-            say_no_more()
+            silence_output()
             sys.exit(CLOSED_PIPE)
         except OSError as error:  # of a full disk
             print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
-            say_no_more()
+            silence_output()
             sys.exit(2)
 
 
-def streams() -> list[TextIO]:
+def find_streams() -> list[TextIO]:
     """Standard output and standard error, those that the program was started with."""
     return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
 
@@ -68,13 +68,13 @@ def streams() -> list[TextIO]:
 def has_no_reader() -> bool:
     """Whether standard output or standard error is a pipe that nobody reads any more."""
     poll = select.poll()
-    for stream in streams():
+    for stream in find_streams():
         poll.register(stream.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def say_no_more() -> None:
+def silence_output() -> None:
     """Let what is still printed go nowhere, what Python itself prints at its end, too."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams():
+    for stream in find_streams():
         os.dup2(nowhere, stream.fileno())

@@ -17,7 +17,7 @@ def check_environment() -> None:
     said = os.environ.get("WORLD_SIZE")
     if said is None:
         return
-    count = number("WORLD_SIZE")
+    count = read_number("WORLD_SIZE")
     if count < 1:
         raise UserError(f"WORLD_SIZE={said!r} in the environment is no number of processes; {REMEDY}")
     if count == 1:
@@ -25,10 +25,10 @@ def check_environment() -> None:
     lacking = [name for name in OF_TORCHRUN if not os.environ.get(name)]
     if lacking:
         raise UserError(f"WORLD_SIZE={said} in the environment is without {', '.join(lacking)}; {REMEDY}")
-    if not 0 < number("MASTER_PORT") < 65536:
+    if not 0 < read_number("MASTER_PORT") < 65536:
         raise UserError(f"MASTER_PORT={os.environ['MASTER_PORT']!r} in the environment is no port; {REMEDY}")
     for name in ("RANK", "LOCAL_RANK"):
-        if not 0 <= number(name) < count:
+        if not 0 <= read_number(name) < count:
             raise UserError(
                 f"{name}={os.environ[name]!r} in the environment is not the number of one of {count} "
                 f"processes, counted from 0; {REMEDY}"
@@ -38,7 +38,7 @@ def check_environment() -> None:
 REMEDY = "start several processes with torchrun, which sets it, or unset WORLD_SIZE for a single one"
 
 
-def number(name: str) -> int:
+def read_number(name: str) -> int:
     """The integer that a variable of the environment holds, -1 for anything else."""
     try:
         return int(os.environ[name])

@@ -129,7 +129,7 @@ def as_json(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def decoded(content: bytes) -> str:
+def decode_text(content: bytes) -> str:
     """The text of a file in UTF-8, with a byte order mark or without.
 
     Raises ValueError, saying what it is and what to do, if it is anything else.
@@ -159,7 +159,7 @@ def read_json(path: Path) -> Any:
 
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise ValueError("it is no regular file")
-    text = decoded(path.read_bytes())
+    text = decode_text(path.read_bytes())
     try:
         return json.loads(text, parse_constant=refused)
     except json.JSONDecodeError as error:

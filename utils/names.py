@@ -9,7 +9,7 @@ from typing import Any
 from utils.errors import UserError
 
 
-def composed(name: str) -> str:
+def compose_unicode(name: str) -> str:
     """A name in one spelling: in Unicode an accent is part of its letter (NFC) or stands after it (NFD)."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
@@ -28,7 +28,7 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def with_home(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """`path` with ~ or ~name, at its start, replaced by that home folder; as it is without such a user."""
     return Path(os.path.expanduser(path))  # noqa: PTH111, pathlib raises RuntimeError without such a user
 
@@ -40,11 +40,11 @@ def check_names(options: Mapping[str, Any]) -> None:
     """
     for option, value in options.items():
         for each in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(each, str | Path) and not is_utf8(str(with_home(Path(each)))):
+            if isinstance(each, str | Path) and not is_utf8(str(expand_home(Path(each)))):
                 raise UserError(
                     f"--{option} {printable(str(each))} is not UTF-8, so it could not be written into "
                     "records and pictures: rename the file or folder"
                 )
     output = options.get("output")
-    if output is not None and str(with_home(output)).startswith("~"):
+    if output is not None and str(expand_home(output)).startswith("~"):
         raise UserError(f"--output {output}: there is no user {output.parts[0][1:]} with a home folder")
