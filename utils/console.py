@@ -4,13 +4,12 @@ import io
 import logging
 import os
 import select
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-CLOSED_PIPE = 128 + signal.SIGPIPE  # exit status of what a closed pipe ended, as a shell says it
+CLOSED_PIPE = 128 + 13  # of SIGPIPE: exit status of what a closed pipe ended, as a shell says it
 
 
 class Console(logging.StreamHandler):
@@ -67,6 +66,8 @@ def find_streams() -> list[TextIO]:
 
 def has_no_reader() -> bool:
     """Whether standard output or standard error is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):  # Windows: taken for it
+        return True
     poll = select.poll()
     for stream in find_streams():
         poll.register(stream.fileno(), 0)
