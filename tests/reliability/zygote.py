@@ -32,8 +32,10 @@ def serve() -> None:
     torch.empty(2, 3) @ torch.empty(3, 2)
     for phase in PHASES.values():
         import_module(phase.module)
-    for package in ("torch.utils.tensorboard", "matplotlib.figure"):  # another user may not be able to
+    # another user may not be able to
+    for package in ("torch.utils.tensorboard", "matplotlib.figure", "encodings.utf_8_sig"):
         import_module(package)
+    import_module("phases.next_command")
     hashing.FIT_STEPS = 100
     prepare.draw_demo = partial(prepare.draw_demo, sketches=3, photos=2, image_size=32)
     for line in sys.stdin:
