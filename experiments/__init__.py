@@ -18,6 +18,7 @@ TABLES = {
     "learning_rates": "experiments.learning_rates",
     "margins": "experiments.margins",
     "annealing": "experiments.annealing",
+    "center_norms": "experiments.center_norms",
     "f_dim": "experiments.f_dim",
     "hashing": "experiments.hashing",
     "mirror": "experiments.mirror",

@@ -7,7 +7,7 @@ Run with lists of categories that no other table tests on; the best rate of each
 from experiments.losses import LOSSES
 from experiments.table import BOTH_DISTANCES, Row, Table
 
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 
 TABLE = Table(
     title="Learning rates",

@@ -13,7 +13,7 @@ LOSSES = (
 
 TABLE = Table(
     title="Losses",
-    question="Does MEMS retrieve better than the other losses, by its own distance and by angle?",
+    question="Does MEMS retrieve better than the other losses, by its own distance and by angular distance?",
     rows=LOSSES,
     columns=(*BOTH_DISTANCES, Column("P@10, Euclidean", "P@10", {"test_distance": "euclidean"})),
 )

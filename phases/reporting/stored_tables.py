@@ -1,20 +1,22 @@
 """Tables written again from their own JSON, where the runs behind them are no longer at hand.
 
-python -m phases.reporting.stored_tables docs/tables      rewrites every table in that folder
+python -m phases.reporting.stored_tables docs/tables docs/tables/random      rewrites every table there
 
 Values, options and versions stay as the JSON has them. What is written around them is today's: how the
-protocol differs from the published one, and the published numbers beside the rows.
+protocol differs from the published one, and the published numbers beside the rows. Rows that the table got
+later are left out.
 """
 
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments import load_table
-from experiments.table import Column
+from experiments.table import Column, Table
+from options.declarations import OPTIONS
 from options.parser import parse_values
 from phases.provenance import provenance
 from phases.reporting.tables import write_found
@@ -87,15 +89,27 @@ def name_seeds(content: dict[str, Any]) -> None:
                 row[column] = dict(zip(seeds, values, strict=True))
 
 
+def taken_by_reproduce(stored: dict[str, Any]) -> dict[str, Any]:
+    """Of `stored`, which has options of all phases, those that a table depends on."""
+    taken = {name: value for name, value in stored.items() if OPTIONS[name].is_taken_by("reproduce")}
+    # tables of before there was a choice: the identity
+    return {"hash_gradient": "identity", **taken, "phase": "reproduce"}
+
+
+def rows_in(table: Table, content: dict[str, Any], path: Path) -> Table:
+    """`table` with the rows alone that its JSON has. Raises UserError if the JSON has others."""
+    rows = tuple(row for row in table.rows if row.label in content["values"])
+    if content["values"].keys() != {row.label for row in rows}:
+        raise UserError(f"{path} has other rows than the table {content['table']} has today")
+    return replace(table, rows=rows)
+
+
 def rewrite(path: Path) -> None:
     """Write the table whose JSON lies at `path` again. Raises UserError if its rows are not today's."""
     content = read_json(path)
     name_seeds(content)
-    table = load_table(content["table"])
-    if content["values"].keys() != {row.label for row in table.rows}:
-        raise UserError(f"{path} has other rows than the table {content['table']} has today")
-    # tables of before there was a choice: the identity
-    options = parse_values({"hash_gradient": "identity", **content["options"]})
+    table = rows_in(load_table(content["table"]), content, path)
+    options = parse_values(taken_by_reproduce(content["options"]))
     options.given = set()
     folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
     runs: list[Run] = [

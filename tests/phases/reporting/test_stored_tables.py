@@ -12,23 +12,40 @@ from utils.errors import UserError
 from utils.files import PROJECT
 
 STORED = PROJECT / "docs" / "tables"
+RANDOM = STORED / "random"  # of networks that began at random
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in STORED.glob("*.json")))
-def test_tables_are_up_to_date(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "stored", sorted(STORED.rglob("*.json")), ids=lambda path: str(path.relative_to(STORED).with_suffix(""))
+)
+def test_tables_are_up_to_date(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "save_table", lambda *args, **kwargs: None)
-    before = json.loads((STORED / f"{name}.json").read_text())
-    shutil.copy(STORED / f"{name}.json", tmp_path)
-    rewrite(tmp_path / f"{name}.json")
-    assert json.loads((tmp_path / f"{name}.json").read_text()) == before
+    again = tmp_path / stored.name
+    shutil.copy(stored, again)
+    rewrite(again)
+    assert json.loads(again.read_text()) == json.loads(stored.read_text())
     for suffix in (".md", ".csv"):
-        now, stored = ((folder / f"{name}{suffix}").read_text() for folder in (tmp_path, STORED))
-        assert now == stored, "write it again: python -m phases.reporting.stored_tables docs/tables"
-    assert "paper" not in (tmp_path / f"{name}.md").read_text()
+        now, before = (path.with_suffix(suffix).read_text() for path in (again, stored))
+        folder = stored.parent.relative_to(PROJECT)
+        assert now == before, f"write it again: python -m phases.reporting.stored_tables {folder}"
+    assert "paper" not in again.with_suffix(".md").read_text()
+
+
+def test_rows_that_a_table_got_later_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "save_table", lambda *args, **kwargs: None)
+    content = json.loads((RANDOM / "mirror.json").read_text())
+    for rows in (content["values"], content["diverged"]):
+        del rows["as is alone"]
+    content["runs"] = [each for each in content["runs"] if each["row"] != "as is alone"]
+    (tmp_path / "mirror.json").write_text(json.dumps(content))
+    rewrite(tmp_path / "mirror.json")
+    written = (tmp_path / "mirror.md").read_text()
+    assert "| with mirror images |" in written and "as is alone" not in written
+    assert json.loads((tmp_path / "mirror.json").read_text()) == content
 
 
 def test_a_table_of_other_rows_is_refused(tmp_path: Path) -> None:
-    content = json.loads((STORED / "mirror.json").read_text())
+    content = json.loads((RANDOM / "mirror.json").read_text())
     content["values"]["another row"] = {}
     (tmp_path / "mirror.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="has other rows than the table mirror has today"):
