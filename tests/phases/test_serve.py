@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -79,7 +80,8 @@ class Server:
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the answer; `path` is sent as it is."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+        with suppress(BrokenPipeError):  # the server may refuse a body before all of it is sent
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
         found = answer.status, dict(answer.getheaders()), answer.read()
         connection.close()
