@@ -66,11 +66,9 @@ def batches_of(run: Examined, entries: list[Entry], domain: int) -> list[Batch]:
 
 def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> float:
     """MAP, in percent, of the test sketches `queries`, in `batches`, if they are embedded as photos are."""
-    parts = list(embed(run.model.network, batches, domain=PHOTO, device=run.device))
-    values = np.concatenate([part.cpu().numpy() for part in parts], axis=1).transpose(1, 2, 0)
     labels = run.sketches.labels[queries]
     rankings = feature_rankings(
-        np.ascontiguousarray(values[..., : run.sketches.values.shape[2]]),
+        embed_with_bit(run, batches, PHOTO),
         run.photos.values,
         labels,
         run.photos.labels,
@@ -79,6 +77,13 @@ def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> f
         device=run.device,
     )
     return evaluate(rankings, labels).metrics["MAP"]
+
+
+def embed_with_bit(run: Examined, batches: list[Batch], domain: int) -> np.ndarray:
+    """Features (N, f_dim, 1 or 2) of images, of whatever domain they are, with the bit of `domain`."""
+    parts = list(embed(run.model.network, batches, domain=domain, device=run.device))
+    values = np.concatenate([part.cpu().numpy() for part in parts], axis=1).transpose(1, 2, 0)
+    return np.ascontiguousarray(values[..., : run.sketches.values.shape[2]])
 
 
 def offset_summary(offset: np.ndarray) -> dict[str, float]:
