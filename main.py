@@ -45,12 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         options = parse(argv)
         check_names(vars(options))
         check_options(options)
-        exit_code = import_module(PHASES[options.phase].module).run(options) or 0
-        if exit_code == 0:
-            from phases.next_command import announce  # it imports PyTorch: not before a mistake is told
-
-            announce(options)
-        return exit_code
+        return import_module(PHASES[options.phase].module).run(options) or 0
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2

@@ -17,17 +17,18 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-import main as program
 from benchmarks.measure import machine, record, seconds
 from benchmarks.tables import MARK, table
-from datasets import PHOTO, SKETCH, shapes, transforms
+from datasets import PHOTO, SKETCH, shapes
 from datasets.annotations import Annotation
 from datasets.drawings import read_drawing
 from datasets.images import read_image
-from phases import settings, trained
+from phases import trained
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
+from run.config import make_config
+from run.input import photo_transform, sketch_transform
 from tests.datasets.degraded import WAYS
 from utils.files import replacing, write_text
 
@@ -52,13 +53,10 @@ Way = Callable[[Image.Image, np.random.Generator, Path], Path]
 
 
 def run() -> dict[str, Any]:
-    options = program.parse(["--phase=test", "--dataset=demo", "--save_path=demo", "--device=cpu"])
-    model = trained.load(options)
+    model = trained.load(make_config(save_path="demo", device="cpu"))
     root = model.data.root
-    sketch_test = transforms.sketch_test(options.image_size, normalize=settings.input_normalisation(options))
-    photo_test = transforms.photo_test(
-        options.image_size, options.photo_channels, normalize=settings.input_normalisation(options)
-    )
+    sketch_test = sketch_transform(model.config)
+    photo_test = photo_transform(model.config)
     photos = [photo_test(read_image(root / name, "RGB")) for name, _ in model.data.gallery]
     gallery = features(model.network, photos, PHOTO)
     photo_labels = np.array([label for _, label in model.data.gallery])
@@ -67,7 +65,9 @@ def run() -> dict[str, Any]:
 
     def figures(images: list[Image.Image]) -> list[float]:
         query = features(model.network, [sketch_test(image) for image in images], SKETCH)
-        rankings = feature_rankings(query, gallery, labels, photo_labels, options.test_distance, memory=2**28)
+        rankings = feature_rankings(
+            query, gallery, labels, photo_labels, model.config.test.test_distance, memory=2**28
+        )
         found = evaluate(rankings, labels).metrics
         return [found["MAP"], found["P@10"]]
 
@@ -83,7 +83,8 @@ def run() -> dict[str, Any]:
         times = scan_times(root / chosen[0][0], Path(folder))
     return {
         "input": f"{len(chosen)} test sketches, {QUERIES_PER_CATEGORY} per category, against "
-        f"{len(gallery)} photos of the demo set; {options.network} at {options.image_size} px, "
+        f"{len(gallery)} photos of the demo set; {model.config.network.network} at "
+        f"{model.config.input.image_size} px, "
         f"step {model.step}; in percent",
         "MAP as it is, P@10 as it is, MAP cleaned, P@10 cleaned": results,
         f"seconds to read and clean a scan in colour of {SCAN[0]} x {SCAN[1]} pixels": times,

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from losses import loss_facts
-from options.parser import parse
 from phases import trained
 from phases.features import test_features
 from phases.provenance import provenance, without_folders
 from retrieval.hashing import GRADIENTS, binary_codes, fit_code_map
 from retrieval.metrics import evaluate
 from retrieval.search import code_rankings
+from run.config import make_config
 from utils.files import read_json, write_json, write_text
 
 LENGTHS = (32, 64, 128)
@@ -85,14 +85,14 @@ def compare(
 
 def examine_run(save_path: str) -> dict[str, Any]:
     """Both gradients on a run's class centres and features, by the distance that its loss trains for."""
-    options = parse(["--phase=test", f"--save_path={save_path}", "--device=cpu"])
-    model = trained.load(options)
+    model = trained.load(make_config(save_path=save_path, device="cpu"))
+    config = model.config
     if model.centers is None:
         sys.exit(f"logs/{save_path} has no class centres")
-    features = test_features(model.network, model.data, options, step=model.step, device=torch.device("cpu"))
+    features = test_features(model.network, model.data, config, step=model.step, device=torch.device("cpu"))
     assert features is not None  # one process
     sketches, photos = features
-    angular = loss_facts(options.loss_type).distance == "angular"
+    angular = loss_facts(config.loss.loss_type).distance == "angular"
     norms = np.linalg.norm(model.centers, axis=1)
     return {
         "MAP": compare(
@@ -108,7 +108,7 @@ def examine_run(save_path: str) -> dict[str, Any]:
             if name
             in ("dataset", "network", "image_size", "f_dim", "loss_type", "margin", "center_norm", "lr")
         },
-        "revision": provenance(options)["revision"],
+        "revision": provenance(config)["revision"],
     }
 
 

@@ -18,8 +18,8 @@ import main as program
 from benchmarks.measure import CPU, Variant, compare, record, seconds
 from datasets import SKETCH
 from datasets.annotations import Annotation, load_annotation
-from phases.settings import resolve_training
 from phases.trainer import WEIGHT_DECAY, Trainer
+from run.config import config_from_options, resolve_training
 
 BATCHES = 4  # per timed run
 CURVE_STEPS, CURVE_SEEDS = 200, 3
@@ -31,8 +31,7 @@ def trainer_of(data: Annotation, device: torch.device, *given: str) -> Trainer:
     """A run of these options on the lists `data`, from random weights."""
     common = ["--phase=train", "--dataset=demo", "--backbone_weights=none", "--num_workers=1"]
     options = program.parse([*common, f"--device={device}", "--annealing_step=200", *given])
-    resolve_training(options)
-    return Trainer(options, data)
+    return Trainer(resolve_training(config_from_options(options)), data)
 
 
 class Plain:
@@ -45,7 +44,7 @@ class Plain:
             {"params": self.network.parameters(), "weight_decay": WEIGHT_DECAY},
             {"params": self.criterion.parameters()},
         ]
-        self.optimizer = torch.optim.Adam(groups, lr=trainer.options.lr)
+        self.optimizer = torch.optim.Adam(groups, lr=trainer.config.train.lr)
 
     def training_step(self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]) -> float:
         images = torch.cat([sketches[0], photos[0]]).to(self.device)
@@ -74,8 +73,8 @@ def compared(
     """Seconds a step of the plain way and of `ways`, options each, all with the options `common`."""
     trainers = {name: trainer_of(data, device, *common, *given) for name, given in ways.items()}
     plain = Plain(trainer_of(data, device, *common))
-    options = next(iter(trainers.values())).options
-    batch = random_batch(options.batch_size, options.image_size, data.trained, device)
+    config = next(iter(trainers.values())).config
+    batch = random_batch(config.data.batch_size, config.input.image_size, data.trained, device)
 
     def steps(each: Trainer | Plain) -> None:
         for _ in range(BATCHES):
@@ -84,8 +83,8 @@ def compared(
     variants = [Variant(name, partial(steps, each), BATCHES) for name, each in trainers.items()]
     variants.append(Variant("plain", partial(steps, plain), BATCHES, "baseline"))
     result = compare(variants, unit="step", repeats=repeats, device=device)
-    size, batch_size = options.image_size, options.batch_size
-    what = f"{options.network}, {size} px, {batch_size} + {batch_size} images a step, {device.type}"
+    size, batch_size = config.input.image_size, config.data.batch_size
+    what = f"{config.network.network}, {size} px, {batch_size} + {batch_size} images a step, {device.type}"
     return {**result, "input": what, "images_per_step": 2 * batch_size}
 
 

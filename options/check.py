@@ -30,7 +30,8 @@ def check_options(options: argparse.Namespace) -> None:
     check_combinations(options)
     is_new = options.phase in ("train", "reproduce") and not has_checkpoints(options.save_path)
     if is_new or "loss_type" in options.given:
-        check_margin(options)
+        is_annealed = "annealing_step" in options.given
+        check_loss(options.loss_type, options.margin, options.scale, is_annealed)
     if options.phase in READING and options.phase != "report":  # which also reports on tables
         check_run(options)
     check_files(options)
@@ -116,15 +117,18 @@ def check_run(options: argparse.Namespace) -> None:
         raise UserError(describe_missing(options.save_path))
 
 
-def check_margin(options: argparse.Namespace) -> None:
-    """Raise UserError for a margin, scale or annealing that the loss does not have, or out of its range."""
-    loss = loss_facts(options.loss_type)
-    for name, default in (("margin", loss.default_margin), ("scale", loss.default_scale)):
-        if getattr(options, name) is not None and default is None:
-            raise UserError(f"--{name} has no meaning for --loss_type={options.loss_type}; leave it out")
-    if "annealing_step" in options.given and loss.default_margin is None:
-        raise UserError(f"--annealing_step has no meaning for --loss_type={options.loss_type}; leave it out")
+def check_loss(loss_type: str, margin: float | None, scale: float | None, is_annealed: bool) -> None:
+    """Raise UserError for a margin, scale or annealing that the loss does not have, or out of its range.
+
+    `is_annealed`: --annealing_step was given.
+    """
+    loss = loss_facts(loss_type)
+    given = {"margin": margin is not None, "scale": scale is not None, "annealing_step": is_annealed}
+    has_margin, has_scale = loss.default_margin is not None, loss.default_scale is not None
+    for name, is_used in (("margin", has_margin), ("scale", has_scale), ("annealing_step", has_margin)):
+        if given[name] and not is_used:
+            raise UserError(f"--{name} has no meaning for --loss_type={loss_type}; leave it out")
     low, high = loss.margin_range
-    if options.margin is not None and not low <= options.margin <= high:
+    if margin is not None and not low <= margin <= high:
         allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
-        raise UserError(f"--margin {options.margin:g} is out of range for {options.loss_type}: {allowed}")
+        raise UserError(f"--margin {margin:g} is out of range for {loss_type}: {allowed}")

@@ -1,1 +1,1 @@
-"""What each --phase does: `run(options)` in the module that options.phases names."""
+"""What each --phase does: `run(config)` in the module that options.phases names."""

@@ -1,6 +1,5 @@
 """The batches of a training: what `datasets.loaders` is asked for, and which files are in one."""
 
-import argparse
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,24 +8,23 @@ import torch
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, entries_of_batch, training_batches
-from phases import settings
 from phases.kept import kept_images
+from run.config import Config
+from run.input import input_normalisation
 from utils import distributed
 from utils.seeding import stream_seed
 
 
-def batches(
-    options: argparse.Namespace, data: Annotation, *, start: int, device: torch.device
-) -> Iterator[tuple]:
+def batches(config: Config, data: Annotation, *, start: int, device: torch.device) -> Iterator[tuple]:
     """Pairs of a sketch batch and a photo batch, from the one after step `start` on."""
-    size, normalize = options.image_size, settings.input_normalisation(options)
-    kept = kept_images(options, data)
+    size, normalize = config.input.image_size, input_normalisation(config)
+    kept = kept_images(config, data)
     sketches = ImageSet(
         data.root,
         data.train_sketches,
         SKETCH,
-        transforms.sketch_train(size, normalize=normalize, augmentation=options.augmentation),
-        options.seed,
+        transforms.sketch_train(size, normalize=normalize, augmentation=config.train.augmentation),
+        config.seed,
         decoded=kept.sketches,
     )
     photos = ImageSet(
@@ -34,15 +32,18 @@ def batches(
         data.train_photos,
         PHOTO,
         transforms.photo_train(
-            size, options.photo_channels, normalize=normalize, augmentation=options.augmentation
+            size,
+            config.input.photo_channels or "rgb",
+            normalize=normalize,
+            augmentation=config.train.augmentation,
         ),
-        options.seed,
+        config.seed,
         kept=kept.photos,
     )
     load = partial(
         training_batches,
-        batch_size=options.batch_size,
-        workers=options.num_workers,
+        batch_size=config.data.batch_size,
+        workers=config.data.num_workers,
         start=start,
         device=device,
         share=(distributed.rank(), distributed.size()),
@@ -50,12 +51,12 @@ def batches(
     return zip(load(sketches), load(photos), strict=True)
 
 
-def files_of_step(options: argparse.Namespace, data: Annotation, step: int) -> dict[str, list[str]]:
+def files_of_step(config: Config, data: Annotation, step: int) -> dict[str, list[str]]:
     """The images that `step` was computed from, in all processes: they follow from the seed and the step."""
-    size = options.batch_size * distributed.size()  # the batches of all are parts of one
+    size = config.data.batch_size * distributed.size()  # the batches of all are parts of one
     sets = {"sketches": (SKETCH, data.train_sketches), "photos": (PHOTO, data.train_photos)}
     found = {}
     for name, (domain, entries) in sets.items():
-        seed = stream_seed(options.seed, domain)
+        seed = stream_seed(config.seed, domain)
         found[name] = [path for path, _ in entries_of_batch(entries, size, seed, step - 1)]
     return found

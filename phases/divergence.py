@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phases import settings
 from phases.batches import files_of_step
 from phases.provenance import provenance
 from phases.trainer import Trainer
@@ -64,11 +63,11 @@ class Watch:
 
     def has_margin_grown(self) -> bool:
         """Whether the next step applies the whole margin; true of a loss without one."""
-        return self.trainer.options.margin is None or self.trainer.alpha >= 1
+        return self.trainer.config.loss.margin is None or self.trainer.alpha >= 1
 
     def warn_of_collapse(self, loss: float) -> bool:
         """Whether features and centres have fallen into one point; says so when that happens."""
-        options, guessing = self.trainer.options, math.log(self.trainer.data.trained)
+        config, guessing = self.trainer.config, math.log(self.trainer.data.trained)
         if loss < ESCAPED * guessing:
             self.had_collapsed = False
         elif not self.had_collapsed and self.trainer.criterion.has_collapsed(loss):
@@ -82,7 +81,7 @@ class Watch:
                 self.trainer.step,
                 loss,
                 guessing,
-                options.num_steps,
+                config.train.num_steps,
             )
         return self.had_collapsed
 
@@ -91,14 +90,14 @@ class Watch:
 
         `quiet`: the reason has been said.
         """
-        options, classes = self.trainer.options, self.trainer.data.trained
+        config, classes = self.trainer.config, self.trainer.data.trained
         if not self.has_margin_grown():
             return
-        due = not self.margin_had_grown or self.trainer.step == options.num_steps
+        due = not self.margin_had_grown or self.trainer.step == config.train.num_steps
         self.margin_had_grown = True
         if quiet or not due or loss <= math.log(classes):
             return
-        if options.margin is None:
+        if config.loss.margin is None:
             where, remedies = "", "another --lr"
         else:
             where = " with the whole margin"
@@ -150,11 +149,11 @@ class Watch:
         """What to say of `step`, whose batch is written down; `before`: losses since the last row."""
         last = before[-1].item() if len(before) else self.last_finite
         what = f"the gradient became {norm}" if math.isfinite(loss) else f"the loss became {loss}"
-        path = settings.run_folder(self.trainer.options) / "log" / REPORT
+        path = self.trainer.config.folder / "log" / REPORT
         if distributed.rank() == 0:
             figures = {"loss": str(loss), "gradient_norm": str(norm), "last_finite_loss": last}
-            files = files_of_step(self.trainer.options, self.trainer.data, step)
-            write_json(path, {"step": step, **figures, **files, **provenance(self.trainer.options)})
+            files = files_of_step(self.trainer.config, self.trainer.data, step)
+            write_json(path, {"step": step, **figures, **files, **provenance(self.trainer.config)})
         after = "" if last is None else f", after a loss of {last:.4g}"
         return Diverged(
             f"{what} at step {step}{after}; the files of its batch are in {path}, checkpoints stay. "
@@ -162,11 +161,11 @@ class Watch:
         )
 
     def advice(self) -> str:
-        options = self.trainer.options
-        remedies = [f"a smaller --lr than {options.lr:g}"]
-        if options.margin is not None:
+        config = self.trainer.config
+        remedies = [f"a smaller --lr than {config.train.lr:g}"]
+        if config.loss.margin is not None:
             remedies += ["a longer --annealing_step", "a smaller --margin"]
-        if options.amp == "fp16":
+        if config.train.amp == "fp16":
             remedies = ["--amp=bf16 or off: float16 ends at 65504"]
         return "Train under another --save_path with " + ", or ".join(remedies)
 

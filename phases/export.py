@@ -8,6 +8,9 @@ back and compared before it is announced; docs/export.md has the details.
 import argparse
 from importlib import import_module
 
+from phases.next_command import announce
+from run.config import config_from_options
+
 WRITERS = {
     "published": "phases.exporting.published",
     "onnx": "phases.exporting.plain",
@@ -18,4 +21,5 @@ WRITERS = {
 
 def run(options: argparse.Namespace) -> None:
     """Write the checkpoint of --pretrained_model in the form --format, below logs/<save_path>."""
-    import_module(WRITERS[options.format]).run(options)
+    config = import_module(WRITERS[options.format]).run(config_from_options(options), options.format)
+    announce("export", config, format=options.format)

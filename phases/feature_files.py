@@ -3,7 +3,6 @@
 They are looked through first, at the 1.8 GB/s of SHA-256: half a second for TU-Berlin's gallery.
 """
 
-import argparse
 import errno
 import hashlib
 import logging
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from datasets.annotations import Annotation
+from run.config import Config
 from utils.arrays import header, new_array, read_array
 from utils.errors import UserError
 from utils.files import read_json
@@ -30,7 +30,7 @@ def read_kept(
     key: Path,
     fingerprint: dict[str, Any],
     data: Annotation,
-    options: argparse.Namespace,
+    config: Config,
 ) -> dict[str, np.ndarray] | None:
     """The kept features if their fingerprint is `fingerprint`, else None, with the reason logged."""
     if not key.is_file():
@@ -43,7 +43,7 @@ def read_kept(
             return None
         values = {}
         for name, entries in (("sketch", data.test_sketches), ("photo", data.gallery)):
-            values[name] = mapped(paths[name], len(entries), options.f_dim)
+            values[name] = mapped(paths[name], len(entries), config.network.f_dim)
             check_whole(values[name], kept["sha256"][name], [path for path, _ in entries], paths[name])
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         log.info("features in %s cannot be used (%s): computed anew", key.parent, reason(error))

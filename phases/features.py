@@ -4,7 +4,6 @@ They go batch by batch into files (2, N, f_dim) float32, as is and mirrored, whi
 memory: a gallery need not fit into it. How they are kept stands in feature_files.py.
 """
 
-import argparse
 import hashlib
 import logging
 from contextlib import nullcontext
@@ -17,14 +16,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from datasets import PHOTO, SKETCH, transforms
+from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
 from datasets.images import PIXEL_VERSION
 from datasets.loaders import ImageSet, ordered_batches
-from phases import settings
 from phases.feature_files import mapped, new_map, read_kept
 from phases.kept import kept_images
+from phases.provenance import versions
 from retrieval.embed import embed
+from run.config import Config
+from run.input import photo_transform, sketch_transform
 from utils import distributed
 from utils.checksums import sha256
 from utils.errors import Diverged
@@ -45,7 +46,7 @@ class Features:
 
 
 def test_features(
-    network: nn.Module, data: Annotation, options: argparse.Namespace, *, step: int, device: torch.device
+    network: nn.Module, data: Annotation, config: Config, *, step: int, device: torch.device
 ) -> tuple[Features, Features] | None:
     """Features of the test sketches and of the gallery, from `vec` if they are of the same making.
 
@@ -55,16 +56,16 @@ def test_features(
     lists, input and versions, and is computed anew when that differs.
     """
     images = {
-        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_transform(options)),
-        "photo": ImageSet(data.root, data.gallery, PHOTO, photo_transform(options)),
+        "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_transform(config)),
+        "photo": ImageSet(data.root, data.gallery, PHOTO, photo_transform(config)),
     }
-    fingerprint = fingerprint_of(network, data, options, device)
-    folder = settings.run_folder(options) / "vec"
+    fingerprint = fingerprint_of(network, data, config, device)
+    folder = config.folder / "vec"
     paths, key = paths_for(folder, step)
     first = distributed.rank() == 0
-    values = read_kept(paths, key, fingerprint, data, options) if first else None
+    values = read_kept(paths, key, fingerprint, data, config) if first else None
     if distributed.said_by_the_first(values is None):
-        kept = kept_images(options, data)
+        kept = kept_images(config, data)
         images["sketch"] = replace(images["sketch"], decoded=kept.sketches)
         images["photo"] = replace(images["photo"], kept=kept.photos)
         if first:
@@ -72,10 +73,12 @@ def test_features(
             remove_leftovers(folder)
         for name, path in paths.items():
             with replacing(path) if first else nullcontext() as temporary:
-                extract(network, images[name], temporary, options, device)
+                extract(network, images[name], temporary, config, device)
         if first:
             write_json(key, {**fingerprint, "sha256": {name: sha256(path) for name, path in paths.items()}})
-            values = {name: mapped(path, len(images[name]), options.f_dim) for name, path in paths.items()}
+            values = {
+                name: mapped(path, len(images[name]), config.network.f_dim) for name, path in paths.items()
+            }
     if values is None:
         return None
     labels = {name: np.array([label for _, label in each.entries]) for name, each in images.items()}
@@ -83,14 +86,14 @@ def test_features(
 
 
 def kept_photo_features(
-    network: nn.Module, data: Annotation, options: argparse.Namespace, *, step: int, device: torch.device
+    network: nn.Module, data: Annotation, config: Config, *, step: int, device: torch.device
 ) -> np.ndarray | None:
     """Features (G, f_dim, 2) of the gallery that a test of this checkpoint left, None if there are none."""
-    paths, key = paths_for(settings.run_folder(options) / "vec", step)
+    paths, key = paths_for(config.folder / "vec", step)
     if not key.is_file():
         return None
-    fingerprint = fingerprint_of(network, data, options, device)
-    values = read_kept(paths, key, fingerprint, data, options)
+    fingerprint = fingerprint_of(network, data, config, device)
+    values = read_kept(paths, key, fingerprint, data, config)
     return None if values is None else values["photo"]
 
 
@@ -100,24 +103,14 @@ def paths_for(folder: Path, step: int) -> tuple[dict[str, Path], Path]:
     return paths, folder / f"features-{step}.json"
 
 
-def sketch_transform(options: argparse.Namespace) -> transforms.Transform:
-    return transforms.sketch_test(options.image_size, normalize=settings.input_normalisation(options))
-
-
-def photo_transform(options: argparse.Namespace) -> transforms.Transform:
-    return transforms.photo_test(
-        options.image_size, options.photo_channels, normalize=settings.input_normalisation(options)
-    )
-
-
-def making_of(network: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
+def making_of(network: nn.Module, config: Config) -> dict[str, Any]:
     """What the features of an image depend on, beside the image."""
     return {
         "weights": weights_digest(network),
-        "image_size": options.image_size,
-        "photo_channels": options.photo_channels,
-        "normalize": options.normalize,
-        "se_activation": options.se_activation,
+        "image_size": config.input.image_size,
+        "photo_channels": config.input.photo_channels,
+        "normalize": config.input.normalize,
+        "se_activation": config.network.se_activation,
         "layout": "mirror, image, feature",
         "format": FORMAT,
         "pixels": PIXEL_VERSION,
@@ -125,15 +118,15 @@ def making_of(network: nn.Module, options: argparse.Namespace) -> dict[str, Any]
 
 
 def fingerprint_of(
-    network: nn.Module, data: Annotation, options: argparse.Namespace, device: torch.device
+    network: nn.Module, data: Annotation, config: Config, device: torch.device
 ) -> dict[str, Any]:
     """What all features of a test depend on, to the last bit."""
     return {
-        **making_of(network, options),
+        **making_of(network, config),
         "lists": data.digest(),
         "files": files_digest(data),
         "device": device.type,
-        "versions": settings.versions(),
+        "versions": versions(),
     }
 
 
@@ -141,7 +134,7 @@ def extract(
     network: nn.Module,
     images: ImageSet,
     path: Path | None,
-    options: argparse.Namespace,
+    config: Config,
     device: torch.device,
 ) -> None:
     """Write features of all `images` to a new file at `path`, with a progress bar.
@@ -150,15 +143,17 @@ def extract(
     """
     share = rank, processes = distributed.rank(), distributed.size()
     batches = ordered_batches(
-        images, options.batch_size, workers=options.num_workers, device=device, share=share
+        images, config.data.batch_size, workers=config.data.num_workers, device=device, share=share
     )
     parts = embed(network, batches, domain=images.domain, device=device)
-    file = new_map(path, (2, len(images), options.f_dim)) if path else None
+    file = new_map(path, (2, len(images), config.network.f_dim)) if path else None
     name = {SKETCH: "sketch", PHOTO: "photo"}[images.domain]
     bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True, disable=rank > 0)
-    padded = torch.zeros((2, options.batch_size, options.f_dim))  # all processes send the same shape
+    padded = torch.zeros(
+        (2, config.data.batch_size, config.network.f_dim)
+    )  # all processes send the same shape
     with bar:
-        for start in range(0, len(images), options.batch_size * processes):
+        for start in range(0, len(images), config.data.batch_size * processes):
             part = next(parts, padded)  # in the last round some have none
             padded[:, : part.shape[1]] = part
             everyones = torch.cat(distributed.gathered(padded) or [padded[:, :0]], dim=1)

@@ -4,7 +4,7 @@ A gallery is the data set's, or a folder of images. Its features are computed on
 go, those files alone are looked at again. How they are kept stands in gallery_record.py.
 """
 
-import argparse
+import dataclasses
 import hashlib
 import logging
 import os
@@ -19,7 +19,7 @@ import torch
 from datasets.folders import images_below, report_others
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import reason_unreadable
-from phases import settings, trained
+from phases import provenance, trained
 from phases.feature_files import mapped
 from phases.features import kept_photo_features, making_of
 from phases.gallery_features import UNREADABLE, copy_features, embed_files
@@ -35,6 +35,7 @@ from phases.gallery_record import (
 )
 from phases.lists import NAMED, some
 from phases.trained import Trained, Weights
+from run.config import Config
 from utils.checksums import sha256
 from utils.errors import UserError, one_line
 from utils.files import flush, naming, remove_leftovers, scratch, state_of
@@ -67,47 +68,48 @@ class Listing:
     categories: dict[str, str | None]
 
 
-def load(options: argparse.Namespace) -> Weights:
+def load(config: Config) -> Weights:
     """The checkpoint to search with; with its lists if they are what is searched.
 
     Photos of a folder are fed in RGB unless --photo_channels is given, whatever the order of the data set
     that was trained on: that order is a property of the data set's own files.
     """
-    if options.gallery == DATASET:
-        return trained.load(options)
-    channels = options.photo_channels if "photo_channels" in options.given else "rgb"
-    options.given = options.given - {"photo_channels"}  # it need not be that of the training
-    weights = trained.load_weights(options)
-    if options.photo_channels != channels:
+    if config.search.gallery == DATASET:
+        return trained.load(config)
+    channels = config.input.photo_channels if "photo_channels" in config.given else "rgb"
+    # it need not be that of the training
+    weights = trained.load_weights(dataclasses.replace(config, given=config.given - {"photo_channels"}))
+    of_training = weights.config.input.photo_channels
+    if of_training and channels and of_training != channels:
         log.info(
             "photos of %s are fed in %s, those of the training were in %s; --photo_channels chooses",
-            options.gallery,
+            config.search.gallery,
             channels.upper(),
-            options.photo_channels.upper(),
+            of_training.upper(),
         )
-    options.photo_channels = channels
-    return weights
+    fed = weights.config.with_values(photo_channels=channels)
+    return dataclasses.replace(weights, config=fed)
 
 
-def open_gallery(
-    weights: Weights, options: argparse.Namespace, device: torch.device, *, renew: bool = False
-) -> Gallery:
+def open_gallery(weights: Weights, config: Config, device: torch.device, *, renew: bool = False) -> Gallery:
     """The gallery of --gallery with its features, computed or brought up to date if need be.
 
     `weights` is what `load` gave, its network on `device`. Raises UserError if features are kept that were
     made with other weights or another input, unless `renew`: then they are made anew, and images that could
     not be read are tried again.
     """
-    listing = listed(weights, options)
-    folder = folder_for(options)
-    making = making_of(weights.network, options)
-    kept = None if renew else read(folder, making, weights, options.f_dim, renew=False, quiet=True)
+    listing = listed(weights, config)
+    folder = folder_for(config)
+    making = making_of(weights.network, config)
+    kept = None if renew else read(folder, making, weights, config.network.f_dim, renew=False, quiet=True)
     if not is_of(kept, listing):
         with exclusive(folder):
             remove_leftovers(folder)
-            kept = read(folder, making, weights, options.f_dim, renew=renew)  # another process may be faster
+            kept = read(
+                folder, making, weights, config.network.f_dim, renew=renew
+            )  # another process may be faster
             if not is_of(kept, listing):
-                kept = update(kept, listing, folder, making, weights, options, device)
+                kept = update(kept, listing, folder, making, weights, config, device)
             remove_others(folder, kept.state)
     report_versions(kept.versions, folder)
     report_unreadable(list(kept.unreadable), listing.root)
@@ -115,7 +117,7 @@ def open_gallery(
         root=listing.root,
         names=list(kept.files),
         categories=[listing.categories[name] for name in kept.files],
-        values=kept.values if options.mirror == "on" else kept.values[..., :1],
+        values=kept.values if config.test.mirror == "on" else kept.values[..., :1],
         folder=folder,
         state=kept.state,
     )
@@ -126,22 +128,22 @@ def is_of(kept: Kept | None, listing: Listing) -> TypeGuard[Kept]:
     return kept is not None and {**kept.files, **kept.unreadable} == listing.files
 
 
-def folder_for(options: argparse.Namespace) -> Path:
+def folder_for(config: Config) -> Path:
     """Where the features of --gallery are kept: folders of one name are told apart by their whole paths."""
     name = DATASET
-    if options.gallery != DATASET:
-        path = expand_home(Path(options.gallery)).resolve()
+    if config.search.gallery != DATASET:
+        path = expand_home(Path(config.search.gallery)).resolve()
         name = f"{printable(path.name)}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
-    return settings.run_folder(options) / "index" / name
+    return config.folder / "index" / name
 
 
-def listed(weights: Weights, options: argparse.Namespace) -> Listing:
+def listed(weights: Weights, config: Config) -> Listing:
     """The photos of --gallery. In a folder, subfolders name the categories of what is in them."""
-    if isinstance(weights, Trained) and options.gallery == DATASET:
+    if isinstance(weights, Trained) and config.search.gallery == DATASET:
         data = weights.data
         root, of_files = data.root, {name: data.categories[label] for name, label in sorted(data.gallery)}
         return Listing(root, {name: state_of(root / name) for name in of_files}, {**of_files})
-    root = expand_home(Path(options.gallery))
+    root = expand_home(Path(config.search.gallery))
     files = {}
     for name in list_folder(root):
         with suppress(FileNotFoundError):  # it went while others were looked at
@@ -170,12 +172,12 @@ def update(
     folder: Path,
     making: dict[str, Any],
     weights: Weights,
-    options: argparse.Namespace,
+    config: Config,
     device: torch.device,
 ) -> Kept:
     """Features of all files of `listing`, those of unchanged ones from `kept`; written to `folder`."""
     if kept is None:
-        kept = kept_by_test(listing, weights, options, device)
+        kept = kept_by_test(listing, weights, config, device)
     known = {name for name, state in kept.files.items() if listing.files.get(name) == state}
     broken = {name for name, state in kept.unreadable.items() if listing.files.get(name) == state}
     fresh = [name for name in listing.files if name not in known | broken]
@@ -190,9 +192,9 @@ def update(
     with scratch(folder / "fresh.npy") as temporary:
         new = kept.values[:0]
         if fresh:
-            labels = embed_files(fresh, listing.root, temporary, weights.network, options, device)
+            labels = embed_files(fresh, listing.root, temporary, weights.network, config, device)
             broken |= {name for name, label in zip(fresh, labels, strict=True) if label == UNREADABLE}
-            new = mapped(temporary, len(fresh), options.f_dim)
+            new = mapped(temporary, len(fresh), config.network.f_dim)
         readable = [name for name in listing.files if name not in broken]
         if not readable:
             raise UserError(
@@ -202,27 +204,25 @@ def update(
         sources = {name: (new, row) for row, name in enumerate(fresh)}
         sources |= {name: (kept.values, row) for row, name in enumerate(kept.files) if name in known}
         with naming(folder / RECORD), scratch(folder / "features.npy") as whole:
-            copy_features([sources[name] for name in readable], whole, options.f_dim)
+            copy_features([sources[name] for name in readable], whole, config.network.f_dim)
             digest = sha256(whole)
             flush(whole)
             whole.replace(folder / state_for(digest))
     files, unreadable = ({name: listing.files[name] for name in part} for part in (readable, sorted(broken)))
     state = state_for(digest)
-    values = mapped(folder / state, len(files), options.f_dim)
-    versions = kept.versions if known else settings.versions()
+    values = mapped(folder / state, len(files), config.network.f_dim)
+    versions = kept.versions if known else provenance.versions()
     now = Kept(values, files, unreadable, state, versions)
     write(folder, digest, now, making, weights.step)
     return now
 
 
-def kept_by_test(
-    listing: Listing, weights: Weights, options: argparse.Namespace, device: torch.device
-) -> Kept:
+def kept_by_test(listing: Listing, weights: Weights, config: Config, device: torch.device) -> Kept:
     """What the last test of this checkpoint left of the data set's photos, else nothing."""
-    nothing = Kept(np.zeros((0, options.f_dim, 2), np.float32), {})
-    if not isinstance(weights, Trained) or options.gallery != DATASET:
+    nothing = Kept(np.zeros((0, config.network.f_dim, 2), np.float32), {})
+    if not isinstance(weights, Trained) or config.search.gallery != DATASET:
         return nothing
-    values = kept_photo_features(weights.network, weights.data, options, step=weights.step, device=device)
+    values = kept_photo_features(weights.network, weights.data, config, step=weights.step, device=device)
     if values is None:
         return nothing
     return Kept(values, {name: listing.files[name] for name, _ in weights.data.gallery})

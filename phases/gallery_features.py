@@ -1,6 +1,5 @@
 """Features of the files of a gallery: computed where an image can be read, and put together."""
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from datasets import PHOTO
 from datasets.images import UnreadableImage
 from datasets.loaders import Batch, ImageSet, ordered_batches
 from phases.feature_files import new_map
-from phases.features import photo_transform
 from retrieval.embed import embed
+from run.config import Config
+from run.input import photo_transform
 from utils.errors import Diverged, UserError
 
 UNREADABLE = -1  # the label of an image that cannot be read
@@ -26,21 +26,21 @@ def embed_files(
     root: Path,
     path: Path,
     network: nn.Module,
-    options: argparse.Namespace,
+    config: Config,
     device: torch.device,
 ) -> list[int]:
     """Write the features of the images `names` to a new file at `path`; labels, UNREADABLE or another."""
-    images = ReadableImages(root, [(name, 0) for name in names], PHOTO, photo_transform(options))
+    images = ReadableImages(root, [(name, 0) for name in names], PHOTO, photo_transform(config))
     labels: list[int] = []
 
     def noted() -> Iterator[Batch]:
         for pixels, of_batch in ordered_batches(
-            images, options.batch_size, workers=options.num_workers, device=device
+            images, config.data.batch_size, workers=config.data.num_workers, device=device
         ):
             labels.extend(of_batch.tolist())
             yield pixels, of_batch
 
-    file = new_map(path, (2, len(names), options.f_dim))
+    file = new_map(path, (2, len(names), config.network.f_dim))
     done = 0  # counted here: a disabled bar stays at 0
     with tqdm(total=len(names), unit="image", desc="embed gallery", dynamic_ncols=True) as bar:
         for part in embed(network, noted(), domain=PHOTO, device=device):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from phases import settings
+from phases import provenance
 from phases.feature_files import check_whole, mapped, reason
 from phases.trained import Weights
 from utils.errors import UserError
@@ -34,7 +34,7 @@ class Kept:
     files: dict[str, State]
     unreadable: dict[str, State] = field(default_factory=dict)
     state: str = ""
-    versions: dict[str, str] = field(default_factory=settings.versions)  # that they were made with
+    versions: dict[str, str] = field(default_factory=provenance.versions)  # that they were made with
 
 
 def read(
@@ -55,7 +55,7 @@ def read(
         renew = renew or any(made.get(part) != making[part] for part in ("format", "pixels"))
         other = sorted(name for name in making if made.get(name) != making[name])
         if renew:
-            other += [name for name in ROUNDING if versions.get(name) != settings.versions()[name]]
+            other += [name for name in ROUNDING if versions.get(name) != provenance.versions()[name]]
         kept = None if other else features_of(record, folder, width)
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         if not quiet:
@@ -114,7 +114,7 @@ def remove_others(folder: Path, state: str) -> None:
 
 def report_versions(versions: dict[str, str], folder: Path) -> None:
     """Say if the features were made with other versions than are at work on the query."""
-    now = settings.versions()
+    now = provenance.versions()
     other = [f"{name} {versions.get(name)}" for name in ROUNDING if versions.get(name) != now[name]]
     if other:
         log.warning(

@@ -10,15 +10,18 @@ import numpy as np
 import torch
 
 from phases import gallery as galleries
-from phases import indices, settings
+from phases import indices
 from phases.features import test_features
 from phases.gallery import DATASET
 from phases.indices import Index
+from phases.next_command import announce
 from phases.provenance import provenance
-from phases.trained import Trained
+from phases.trained import Trained, Weights
 from retrieval import INDICES
 from retrieval.metrics import evaluate
 from retrieval.ranking import Ranking, rank_positives
+from run.config import Config, config_from_options
+from utils.device import pick_device
 from utils.errors import UserError
 from utils.files import remove_leftovers, write_json
 from utils.locks import exclusive
@@ -42,34 +45,42 @@ DEFINITIONS = {
 
 def run(options: argparse.Namespace) -> None:
     """Bring the index of --gallery up to date, or with --evaluate compare all of them."""
-    if options.evaluate and options.gallery != DATASET:
+    config = config_from_options(options)
+    if options.evaluate and config.search.gallery != DATASET:
         raise UserError("--evaluate needs the test set: leave out --gallery")
-    device = settings.pick_device(options)
-    weights = galleries.load(options)
+    device = pick_device(config.machine)
+    weights = galleries.load(config)
+    config = weights.config
     weights.network.to(device)
     if options.evaluate:
         assert isinstance(weights, Trained)
-        with exclusive(settings.run_folder(options)):
-            compare(weights, options, device)
-        return
-    indices.check(options.index, weights, options)
-    gallery = galleries.open_gallery(weights, options, device, renew=True)
-    indices.open_index(options.index, gallery, weights, options, device)
+        with exclusive(config.folder):
+            compare(weights, config, device)
+    else:
+        open_index(weights, config, device)
+    announce("index", config)
+
+
+def open_index(weights: Weights, config: Config, device: torch.device) -> None:
+    """Bring the index of --gallery up to date."""
+    indices.check(config.search.index, weights, config)
+    gallery = galleries.open_gallery(weights, config, device, renew=True)
+    indices.open_index(config.search.index, gallery, weights, config, device)
     log.info(
         "index %s of %d photos in %s, for step %d",
-        options.index,
+        config.search.index,
         len(gallery.names),
         gallery.folder,
         weights.step,
     )
 
 
-def compare(model: Trained, options: argparse.Namespace, device: torch.device) -> None:
+def compare(model: Trained, config: Config, device: torch.device) -> None:
     """Print what every index finds of what the exact one finds, and write it to evaluation.json."""
-    features = test_features(model.network, model.data, options, step=model.step, device=device)
+    features = test_features(model.network, model.data, config, step=model.step, device=device)
     assert features is not None  # one process alone
     sketches = features[0]
-    gallery = galleries.open_gallery(model, options, device, renew=True)
+    gallery = galleries.open_gallery(model, config, device, renew=True)
     label_of = dict(model.data.gallery)
     labels = np.array([label_of[name] for name in gallery.names])
     queries = sketches.values[..., : gallery.values.shape[2]]
@@ -77,7 +88,7 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
     count = len(gallery.names)
     rows: dict[str, dict[str, float]] = {}
     chance = float("nan")
-    for title, name, depth, chosen in variants(options, count):
+    for title, name, depth, chosen in variants(config, count):
         try:
             index = indices.open_index(name, gallery, model, chosen, device)
         except UserError as error:
@@ -97,7 +108,7 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
         }
     show(rows)
     log.info("chance: MAP %.3f, photos in random order", chance)
-    path = settings.run_folder(options) / "index" / "evaluation.json"
+    path = config.folder / "index" / "evaluation.json"
     remove_leftovers(path.parent)
     write_json(
         path,
@@ -107,25 +118,28 @@ def compare(model: Trained, options: argparse.Namespace, device: torch.device) -
             "definitions": DEFINITIONS,
             "counts": {"queries": len(queries), "gallery": count},
             "step": model.step,
-            **provenance(options),
+            **provenance(config),
         },
     )
     log.info(
-        "%d test sketches, %d photos, %s distance; in %s", len(queries), count, options.test_distance, path
+        "%d test sketches, %d photos, %s distance; in %s",
+        len(queries),
+        count,
+        config.test.test_distance,
+        path,
     )
 
 
-def variants(options: argparse.Namespace, count: int) -> Iterator[tuple[str, str, int, argparse.Namespace]]:
-    """Every index: its title, its name, how many photos its MAP is taken over, and its options."""
+def variants(config: Config, count: int) -> Iterator[tuple[str, str, int, Config]]:
+    """Every index: its title, its name, how many photos its MAP is taken over, and its config."""
     for name in INDICES:
         if name == "binary":
-            for bits in options.hash_bits:
-                chosen = argparse.Namespace(**{**vars(options), "hash_bits": [bits]})
-                yield f"binary, {bits} bits", name, count, chosen
+            for bits in config.test.hash_bits:
+                yield f"binary, {bits} bits", name, count, config.with_values(hash_bits=[bits])
         else:
-            yield name, name, count if name == "flat" else DEPTH, options
+            yield name, name, count if name == "flat" else DEPTH, config
             if name == "flat" and count > DEPTH:  # what is lost by looking no further
-                yield f"flat, first {DEPTH}", name, DEPTH, options
+                yield f"flat, first {DEPTH}", name, DEPTH, config
 
 
 def timed(index: Index, queries: np.ndarray) -> tuple[list[np.ndarray], float]:

@@ -3,7 +3,6 @@
 FAISS reads files in C++ that does not withstand damaged ones: it is given none but what was written here.
 """
 
-import argparse
 import hashlib
 import logging
 from math import prod
@@ -19,6 +18,7 @@ from retrieval import approximate, flat
 from retrieval.binary import Binary
 from retrieval.hashing import CodeMap, binary_codes, fit_code_map
 from retrieval.search import packed
+from run.config import Config
 from utils.arrays import read_array, write_array
 from utils.checksums import check_seal, seal
 from utils.errors import UserError
@@ -37,15 +37,15 @@ class Index(Protocol):
     def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-def check(name: str, weights: Weights, options: argparse.Namespace) -> None:
+def check(name: str, weights: Weights, config: Config) -> None:
     """Raise UserError if the index `name` cannot be had, before hours of embedding."""
     if name == "binary":
-        check_codes(weights, options)
+        check_codes(weights, config)
     elif name != "flat":
         approximate.import_faiss()
 
 
-def check_codes(weights: Weights, options: argparse.Namespace) -> None:
+def check_codes(weights: Weights, config: Config) -> None:
     """Raise UserError if there are no hash codes: without two class centres, or without a length."""
     count = 0 if weights.centers is None else len(weights.centers)
     if count < 2:
@@ -53,20 +53,18 @@ def check_codes(weights: Weights, options: argparse.Namespace) -> None:
             f"--index=binary needs the centres of two classes at least, and {weights.path} brings {count}; "
             "take another --index"
         )
-    if not options.hash_bits:
+    if not config.test.hash_bits:
         raise UserError("--index=binary needs a length of codes: give --hash_bits")
 
 
-def open_index(
-    name: str, gallery: Gallery, weights: Weights, options: argparse.Namespace, device: torch.device
-) -> Index:
+def open_index(name: str, gallery: Gallery, weights: Weights, config: Config, device: torch.device) -> Index:
     """The index `name` of retrieval.INDICES over `gallery`, by --test_distance; made if it is not kept.
 
     Raises UserError if it cannot be had: without FAISS, with too few photos, or without class centres.
     """
     if name == "flat":
-        return flat.build(gallery.values, options.test_distance, device)
-    kept = KeptCodes(gallery, weights, options) if name == "binary" else KeptFile(name, gallery, options)
+        return flat.build(gallery.values, config.test.test_distance, device)
+    kept = KeptCodes(gallery, weights, config) if name == "binary" else KeptFile(name, gallery, config)
     index = kept.read()
     if index is None:
         with exclusive(gallery.folder):
@@ -82,22 +80,22 @@ def open_index(
     return index
 
 
-def file_of(name: str, gallery: Gallery, options: argparse.Namespace) -> Path:
+def file_of(name: str, gallery: Gallery, config: Config) -> Path:
     """Where the index `name` is kept: for another state, distance or use of mirrors in another file."""
-    return gallery.folder / f"{gallery.state}.{name}-{options.test_distance}-{gallery.values.shape[2]}"
+    return gallery.folder / f"{gallery.state}.{name}-{config.test.test_distance}-{gallery.values.shape[2]}"
 
 
 class KeptFile:
     """One of FAISS's indices, in a file of its own."""
 
-    def __init__(self, name: str, gallery: Gallery, options: argparse.Namespace) -> None:
+    def __init__(self, name: str, gallery: Gallery, config: Config) -> None:
         self.name, self.values, self.kind, self.seed = (
             name,
             gallery.values,
-            options.test_distance,
-            options.seed,
+            config.test.test_distance,
+            config.seed,
         )
-        self.path = file_of(f"{name}-seed{options.seed}", gallery, options)
+        self.path = file_of(f"{name}-seed{config.seed}", gallery, config)
 
     def read(self) -> Index | None:
         """None if it is not there, or, with a warning, if it is not whole."""
@@ -122,16 +120,16 @@ class KeptFile:
 class KeptCodes:
     """Codes of the longest of --hash_bits, and the map that makes them, fitted on the class centres."""
 
-    def __init__(self, gallery: Gallery, weights: Weights, options: argparse.Namespace) -> None:
-        check_codes(weights, options)
+    def __init__(self, gallery: Gallery, weights: Weights, config: Config) -> None:
+        check_codes(weights, config)
         assert weights.centers is not None
-        self.values, self.centers, self.seed = gallery.values, weights.centers, options.seed
-        self.bits, self.angular = max(options.hash_bits), options.test_distance == "angular"
-        self.gradient = options.hash_gradient
+        self.values, self.centers, self.seed = gallery.values, weights.centers, config.seed
+        self.bits, self.angular = max(config.test.hash_bits), config.test.test_distance == "angular"
+        self.gradient = config.test.hash_gradient
         made_of = hashlib.sha256(self.centers.tobytes()).hexdigest()[:12]
         # codes of before there was a choice have a name without it, and another power iteration
         name = f"binary-{self.bits}-{made_of}-{self.gradient}-seed{self.seed}"
-        self.path = file_of(name, gallery, options)
+        self.path = file_of(name, gallery, config)
         self.map_path = self.path.with_name(self.path.name + ".map")
 
     def read(self) -> Binary | None:

@@ -3,12 +3,12 @@
 What a training left out stands in its checkpoint, and is left out of all that comes after it.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 
 from datasets.annotations import Annotation, load_annotation
 from datasets.readable import find_unreadable
+from run.config import Config
 from utils import distributed
 from utils.errors import one_line
 
@@ -17,25 +17,25 @@ log = logging.getLogger(__name__)
 NAMED = 5  # files that a message names
 
 
-def load_lists(
-    options: argparse.Namespace, left_out: Sequence[str] = (), *, training: bool = True
-) -> Annotation:
+def load_lists(config: Config, left_out: Sequence[str] = (), *, training: bool = True) -> Annotation:
     """The lists of --dataset without the images `left_out`, and with --skip_unreadable the unreadable ones.
 
     For that all images are opened once, without `training` those of the test alone. Raises UserError as
     `load_annotation`, and if a category is left without images.
     """
-    data = load_annotation(options.data_path, options.anno_path, options.dataset, left_out, training=training)
+    data = load_annotation(
+        config.data.data_path, config.data.anno_path, config.data.dataset, left_out, training=training
+    )
     if data.left_out:
         log.info("left out, as in the training: %s", some(data.left_out))
-    if not options.skip_unreadable:
+    if not config.data.skip_unreadable:
         return data
     entries = [*data.test_sketches, *data.gallery]
     if training:
         entries += [*data.train_sketches, *data.train_photos]
     names = sorted({name for name, _ in entries})
     first = distributed.rank() == 0
-    unreadable = find_unreadable(data.root, names, workers=options.num_workers) if first else []
+    unreadable = find_unreadable(data.root, names, workers=config.data.num_workers) if first else []
     unreadable = distributed.said_by_the_first(unreadable)
     if unreadable and first:
         log.warning(

@@ -1,17 +1,16 @@
 """The margin condition: what the margin implies for the centres, and what the features do."""
 
-import argparse
 import logging
 from typing import Any
 
 import numpy as np
 import torch
 
-from phases import settings
 from phases.features import Features
 from phases.plots import save_margin_condition
 from phases.trained import Trained
 from retrieval.separation import MARGIN_NEEDED, Separation, implied, measured, nearest_other, share_inside
+from run.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +30,15 @@ DEFINITION = (
 
 
 def measure(
-    model: Trained, sketches: Features, photos: Features, options: argparse.Namespace, device: torch.device
+    model: Trained, sketches: Features, photos: Features, config: Config, device: torch.device
 ) -> dict[str, Any]:
     """The margin condition over centres, photos, test sketches and both; logged, and drawn as a figure."""
     categories = model.data.categories
     sides = sides_of(sketches, photos)
-    found = separations(model, sides, options, device)
+    found = separations(model, sides, config, device)
     record: dict[str, Any] = {
         "definition": DEFINITION,
-        "margin": options.margin if options.loss_type == "mems" else None,
+        "margin": config.loss.margin if config.loss.loss_type == "mems" else None,
         "margin_needed": MARGIN_NEEDED,
         **{name: as_record(each, categories) for name, each in found.items()},
     }
@@ -48,7 +47,7 @@ def measure(
         record["centers"] = nearest | record.get("centers", {})
         if "centers" in found:
             for name, side in sides.items():
-                record[name]["inside"] = share_inside(*side, model.centers, options.margin)
+                record[name]["inside"] = share_inside(*side, model.centers, config.loss.margin or 1.0)
     for line in summary(record):
         log.info("%s", line)
     save_margin_condition(
@@ -57,8 +56,8 @@ def measure(
             for name, text in TITLES.items()
             if name in found
         },
-        settings.run_folder(options) / "log" / "margin_condition.png",
-        title=f"{options.save_path}, step {model.step}",
+        config.folder / "log" / "margin_condition.png",
+        title=f"{config.save_path}, step {model.step}",
     )
     return record
 
@@ -76,14 +75,14 @@ def sides_of(sketches: Features, photos: Features) -> dict[str, tuple[np.ndarray
 def separations(
     model: Trained,
     sides: dict[str, tuple[np.ndarray, np.ndarray]],
-    options: argparse.Namespace,
+    config: Config,
     device: torch.device,
 ) -> dict[str, Separation]:
     """Of every side, and as "centers" what the margin implies for the centres, if it is that of MEMS."""
     classes = len(model.data.categories)
     found = {name: measured(*side, classes, device) for name, side in sides.items()}
-    if options.loss_type == "mems" and model.centers is not None and len(model.centers) == classes > 1:
-        found["centers"] = implied(model.centers, options.margin)
+    if config.loss.loss_type == "mems" and model.centers is not None and len(model.centers) == classes > 1:
+        found["centers"] = implied(model.centers, config.loss.margin or 1.0)
     return found
 
 

@@ -1,12 +1,11 @@
 """What to type next: the last line that a phase prints, ready to be pasted into a shell."""
 
-import argparse
 import logging
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from experiments import TABLES
 from models import READY
 from options.check import has_checkpoints
 from options.declarations import OPTIONS
-from options.parser import parse
-from phases import settings
+from run.config import NETWORK_FIELDS, Config
 from utils import distributed
 from utils.errors import UserError
 from utils.files import PROJECT, read_json
@@ -29,23 +27,19 @@ DEMO_TRAINING = PROJECT / "experiments" / "demo.args"
 
 # What the next phase needs again where it was given. The checkpoint of a training has the rest.
 FOLDERS = ("data_path", "anno_path", "device")
-CHECKPOINT = (*settings.NETWORK_OPTIONS, *FOLDERS, "pretrained_model", "batch_size", "threads")
+CHECKPOINT = (*NETWORK_FIELDS, *FOLDERS, "pretrained_model", "batch_size", "threads")
 FEATURES = ("test_distance", "mirror")
 MEASURES = (*FEATURES, "hash_bits", "hash_gradient", "margin_condition", "all_definitions", "eval_memory")
 IMAGES = ("skip_unreadable", "cache_images")
 SEARCHES = (*FEATURES, "gallery", "index", "hash_bits", "clean_query")
 
 
-def announce(options: argparse.Namespace) -> None:
-    """Log what to type next, after the phase of `options` has ended well; of several processes the first."""
-    if distributed.rank() == 0:
-        for line in next_lines(options):
-            log.info("%s", line)
+def announce(phase: str, config: Config, **details: Any) -> None:
+    """Log what to type next, after `phase` has ended well; of several processes the first does.
 
-
-def next_lines(options: argparse.Namespace) -> list[str]:
-    """The lines about what to type after the phase of `options`; none after --phase=serve."""
-    follow = {
+    `details` are what the function for that phase takes beside the config.
+    """
+    follow: dict[str, Callable[..., list[str]]] = {
         "prepare": after_prepare,
         "train": after_train,
         "test": after_test,
@@ -54,14 +48,16 @@ def next_lines(options: argparse.Namespace) -> list[str]:
         "report": after_report,
         "export": after_export,
         "reproduce": after_reproduce,
-    }.get(options.phase)
-    return follow(options) if follow else []
+    }
+    if distributed.rank() == 0:
+        for line in follow[phase](config, **details):
+            log.info("%s", line)
 
 
-def after_prepare(options: argparse.Namespace) -> list[str]:
-    values = {"dataset": options.dataset, "save_path": free_run(options.dataset)}
-    line = compose("train", values | given(options, FOLDERS))
-    if options.dataset == "demo":  # the published settings are for days on a GPU
+def after_prepare(config: Config) -> list[str]:
+    values = {"dataset": config.data.dataset, "save_path": free_run(config.data.dataset)}
+    line = compose("train", values | given(config, FOLDERS))
+    if config.data.dataset == "demo":  # the published settings are for days on a GPU
         line += f" {quote(f'@{from_here(DEMO_TRAINING)}')}"
         return [f"next: {line}"]
     return [
@@ -70,73 +66,71 @@ def after_prepare(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def after_train(options: argparse.Namespace) -> list[str]:
-    values = {"save_path": options.save_path} | given(options, FOLDERS)
+def after_train(config: Config) -> list[str]:
+    values = {"save_path": config.save_path} | given(config, FOLDERS)
     report = compose("report", values)
-    sketch = find_test_sketch(options)
+    sketch = find_test_sketch(config)
     if sketch is None:
         return [f"next: {report}"]
     return [f"next: {compose('search', values | {'query': [sketch]})}", f"or:   {report}"]
 
 
-def after_test(options: argparse.Namespace) -> list[str]:
-    values = {"save_path": options.save_path} | as_given(options, (*CHECKPOINT, *MEASURES, *IMAGES))
+def after_test(config: Config) -> list[str]:
+    values = {"save_path": config.save_path} | as_given(config, (*CHECKPOINT, *MEASURES, *IMAGES))
     return [f"next: {compose('report', values)}"]
 
 
-def after_index(options: argparse.Namespace) -> list[str]:
-    sketch = find_test_sketch(options)
+def after_index(config: Config) -> list[str]:
+    sketch = find_test_sketch(config)
     if sketch is None:  # there is nothing to search with: one has to draw
-        return after_search(options)
-    return [f"next: {compose('search', name_run(options) | {'query': [sketch]})}"]
+        return after_search(config)
+    return [f"next: {compose('search', name_run(config) | {'query': [sketch]})}"]
 
 
-def after_search(options: argparse.Namespace) -> list[str]:
-    return [f"next: {compose('serve', name_run(options))}"]
+def after_search(config: Config) -> list[str]:
+    return [f"next: {compose('serve', name_run(config))}"]
 
 
-def after_report(options: argparse.Namespace) -> list[str]:
-    from phases.report import is_run  # it imports matplotlib
-
-    if options.table or not (options.compared or is_run(options)):
-        return compare_rows(options)
-    values = {"save_path": options.save_path} | as_given(options, (*CHECKPOINT, *FEATURES))
+def after_report(config: Config, of_tables: bool = False) -> list[str]:
+    if of_tables:
+        return compare_rows(config)
+    values = {"save_path": config.save_path} | as_given(config, (*CHECKPOINT, *FEATURES))
     values.pop("threads", None)  # an export computes little
     return [f"next: {compose('export', values | {'format': 'onnx' if find_spec('onnx') else 'torchscript'})}"]
 
 
-def after_export(options: argparse.Namespace) -> list[str]:
-    if options.format == "published":
+def after_export(config: Config, format: str) -> list[str]:
+    if format == "published":
         from phases.exporting.published import values_unsaid
 
-        values = {"save_path": f"{options.save_path}/published"} | values_unsaid(options)
+        values = {"save_path": f"{config.save_path}/published"} | values_unsaid(config)
         return [f"next: {compose('test', values)}"]
-    folder = settings.run_folder(options) / "export" / options.format
+    folder = config.folder / "export" / format
     line = f"{interpreter()} {quote(folder / 'use.py')} {quote(folder)}"
-    if options.format == "safetensors":  # the weights need the program's network
+    if format == "safetensors":  # the weights need the program's network
         line = f"PYTHONPATH={quote(PROJECT)} {line}"
-    sketch, photos = find_test_sketch(options), find_photos(options)
+    sketch, photos = find_test_sketch(config), find_photos(config)
     if sketch is None or not photos:
         return [f"to use it, with files of your own: {line} DRAWING PHOTO PHOTO..."]
     return [f"next: {line} {' '.join(map(quote, [sketch, *photos]))}"]
 
 
-def after_reproduce(options: argparse.Namespace) -> list[str]:
-    if options.dry_run:
-        lists = list_path(options.anno_path, options.dataset, "sketch")
+def after_reproduce(config: Config, dry_run: dict[str, Any] | None = None) -> list[str]:
+    """`dry_run` has the options that were given, if it was one."""
+    if dry_run is not None:
+        lists = list_path(config.data.anno_path, config.data.dataset, "sketch")
         if not lists.is_file():  # a warning has said what to do first
             return []
-        chosen = [name for name in vars(options) if name not in ("phase", "dry_run", "compared")]
-        return [f"next: {compose('reproduce', as_given(options, chosen))}"]
-    return compare_rows(options)
+        return [f"next: {compose('reproduce', dry_run)}"]
+    return compare_rows(config)
 
 
-def compare_rows(options: argparse.Namespace) -> list[str]:
+def compare_rows(config: Config) -> list[str]:
     """The report of the runs with the first seed, of the table that has most of them."""
-    folder = settings.run_folder(options) / "tables"
-    tables = [runs_of_table(folder / f"{name}.json", options.seed) for name in options.table or TABLES]
+    folder = config.folder / "tables"
+    tables = [runs_of_table(folder / f"{name}.json", config.seed) for name in config.tables.table or TABLES]
     names = max(tables, key=len)[:AT_ONCE]
-    return [f"next: {compose('report', {'save_path': names} | given(options, FOLDERS))}"] if names else []
+    return [f"next: {compose('report', {'save_path': names} | given(config, FOLDERS))}"] if names else []
 
 
 def runs_of_table(path: Path, seed: int) -> list[str]:
@@ -153,10 +147,10 @@ def has_result(save_path: str) -> bool:
     return has_checkpoints(save_path) and Path("logs", save_path, "log", "result.json").is_file()
 
 
-def name_run(options: argparse.Namespace) -> dict[str, Any]:
+def name_run(config: Config) -> dict[str, Any]:
     """The run and gallery of a search. The network that comes with this program need not be named."""
-    values = {} if options.save_path == READY else {"save_path": options.save_path}
-    return values | as_given(options, (*CHECKPOINT, *SEARCHES))
+    values = {} if config.save_path == READY else {"save_path": config.save_path}
+    return values | as_given(config, (*CHECKPOINT, *SEARCHES))
 
 
 def free_run(name: str) -> str:
@@ -168,40 +162,42 @@ def free_run(name: str) -> str:
     return path
 
 
-def find_test_sketch(options: argparse.Namespace) -> Path | None:
+def find_test_sketch(config: Config) -> Path | None:
     """A sketch that the run is tested with, None if the data set is not at hand."""
-    return next(iter(first_files(options, "sketch", lambda entries: entries[:1])), None)
+    return next(iter(first_files(config, "sketch", lambda entries: entries[:1])), None)
 
 
-def find_photos(options: argparse.Namespace) -> list[Path]:
+def find_photos(config: Config) -> list[Path]:
     """Three photos of the gallery, of three categories if there are so many; none without a photo list."""
-    return first_files(options, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
+    return first_files(config, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
 
 
-def first_files(options: argparse.Namespace, domain: str, choose: Any) -> list[Path]:
+def first_files(config: Config, domain: str, choose: Any) -> list[Path]:
     """What `choose` takes of a list's test entries, as files; none if one of them is not there."""
     try:
-        entries: list[Entry] = read_list(list_path(options.anno_path, options.dataset, domain))["test"]
+        entries: list[Entry] = read_list(list_path(config.data.anno_path, config.data.dataset, domain))[
+            "test"
+        ]
     except (UserError, OSError):
         return []
-    files = [options.data_path / options.dataset / name for name, _ in (choose(entries) if entries else [])]
+    files = [
+        config.data.data_path / config.data.dataset / name for name, _ in (choose(entries) if entries else [])
+    ]
     return files if all(file.is_file() for file in files) else []
 
 
-def as_given(options: argparse.Namespace, names: Collection[str]) -> dict[str, Any]:
+def as_given(config: Config, names: Collection[str]) -> dict[str, Any]:
     """Those of `names` that were on the command line, with their values.
 
     Defaults among them too: without them, the next phase would take the checkpoint's.
     """
-    return {name: value for name, value in vars(options).items() if name in options.given and name in names}
+    return {name: config.value(name) for name in names if name in config.given}
 
 
-def given(options: argparse.Namespace, names: Collection[str]) -> dict[str, Any]:
+def given(config: Config, names: Collection[str]) -> dict[str, Any]:
     """As `as_given`, without those that are the defaults."""
-    defaults = vars(parse([f"--phase={options.phase}"]))
-    return {
-        name: value for name, value in as_given(options, names).items() if value != defaults.get(name, value)
-    }
+    usual = Config()
+    return {name: value for name, value in as_given(config, names).items() if value != usual.value(name)}
 
 
 def compose(phase: str, values: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import random
 import shutil
+from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,55 +43,76 @@ MADE_WITH = (
 Tree = dict[str, list[str]]  # category -> file names
 
 
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What lists are made of, and where they go. The defaults of None are the data set's."""
+
+    dataset: str
+    data_path: Path
+    anno_path: Path
+    seed: int
+    protocol: str
+    test_per_category: int | None
+    class_list: Path | None
+    skip_unreadable: bool | None
+    num_workers: int
+    force: bool | None
+
+
 def run(options: argparse.Namespace) -> None:
     """Check the data set and write its two lists; the demo set is drawn first if it is not there."""
-    root: Path = options.data_path / options.dataset
-    lists = {domain: list_path(options.anno_path, options.dataset, domain) for domain in ("sketch", "photo")}
+    config = PrepareConfig(**{each.name: getattr(options, each.name) for each in fields(PrepareConfig)})
+    root = config.data_path / config.dataset
+    lists = {domain: list_path(config.anno_path, config.dataset, domain) for domain in ("sketch", "photo")}
     # before a demo is drawn, or a folder listed; and once: it may be a pipe
-    listed = read_class_list(options.class_list) if options.class_list else set()
-    if options.protocol == "zero-shot" and options.test_per_category:
+    listed = read_class_list(config.class_list) if config.class_list else set()
+    if config.protocol == "zero-shot" and config.test_per_category:
         raise UserError(
             "--test_per_category has no meaning for zero-shot lists: all unseen sketches are tested"
         )
-    refuse_existing(lists, options)
-    with exclusive(options.anno_path, f".{options.dataset}.lock"):
-        refuse_existing(lists, options)  # another process may have been faster
-        remove_leftovers(options.anno_path, *(path.name for path in lists.values()))
-        prepare(options, root, lists, listed)
+    refuse_existing(lists, config)
+    with exclusive(config.anno_path, f".{config.dataset}.lock"):
+        refuse_existing(lists, config)  # another process may have been faster
+        remove_leftovers(config.anno_path, *(path.name for path in lists.values()))
+        prepare(config, root, lists, listed)
+    from phases.next_command import announce  # these import PyTorch: not before a mistake is told
+    from run.config import config_from_options
+
+    announce("prepare", config_from_options(options))
 
 
-def refuse_existing(lists: dict[str, Path], options: argparse.Namespace) -> None:
+def refuse_existing(lists: dict[str, Path], config: PrepareConfig) -> None:
     """Raise UserError if there are lists that were not to be overwritten.
 
     A sketch list is written last: without it, a photo list is what a killed process left.
     """
-    if lists["sketch"].exists() and not options.force:
+    if lists["sketch"].exists() and not config.force:
         existing = [str(path) for path in lists.values() if path.exists()]
         raise UserError(f"{' and '.join(existing)} exist already; --force keeps them under other names")
 
 
-def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path], listed: set[str]) -> None:
+def prepare(config: PrepareConfig, root: Path, lists: dict[str, Path], listed: set[str]) -> None:
     """What `run` does, once it is certain that the lists are this process's own.
 
     `listed` are the categories that --class_list names.
     """
-    if options.dataset == "demo" and not root.exists():
+    if config.dataset == "demo" and not root.exists():
         log.info("drawing the demo set in %s", root)
         draw_demo(root)
 
     sketches, photos = list_images(root / "sketches"), list_images(root / "photos")
     pairs, lone_sketches, lone_photos = pair_categories(list(sketches), list(photos))
-    report_counts(options.dataset, sketches, photos)
+    report_counts(config.dataset, sketches, photos)
     unseen: list[str] = []
-    if options.protocol == "zero-shot":
-        unseen = draw_unseen(options, list(pairs), listed)
-    elif options.class_list:
-        chosen = find_categories(listed, list(sketches), options.class_list)
+    if config.protocol == "zero-shot":
+        unseen = draw_unseen(config, list(pairs), listed)
+    elif config.class_list:
+        chosen = find_categories(listed, list(sketches), config.class_list)
         sketches = {name: sketches[name] for name in chosen}
         pairs = {name: folder for name, folder in pairs.items() if name in chosen}
         photos = {name: files for name, files in photos.items() if name in pairs.values()}
         lone_sketches, lone_photos = [name for name in chosen if name not in pairs], []
-        log.info("categories of %s alone: %d", options.class_list, len(chosen))
+        log.info("categories of %s alone: %d", config.class_list, len(chosen))
     if lone_sketches or lone_photos:
         raise UserError(
             f"categories without a partner in the other domain: sketches {lone_sketches or 'none'}, photos "
@@ -98,26 +120,26 @@ def prepare(options: argparse.Namespace, root: Path, lists: dict[str, Path], lis
         )
     if not unseen:
         for category in sorted(sketches):  # before every image is opened
-            check_enough(sketches[category], count_test_sketches(options), category=category)
+            check_enough(sketches[category], count_test_sketches(config), category=category)
     names = [
         f"{domain}/{category}/{name}"
         for domain, tree in (("sketches", sketches), ("photos", photos))
         for category, files in tree.items()
         for name in files
     ]
-    unreadable = set(find_unreadable(root, names, workers=options.num_workers))
-    if unreadable and not options.skip_unreadable:
+    unreadable = set(find_unreadable(root, names, workers=config.num_workers))
+    if unreadable and not config.skip_unreadable:
         raise UserError(
             f"{len(unreadable)} images cannot be read (listed above); repair or remove them, or leave them "
             f"out of the lists with --skip_unreadable; formats that are read: {FORMATS_IN_WORDS}"
         )
     sketches, photos = without(unreadable, "sketches", sketches), without(unreadable, "photos", photos)
-    write_lists(options, lists, sketches, photos, pairs, unseen)
+    write_lists(config, lists, sketches, photos, pairs, unseen)
 
 
-def count_test_sketches(options: argparse.Namespace) -> int:
+def count_test_sketches(config: PrepareConfig) -> int:
     """How many sketches of each category are tested with, where every category is trained on."""
-    return options.test_per_category or dataset_facts(options.dataset).test_per_category
+    return config.test_per_category or dataset_facts(config.dataset).test_per_category
 
 
 def report_counts(dataset: str, sketches: Tree, photos: Tree) -> None:
@@ -140,13 +162,13 @@ def without(unreadable: set[str], domain: str, tree: Tree) -> Tree:
     }
 
 
-def draw_unseen(options: argparse.Namespace, categories: list[str], listed: set[str]) -> list[str]:
+def draw_unseen(config: PrepareConfig, categories: list[str], listed: set[str]) -> list[str]:
     """The categories of --class_list, or some drawn by --seed: the data set's usual number, or a fifth."""
-    if options.class_list:
-        unseen = find_categories(listed, categories, options.class_list)
+    if config.class_list:
+        unseen = find_categories(listed, categories, config.class_list)
     else:
-        count = dataset_facts(options.dataset).unseen or max(1, len(categories) // 5)
-        unseen = sorted(random.Random(options.seed).sample(sorted(categories), min(count, len(categories))))
+        count = dataset_facts(config.dataset).unseen or max(1, len(categories) // 5)
+        unseen = sorted(random.Random(config.seed).sample(sorted(categories), min(count, len(categories))))
     if len(unseen) == len(categories):
         raise UserError(f"all {len(categories)} categories would be unseen: none is left to train on")
     log.info("zero-shot: %d categories to train on, %d unseen", len(categories) - len(unseen), len(unseen))
@@ -155,7 +177,7 @@ def draw_unseen(options: argparse.Namespace, categories: list[str], listed: set[
 
 
 def write_lists(
-    options: argparse.Namespace,
+    config: PrepareConfig,
     lists: dict[str, Path],
     sketches: Tree,
     photos: Tree,
@@ -177,34 +199,36 @@ def write_lists(
         if unseen:
             train, test = ([], names) if category in unseen else (names, [])
         else:
-            train, test = split(names, count_test_sketches(options), seed=options.seed, category=category)
+            train, test = split(names, count_test_sketches(config), seed=config.seed, category=category)
         for part, chosen in (("train", train), ("test", test)):
             content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in chosen]
             if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists
                 content["photo"][part] += [[f"photos/{folder}/{name}", label] for name in photos[folder]]
-    if lists["photo"].exists() and not options.force and not says(lists["photo"], content["photo"]):
+    if lists["photo"].exists() and not config.force and not says(lists["photo"], content["photo"]):
         raise UserError(f"{lists['photo']} exists already and is of other options; --force makes new lists")
     files = {path: content[domain] for domain, path in lists.items()}
-    keep_old(files, record_path(options))
-    write_jsons({**files, record_path(options): record_of(options, files)})
+    keep_old(files, record_path(config))
+    write_jsons({**files, record_path(config): record_of(config, files)})
     for domain, path in lists.items():
         counts = " + ".join(f"{len(entries)} {part}" for part, entries in content[domain].items())
         log.info("wrote %s: %s", path, counts)
 
 
-def record_path(options: argparse.Namespace) -> Path:
+def record_path(config: PrepareConfig) -> Path:
     """The file that says what the lists beside it were made with; the lists have the published form alone."""
-    return options.anno_path / f"{options.dataset}_options.json"
+    return config.anno_path / f"{config.dataset}_options.json"
 
 
-def record_of(options: argparse.Namespace, files: dict[Path, Any]) -> dict[str, Any]:
+def record_of(config: PrepareConfig, files: dict[Path, Any]) -> dict[str, Any]:
     """What the lists `files` were made with, and their checksums, which tell whether they are still those."""
-    from phases import settings  # imports PyTorch: not before a mistake is told
-    from phases.provenance import provenance
+    from phases.provenance import made_with  # imports PyTorch: not before a mistake is told
 
-    made_with = provenance(options)
-    made_with["options"] = {name: settings.plain(getattr(options, name)) for name in MADE_WITH}
-    return {**made_with, "sha256": {path.name: digest_of(as_json(each)) for path, each in files.items()}}
+    values = {name: getattr(config, name) for name in MADE_WITH}
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return {
+        **made_with(values, config.seed),
+        "sha256": {path.name: digest_of(as_json(each)) for path, each in files.items()},
+    }
 
 
 def digest_of(text: str) -> str:

@@ -1,13 +1,18 @@
-"""What a result was made with, in every record: options, seed, versions, the program's revision, machine."""
+"""What a result was made with, in every record: config, seed, versions, the program's revision, machine."""
 
-import argparse
 import os
+import platform
 import subprocess
 from functools import cache
 from pathlib import PurePath
 from typing import Any
 
-from phases import settings
+import numpy as np
+import PIL
+import torch
+import torchvision
+
+from run.config import Config
 from utils.files import PROJECT
 from utils.hardware import machine
 
@@ -15,14 +20,30 @@ PATIENCE = 10  # seconds that git gets for an answer
 UNKNOWN = "unknown"
 
 
-def provenance(options: argparse.Namespace) -> dict[str, Any]:
+def provenance(config: Config) -> dict[str, Any]:
     """ "options", "seed", "versions", "revision" and "machine": for every result and checkpoint."""
+    return made_with(config.as_dict(), config.seed, config.machine.device)
+
+
+def made_with(options: dict[str, Any], seed: int, device: str = "cpu") -> dict[str, Any]:
+    """As `provenance`, of a phase that has no run."""
     return {
-        "options": settings.stored_options(options),
-        "seed": options.seed,
-        "versions": settings.versions(),
+        "options": options,
+        "seed": seed,
+        "versions": versions(),
         "revision": revision(),
-        "machine": machine(options.device),
+        "machine": machine(device),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a number depends on."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
     }
 
 

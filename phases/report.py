@@ -6,17 +6,19 @@ several, in compared-with-<others>/ below it.
 """
 
 import argparse
-import copy
+import dataclasses
 import hashlib
 import logging
 from pathlib import Path
 
-from phases import settings, trained
+from phases import trained
+from phases.next_command import announce
 from phases.plots import draw_report
 from phases.reporting import tables
 from phases.reporting.examined import examine
 from phases.reporting.page import page
 from phases.reporting.record import Record, record_of
+from run.config import Config, config_from_options
 from utils import checkpoint_files
 from utils.errors import UserError
 from utils.files import remove_leftovers, write_json, write_text
@@ -31,26 +33,29 @@ LETTERS = "ABCDEFG"  # as many runs as there are colours
 
 def run(options: argparse.Namespace) -> None:
     """Write the report that the options ask for."""
-    if not (options.compared or settings.run_folder(options).is_dir()):
-        raise UserError(describe_missing(options.save_path))
-    if options.table or not (options.compared or is_run(options)):
-        tables.run(options)
+    config = config_from_options(options)
+    if not (options.compared or config.folder.is_dir()):
+        raise UserError(describe_missing(config.save_path))
+    if options.table or not (options.compared or is_run(config)):
+        tables.run(config)
+        announce("report", config, of_tables=True)
         return
-    for name in sorted(options.given & TABLE_OPTIONS):
+    for name in sorted(config.given & TABLE_OPTIONS):
         raise UserError(f"--{name} is for tables of experiments (--table), not for the page of a run")
-    write_report(options, [options.save_path, *options.compared])
+    write_report(config, [config.save_path, *options.compared])
+    announce("report", config)
 
 
-def is_run(options: argparse.Namespace) -> bool:
+def is_run(config: Config) -> bool:
     """Whether the folder is that of one run: it was tested, or there is a checkpoint."""
-    folder = settings.run_folder(options)
+    folder = config.folder
     tested = (folder / "log" / "result.json").is_file()
     return tested or bool(
         checkpoint_files.saved_steps(folder / "model") or checkpoint_files.saved_pairs(folder / "model")
     )
 
 
-def write_report(options: argparse.Namespace, names: list[str]) -> None:
+def write_report(config: Config, names: list[str]) -> None:
     """Test the checkpoint of --pretrained_model of every run once more, and write the page of all."""
     if len(set(names)) < len(names):
         raise UserError(f"--save_path names a run twice: {' '.join(names)}")
@@ -58,19 +63,17 @@ def write_report(options: argparse.Namespace, names: list[str]) -> None:
         raise UserError(
             f"--save_path names {len(names)} runs; at most {len(LETTERS)} can be told apart on one page"
         )
-    each_options = []
-    for name in names:
-        each_options.append(copy.copy(options))
-        each_options[-1].save_path = name
-        trained.find(each_options[-1])  # before anything is computed, and any folder made
-    records = {letter: test_again(each) for letter, each in zip(LETTERS, each_options, strict=False)}
+    configs = [dataclasses.replace(config, save_path=name) for name in names]
+    for each in configs:
+        trained.find(each)  # before anything is computed, and any folder made
+    records = {letter: test_again(each) for letter, each in zip(LETTERS, configs, strict=False)}
     not_comparable = compare_lists(records)
     for line in not_comparable:
         log.warning("warning: %s", line)
-    folder = settings.run_folder(options) / "report"
+    folder = config.folder / "report"
     if len(names) > 1:
         folder /= comparison_folder(names[1:])
-    with exclusive(settings.run_folder(options)):
+    with exclusive(config.folder):
         remove_leftovers(folder)
         charts = draw_report(records, folder)
         for old in set(folder.glob("*.png")) - set(charts.values()):  # of another data set or attention
@@ -81,9 +84,9 @@ def write_report(options: argparse.Namespace, names: list[str]) -> None:
     log.info("page in %s, its charts and report.json beside it", folder / "index.html")
 
 
-def test_again(options: argparse.Namespace) -> Record:
-    with exclusive(settings.run_folder(options)):
-        return record_of(examine(options))
+def test_again(config: Config) -> Record:
+    with exclusive(config.folder):
+        return record_of(examine(config))
 
 
 def compare_lists(records: dict[str, Record]) -> list[str]:

@@ -16,9 +16,11 @@ from statistics import fmean
 from datasets.annotations import load_annotation
 from experiments import TABLES, load_table
 from experiments.table import Table
-from phases import settings, test, train
+from phases import test, train
+from phases.next_command import announce
 from phases.reporting import tables
 from phases.runs import Run, planned
+from run.config import Config, config_from_options
 from utils import checkpoint_files
 from utils.errors import Diverged, UserError
 from utils.locks import Busy
@@ -32,20 +34,24 @@ FINISHED, DIVERGED, UNTESTED, BEGUN, NOT_BEGUN = "finished", "diverged", "tests 
 
 def run(options: argparse.Namespace) -> int:
     """Run what the tables of --table lack. Returns an exit status as a training does."""
-    if not options.table:
+    config = config_from_options(options)
+    if not config.tables.table:
         raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
-    plans = {name: planned(name, load_table(name), options) for name in options.table}
+    plans = {name: planned(name, load_table(name), config) for name in config.tables.table}
     if options.dry_run:
-        list_runs(plans, options)
+        list_runs(plans, config)
+        given = {name: getattr(options, name) for name in options.given - {"phase", "dry_run"}}
+        announce("reproduce", config, dry_run=given)
         return 0
-    lists = load_annotation(options.data_path, options.anno_path, options.dataset).digest()
+    lists = load_annotation(config.data.data_path, config.data.anno_path, config.data.dataset).digest()
     for name, runs in plans.items():
         tables.check_lists(load_table(name), runs, lists)
     forecast = Forecast(plans)
     for name in plans:
-        exit_code = reproduce(name, forecast, options)
+        exit_code = reproduce(name, forecast, config)
         if exit_code:
             return exit_code
+    announce("reproduce", config)
     return 0
 
 
@@ -83,15 +89,15 @@ def describe_duration(seconds: float) -> str:
     return "about {} d {} h".format(*divmod(round(seconds / 3600), 24))
 
 
-def reproduce(name: str, forecast: Forecast, options: argparse.Namespace) -> int:
+def reproduce(name: str, forecast: Forecast, config: Config) -> int:
     """Make the missing runs of the table `name`, and write it at the start and after each of them."""
     table, runs = load_table(name), forecast.plans[name]
-    path = tables.write(name, table, runs, options)
+    path = tables.write(name, table, runs, config)
     elsewhere = 0
     for number, each in enumerate(runs, start=1):
         if is_finished(each, table):
             continue
-        what = f"{each.row.label}, seed {each.options.seed}"
+        what = f"{each.row.label}, seed {each.config.seed}"
         left = forecast.describe()
         log.info("\n%s, run %d of %d: %s%s", table.title, number, len(runs), what, left)
         start = time.monotonic()
@@ -106,7 +112,7 @@ def reproduce(name: str, forecast: Forecast, options: argparse.Namespace) -> int
             return exit_code
         if not each.diverged:
             forecast.seconds.append(time.monotonic() - start)
-        tables.write(name, table, runs, options)
+        tables.write(name, table, runs, config)
     if elsewhere:
         log.info("left to other processes: %d runs; --phase=report writes the table again", elsewhere)
     log.info("table in %s", path)
@@ -121,33 +127,33 @@ def is_finished(each: Run, table: Table) -> bool:
 def complete(each: Run, table: Table) -> int:
     """Train, and make the tests that the columns of `table` need; a divergence is written down."""
     try:
-        exit_code = train.run(each.options)
+        exit_code = train.train_and_test(each.config)
         if exit_code:
             return exit_code
         for column in table.columns:
             if not each.records([column]):
-                test.run(each.test_options(column))
+                test.test_checkpoint(each.config_of_test(column))
     except Diverged as error:
         log.warning("given up: %s", error)
         each.give_up(error)
     return 0
 
 
-def list_runs(plans: Plans, options: argparse.Namespace) -> None:
+def list_runs(plans: Plans, config: Config) -> None:
     """Log the runs of every table, row by row, with their folders and how far each is."""
     states: dict[Path, set[str]] = {}
     for name, runs in plans.items():
         table = load_table(name)
-        log.info("\n%s (table %s), runs below %s:", table.title, name, settings.run_folder(options))
+        log.info("\n%s (table %s), runs below %s:", table.title, name, config.folder)
         counts: Counter[str] = Counter()
         for row in table.rows:
             own = [each for each in runs if each.row == row]
-            log.info("\n%s\n  %s/", row.label, own[0].folder.parent.relative_to(settings.run_folder(options)))
+            log.info("\n%s\n  %s/", row.label, own[0].folder.parent.relative_to(config.folder))
             for each in own:
                 state, step = state_of(each, table)
                 counts[state] += 1
                 states.setdefault(each.folder, set()).add(state)
-                reached = f"step {step} of {each.options.num_steps}" if state == BEGUN else state
+                reached = f"step {step} of {each.config.train.num_steps}" if state == BEGUN else state
                 log.info("    %s  %s", each.folder.name, reached)
         log.info("\n%s", describe_counts(len(runs), counts))
     done = sum(each <= {FINISHED, DIVERGED} for each in states.values())
@@ -155,7 +161,7 @@ def list_runs(plans: Plans, options: argparse.Namespace) -> None:
         "in all %d trainings, each in a folder of its own; %d left to do", len(states), len(states) - done
     )
     try:
-        load_annotation(options.data_path, options.anno_path, options.dataset)
+        load_annotation(config.data.data_path, config.data.anno_path, config.data.dataset)
     except UserError as error:
         log.warning("warning: none can be made yet: %s", error)
 
@@ -177,6 +183,6 @@ def state_of(each: Run, table: Table) -> tuple[str, int]:
         return DIVERGED, step
     if is_finished(each, table):
         return FINISHED, step
-    if step >= each.options.num_steps:
+    if step >= each.config.train.num_steps:
         return UNTESTED, step
     return (BEGUN if steps else NOT_BEGUN), step

@@ -1,6 +1,5 @@
 """What a test found, as the published program prints it and as JSON with everything it depends on."""
 
-import argparse
 import logging
 import statistics
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from datasets.annotations import Annotation
 from phases.provenance import provenance
 from phases.trained import Trained
 from retrieval.metrics import DEFINITIONS, DENOMINATORS, Evaluation
+from run.config import Config
 from utils.errors import UserError
 from utils.files import read_json, replacing, write_json
 
@@ -52,7 +52,7 @@ def summed_up(fits: list[HashFit]) -> dict[str, Any]:
 
 def write(
     folder: Path,
-    options: argparse.Namespace,
+    config: Config,
     model: Trained,
     found: Evaluation,
     hashed: dict[int, list[HashFit]],
@@ -85,10 +85,10 @@ def write(
         log.info(
             "(%d bits: mean of fits with the seeds from %d on, %s; standard deviation %.3f; gradient %s)",
             bits,
-            options.seed,
+            config.seed,
             values,
             each["std"],
-            options.hash_gradient,
+            config.test.hash_gradient,
         )
     figures = {"MAP": found.metrics["MAP"]}
     figures |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in codes.items()}
@@ -100,12 +100,12 @@ def write(
 
     record = {
         "step": step,
-        "distance": options.test_distance,
-        "mirror": options.mirror,
+        "distance": config.test.test_distance,
+        "mirror": config.test.mirror,
         "metrics": found.metrics,
         "chance": found.chance,
         "hash": {str(bits): each for bits, each in codes.items()},
-        "hash_gradient": options.hash_gradient,
+        "hash_gradient": config.test.hash_gradient,
         "definitions": {
             **DEFINITIONS,
             **{name: text for name, text in DENOMINATORS.items() if name in found.metrics},
@@ -119,7 +119,7 @@ def write(
         "training_machine": model.machine,
         "lists": data.digest(),
         "left_out": list(data.left_out),
-        **provenance(options),
+        **provenance(config),
     }
     if condition is not None:
         record["margin_condition"] = condition

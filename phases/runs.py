@@ -1,7 +1,6 @@
 """The runs behind a table of experiments: which there are, where they lie, and what they found."""
 
-import argparse
-import copy
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +10,16 @@ from typing import Any
 from experiments.published import BITS
 from experiments.table import Column, Row, Table
 from losses import ALIASES, loss_facts
-from phases import results, settings
+from phases import results
 from phases.provenance import provenance
+from run.config import (
+    DEFAULTS_OF_OLD_CHECKPOINTS,
+    NETWORK_FIELDS,
+    RUN_FIELDS,
+    TRAINING_FIELDS,
+    Config,
+    resolve_training,
+)
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -30,28 +37,26 @@ SWITCHES = {
     "pad_pretrained_se": False,
 }
 # What a run must have been made with to stand in a table
-MADE_WITH = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
+MADE_WITH = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
 DIVERGED = "diverged.json"  # in a run's log folder
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one row: its options, complete, with `save_path` and `seed`."""
+    """One training of one row: its config, complete, with `save_path` and `seed`."""
 
     row: Row
-    options: argparse.Namespace
+    config: Config
 
     @property
     def folder(self) -> Path:
-        return settings.run_folder(self.options)
+        return self.config.folder
 
-    def test_options(self, column: Column) -> argparse.Namespace:
-        """Options of the test that `column` takes its figure from."""
-        options = copy.copy(self.options)
+    def config_of_test(self, column: Column) -> Config:
+        """The config of the test that `column` takes its value from."""
         tests = {**self.row.test, **column.test}
-        vars(options).update(tests, phase="test", pretrained_model=options.num_steps)
-        options.given = {*options.given, "pretrained_model", "test_distance", *tests}
-        return options
+        given = self.config.given | {"pretrained_model", "test_distance", *tests}
+        return self.config.with_values(**tests, pretrained_model=self.config.train.num_steps, given=given)
 
     def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         """The records of result.json by the labels of the columns that take their values from them.
@@ -65,25 +70,25 @@ class Run:
         }
         found = {}
         for column in columns:
-            options = self.test_options(column)
-            record = tested.get((options.num_steps, options.test_distance, options.mirror))
+            config = self.config_of_test(column)
+            record = tested.get((config.train.num_steps, config.test.test_distance, config.test.mirror))
             if record is None:
                 continue
             self.check(record["training_options"])
             # a test by hand may have left out what a column needs
             test = record["options"]
             codes = (test.get("hash_gradient", "identity"), set(test["hash_bits"]) >= set(BITS))
-            if test.get("margin_condition") == "on" and codes == (self.options.hash_gradient, True):
+            if test.get("margin_condition") == "on" and codes == (self.config.test.hash_gradient, True):
                 found[column.label] = record
         return found
 
     def check(self, made_with: dict[str, Any]) -> None:
         """Raise UserError unless the run in this folder was made with these options."""
         for name in MADE_WITH:
-            if {**settings.ADDED, **made_with}.get(name) != getattr(self.options, name):
+            if {**DEFAULTS_OF_OLD_CHECKPOINTS, **made_with}.get(name) != self.config.value(name):
                 raise UserError(
                     f"{self.folder} was made with --{name}={made_with.get(name)}, not "
-                    f"{getattr(self.options, name)}; choose another --save_path"
+                    f"{self.config.value(name)}; choose another --save_path"
                 )
 
         if made_with.get("lengthened"):
@@ -109,7 +114,7 @@ class Run:
 
     def give_up(self, error: UserError) -> None:
         """Write down that this training diverges, so that it is not made again."""
-        content = {"message": str(error), **provenance(self.options)}
+        content = {"message": str(error), **provenance(self.config)}
         write_json(self.folder / "log" / DIVERGED, content)
 
 
@@ -128,7 +133,7 @@ def chance(record: dict[str, Any], metric: str) -> float | None:
     return record.get("chance", {}).get("MAP" if metric.startswith("hash ") else metric)
 
 
-def planned(name: str, table: Table, options: argparse.Namespace) -> list[Run]:
+def planned(name: str, table: Table, config: Config) -> list[Run]:
     """All runs of `table`, seed by seed, so that a table stopped early has some of every row.
 
     Logs which of the options of the command line the rows set for themselves. Raises UserError if they leave
@@ -140,45 +145,45 @@ def planned(name: str, table: Table, options: argparse.Namespace) -> list[Run]:
         set_by_rows |= {"margin", "scale"}
     if "lr" in set_by_rows:
         set_by_rows.add("lr_of")
-    for each in sorted(options.given & set_by_rows):
+    for each in sorted(config.given & set_by_rows):
         log.info("--%s: rows of the table %s that set their own do not take it", each, name)
-    rows = [(row, row_options(row, options)) for row in table.rows]
+    rows = [(row, config_of_row(row, config)) for row in table.rows]
     settled = {(run_name(each), str(row.test)): row.label for row, each in rows}
     if len(settled) < len(rows):
         raise UserError(f"with these options, rows of the table {name} do not differ; leave some out")
-    seeds = range(options.seed, options.seed + options.seeds)
-    return [Run(row, of_seed(each, seed)) for seed in seeds for row, each in rows]
+    seeds = range(config.seed, config.seed + config.tables.seeds)
+    return [Run(row, config_of_seed(each, seed)) for seed in seeds for row, each in rows]
 
 
-def row_options(row: Row, common: argparse.Namespace) -> argparse.Namespace:
-    """The options of a row's trainings: its own before those of the command line.
+def config_of_row(row: Row, common: Config) -> Config:
+    """The config of a row's trainings: its own values before those of the command line.
 
     Tests find whatever any table has a column for: runs are shared between tables.
     """
-    options = copy.copy(common)
-    if "loss_type" in row.options:
-        options.margin = options.scale = None
-    vars(options).update(row.options, phase="train")
-    options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
-    if "lr" not in row.options:
-        options.lr = rates(common.lr_of or []).get(options.loss_type, common.lr)
-    options.hash_bits = sorted({*common.hash_bits, *BITS})
-    options.margin_condition = "on"
-    options.given = set(MADE_WITH)
-    if loss_facts(options.loss_type).default_margin is None:
-        options.given -= {"margin", "scale", "annealing_step"}
-    settings.resolve_training(options)
-    return options
+    values: dict[str, Any] = {"margin": None, "scale": None} if "loss_type" in row.options else {}
+    config = common.with_values(**{**values, **row.options})
+    loss = ALIASES.get(config.loss.loss_type, config.loss.loss_type)
+    lr = config.train.lr if "lr" in row.options else rates(common.tables.lr_of).get(loss, common.train.lr)
+    given = frozenset(MADE_WITH)
+    if loss_facts(loss).default_margin is None:
+        given -= {"margin", "scale", "annealing_step"}
+    config = config.with_values(
+        loss_type=loss,
+        lr=lr,
+        hash_bits=sorted({*common.test.hash_bits, *BITS}),
+        margin_condition="on",
+        given=given,
+    )
+    return resolve_training(config)
 
 
-def of_seed(options: argparse.Namespace, seed: int) -> argparse.Namespace:
-    """The options of one training of a row."""
-    options = copy.copy(options)
-    options.seed, options.save_path = seed, f"{options.save_path}/{run_name(options)}/seed-{seed}"
-    return options
+def config_of_seed(config: Config, seed: int) -> Config:
+    """The config of one training of a row."""
+    path = f"{config.save_path}/{run_name(config)}/seed-{seed}"
+    return dataclasses.replace(config, seed=seed, save_path=path)
 
 
-def rates(pairs: list[str]) -> dict[str, float]:
+def rates(pairs: Sequence[str]) -> dict[str, float]:
     """["mems=2e-4", ...] -> loss -> learning rate. Raises UserError if it is not of that form."""
     found = {}
     for pair in pairs:
@@ -192,19 +197,19 @@ def rates(pairs: list[str]) -> dict[str, float]:
     return found
 
 
-def run_name(options: argparse.Namespace) -> str:
+def run_name(config: Config) -> str:
     """A folder's name that says what is varied: equal settings share a run, whatever table they are in."""
-    loss = options.loss_type + "".join(
+    loss = config.loss.loss_type + "".join(
         f"-{letter}{value:g}"
-        for letter, value in (("m", options.margin), ("s", options.scale))
+        for letter, value in (("m", config.loss.margin), ("s", config.loss.scale))
         if value is not None
     )
-    named = NAMED if options.margin is not None else {k: v for k, v in NAMED.items() if k != "annealing_step"}
-    parts = [options.network, options.attention, loss]
-    parts += [f"{short}{getattr(options, name):g}" for name, short in named.items()]
+    named = (
+        NAMED if config.loss.margin is not None else {k: v for k, v in NAMED.items() if k != "annealing_step"}
+    )
+    parts = [config.network.network, config.network.attention, loss]
+    parts += [f"{short}{config.value(name):g}" for name, short in named.items()]
     parts += [
-        f"{name}-{getattr(options, name)}"
-        for name, usual in SWITCHES.items()
-        if getattr(options, name) != usual
+        f"{name}-{config.value(name)}" for name, usual in SWITCHES.items() if config.value(name) != usual
     ]
     return "-".join(parts)

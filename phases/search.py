@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from PIL import Image
 
 from datasets.drawings import Drawing
 from datasets.images import read_image
-from phases import settings
 from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from phases.gallery import list_folder
+from phases.next_command import announce
 from phases.provenance import provenance
 from phases.searcher import Hit, Searcher, searcher_for
 from phases.training_data import describe_training
+from run.config import config_from_options
 from utils.errors import UserError, one_line
 from utils.files import remove_leftovers, write_json
 from utils.locks import in_turn
@@ -31,8 +33,9 @@ def run(options: argparse.Namespace) -> int:
     A drawing that cannot be read or is empty is named, and the others are searched for: 2 is returned then.
     Raises UserError if there is no other.
     """
-    queries = drawings_of(options.query)
-    searcher = searcher_for(options)
+    config = config_from_options(options)
+    queries = drawings_of(config.search.query)
+    searcher = searcher_for(config)
     log.info("%s", searcher.description())
     if searcher.warning:
         log.warning("warning: %s", searcher.warning)
@@ -49,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             log.error("\nerror: %s", one_line(str(error)))
             failed.append({"query": str(path), "error": str(error)})
             continue
-        hits = searcher.search(drawing, options.top)
+        hits = searcher.search(drawing, config.search.top)
         # a drawing in a folder that is named as a category is taken to be of that category
         folder = compose_unicode(path.resolve().parent.name)
         category = folder if folder in categories else None
@@ -67,10 +70,13 @@ def run(options: argparse.Namespace) -> int:
     if not found:
         raise UserError(f"none of the {len(queries)} drawings can be searched for (said above)")
     write(found, failed, rows, searcher)
-    return 2 if failed else 0
+    if failed:
+        return 2
+    announce("search", searcher.config)
+    return 0
 
 
-def drawings_of(given: list[Path]) -> list[Path]:
+def drawings_of(given: Sequence[Path]) -> list[Path]:
     """The files of --query, those of folders sorted by name. Raises UserError if one is not there."""
     files = []
     for path in map(expand_home, given):
@@ -107,8 +113,8 @@ def thumbnail(path: Path) -> Image.Image:
 
 
 def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
-    options = searcher.options
-    folder = expand_home(options.output) if options.output else settings.run_folder(options) / "search"
+    config = searcher.config
+    folder = expand_home(config.search.output) if config.search.output else config.folder / "search"
     unit, gallery = searcher.unit(), searcher.gallery
     sheet, results = folder / "contact_sheet.png", folder / "results.json"
     caption = f"{searcher.description()}\n{len(gallery.names)} photos, {unit}"
@@ -118,13 +124,13 @@ def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher:
         "queries": found,
         "failed": failed,
         "unit of distance": unit,
-        "index": options.index,
+        "index": config.search.index,
         "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},
         "checkpoint": str(searcher.weights.path),
         "step": searcher.weights.step,
         "trained on": describe_training(searcher.weights),
         "warning": searcher.warning,
-        **provenance(options),
+        **provenance(config),
     }
     with in_turn(folder, ".search.lock"):
         remove_leftovers(folder, sheet.name, results.name)

@@ -9,7 +9,6 @@
 That searches the photos of the data set that the run logs/demo was trained on.
 """
 
-import argparse
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,14 +25,15 @@ from datasets.drawings import Drawing, as_it_is, cleaned, read_drawing
 from models import ready_network
 from options.check import check_options
 from options.parser import parse_values
-from phases import settings
-from phases.features import sketch_transform
 from phases.gallery import Gallery, load, open_gallery
 from phases.indices import Index, check, open_index
 from phases.trained import Weights
 from phases.training_data import describe_training, warn_of_foreign_photos
 from retrieval import INDICES
 from retrieval.embed import embed
+from run.config import Config, config_from_options
+from run.input import sketch_transform
+from utils.device import pick_device
 from utils.environment import check_environment
 from utils.errors import UserError
 from utils.names import check_names
@@ -57,10 +57,8 @@ class Hit:
 class Searcher:
     """A trained network and a gallery, ready for one query after the other, also from several threads."""
 
-    def __init__(
-        self, weights: Weights, gallery: Gallery, options: argparse.Namespace, device: torch.device
-    ) -> None:
-        self.weights, self.gallery, self.options, self.device = weights, gallery, options, device
+    def __init__(self, weights: Weights, gallery: Gallery, config: Config, device: torch.device) -> None:
+        self.weights, self.gallery, self.config, self.device = weights, gallery, config, device
         self.indices: dict[str, Index] = {}
         self.opening = Lock()
 
@@ -72,7 +70,7 @@ class Searcher:
         `query` is a file, or a picture of any mode; unless --clean_query=off it is made a sketch as the
         network knows them, see `datasets.drawings`. Raises UserError if it cannot be read or is empty.
         """
-        name, top = index or self.options.index, self.options.top if top is None else top
+        name, top = index or self.config.search.index, self.config.search.top if top is None else top
         if top < 1:
             raise UserError(f"top={top} photos cannot be shown: 1 or more")
         positions, distances = self.index(name).nearest(self.features(self.drawing(query)), top)
@@ -88,7 +86,7 @@ class Searcher:
 
     def drawing(self, query: Path | str | Image.Image | Drawing) -> Drawing:
         """The query as a sketch, with notes on what was done to it. Raises UserError as `search` does."""
-        clean = self.options.clean_query == "on"
+        clean = self.config.search.clean_query == "on"
         if isinstance(query, Drawing):
             return query
         if isinstance(query, Image.Image):
@@ -97,7 +95,7 @@ class Searcher:
 
     def features(self, drawing: Drawing) -> np.ndarray:
         """(f_dim, M) float32, as is and, unless --mirror=off, mirrored."""
-        transform = sketch_transform(self.options)
+        transform = sketch_transform(self.config)
         images = transform.network_input(transform.resized(drawing.image).to(self.device))[None]
         batch = [(images, torch.zeros(1, dtype=torch.int64))]
         (pair,) = embed(self.weights.network, batch, domain=SKETCH, device=self.device)  # (2, 1, f_dim)
@@ -109,29 +107,29 @@ class Searcher:
             raise UserError(f"no index {name}; there are {', '.join(INDICES)}")
         with self.opening:
             if name not in self.indices:
-                self.indices[name] = open_index(name, self.gallery, self.weights, self.options, self.device)
+                self.indices[name] = open_index(name, self.gallery, self.weights, self.config, self.device)
             return self.indices[name]
 
     def description(self) -> str:
         """Which network this is, and what it was trained on."""
         ready = self.weights.path == ready_network.FILE
-        name = "the network that comes with this program" if ready else self.options.save_path
+        name = "the network that comes with this program" if ready else self.config.save_path
         return f"{name}, step {self.weights.step}: {describe_training(self.weights)}"
 
     @cached_property
     def warning(self) -> str | None:
         """What to know of a gallery whose photos are unlike those of the training."""
-        return warn_of_foreign_photos(self.weights, self.gallery, self.options)
+        return warn_of_foreign_photos(self.weights, self.gallery, self.config)
 
     def unit(self, index: str | None = None) -> str:
         """What the distances of hits are."""
-        if (index or self.options.index) == "binary":
-            return f"bits that differ, of {max(self.options.hash_bits)}"
-        return UNITS[self.options.test_distance]
+        if (index or self.config.search.index) == "binary":
+            return f"bits that differ, of {max(self.config.test.hash_bits)}"
+        return UNITS[self.config.test.test_distance]
 
     def shown(self, distance: float, index: str) -> float:
         """2 - 2 cos, which angular search orders by, as the angle that it stands for."""
-        if index == "binary" or self.options.test_distance == "euclidean":
+        if index == "binary" or self.config.test.test_distance == "euclidean":
             return float(distance)
         return math.degrees(math.acos(max(-1.0, 1 - float(distance) / 2)))
 
@@ -150,15 +148,16 @@ def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **opt
     check_environment()
     check_names(vars(chosen))
     check_options(chosen)
-    return searcher_for(chosen)
+    return searcher_for(config_from_options(chosen))
 
 
-def searcher_for(options: argparse.Namespace) -> Searcher:
+def searcher_for(config: Config) -> Searcher:
     """What the command line asks for, with its index opened."""
-    weights = load(options)
-    check(options.index, weights, options)
-    device = settings.pick_device(options)
+    weights = load(config)
+    config = weights.config
+    check(config.search.index, weights, config)
+    device = pick_device(config.machine)
     weights.network.to(device)
-    searcher = Searcher(weights, open_gallery(weights, options, device), options, device)
-    searcher.index(options.index)
+    searcher = Searcher(weights, open_gallery(weights, config, device), config, device)
+    searcher.index(config.search.index)
     return searcher

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 from phases.searcher import Searcher, searcher_for
 from phases.serving.answers import MOST, Answers, examples_of
 from phases.serving.guard import guarded
+from run.config import config_from_options
 from utils.errors import UserError
 from utils.locks import Busy, exclusive
 from utils.memory import share_arenas
@@ -47,17 +48,18 @@ def run(options: argparse.Namespace) -> int:
 
     Raises UserError without Gradio and where the port cannot be had, before anything is computed.
     """
-    if options.top > MOST:
-        raise UserError(f"--top {options.top} is more than the page shows: {MOST}")
+    config = config_from_options(options)
+    if config.search.top > MOST:
+        raise UserError(f"--top {config.search.top} is more than the page shows: {MOST}")
     os.environ.update(GRADIO_SETTINGS)
     share_arenas(ARENAS)  # every visit takes threads of its own
     needed("gradio", "serve", "--phase=serve")
-    with bound(options.host, options.port) as listening:
-        searcher = searcher_for(options)
+    with bound(config.serve.host, config.serve.port) as listening:
+        searcher = searcher_for(config)
         with stop_requests() as stop, drawings() as folder:
             with serving(searcher, folder, listening) as server:
-                announce(searcher, listening)
-                if options.open and not webbrowser.open(address_of(listening)):
+                report_address(searcher, listening)
+                if config.serve.open and not webbrowser.open(address_of(listening)):
                     log.warning("warning: no browser can be opened here; open the address yourself")
                 while not stop and server.is_alive():
                     server.join(0.2)
@@ -155,7 +157,7 @@ def application(searcher: Searcher, folder: Path, *, local: bool) -> Any:
     blocks = page.page(answers, examples_of(searcher), follow=follow)
     blocks.state_session_capacity = CONNECTIONS
     blocks.has_launched = True  # else Gradio does not look at which files a call names
-    upload_bytes = searcher.options.upload_mib << 20
+    upload_bytes = searcher.config.serve.upload_mib << 20
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         blocks,
@@ -205,9 +207,9 @@ def seconds_of_a_search(searcher: Searcher) -> float:
     return perf_counter() - start
 
 
-def announce(searcher: Searcher, listening: socket.socket) -> None:
+def report_address(searcher: Searcher, listening: socket.socket) -> None:
     """Say where the page is, and who can see it."""
-    options, (address, port) = searcher.options, listening.getsockname()[:2]
+    config, (address, port) = searcher.config, listening.getsockname()[:2]
     log.info("%s", searcher.description())
     if searcher.warning:
         log.warning("warning: %s", searcher.warning)
@@ -215,7 +217,7 @@ def announce(searcher: Searcher, listening: socket.socket) -> None:
         log.warning(
             "warning: whoever can reach port %d of this machine can search and see the photos: --host %s",
             port,
-            options.host,
+            config.serve.host,
         )
     log.info(
         "serving %d photos of %s with step %d on %s - Ctrl-C ends",

@@ -3,7 +3,6 @@
 `utils.tensor_files` sees to it that reading does no harm; here, that what was read is a training's.
 """
 
-import argparse
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +16,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from options.check import check_names
 from options.parser import parse_values
-from phases import settings
+from run.config import NETWORK_FIELDS, RUN_FIELDS, TRAINING_FIELDS, Config, plain
+from run.network import build
 from utils import checkpoints
 from utils.errors import UserError
 from utils.tensor_files import is_state_dict
 
 ENTRIES = {"step": int, "network": dict, "loss": dict, "options": dict, "lists": str, "categories": list}
 KINDS: dict[type, Any] = {float: float | int, int: int, tuple: tuple}  # what may be given for a number
-ADOPTED = (  # of its options, those that a test or a continued training may take over
-    *settings.NETWORK_OPTIONS,
-    *settings.TRAINING_OPTIONS,
-    *settings.RUN_OPTIONS,
+ADOPTED = (  # of its config, those that a test or a continued training may take over
+    *NETWORK_FIELDS,
+    *TRAINING_FIELDS,
+    *RUN_FIELDS,
     "threads",
     "test_distance",
     "data_path",
@@ -69,7 +69,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
         if not isinstance(name, str) or not is_plain(value):
             raise UserError(f"{path} says --{str(name)[:80]} is a {type(value).__name__}, which no option is")
     said = {name: stored[name] for name in ADOPTED if name in stored}
-    for name, value in said.items():  # a list may name a file of options, and that would be read
+    for name, value in said.items():  # a list may name a file of config, and that would be read
         if not isinstance(value, str | int | float | None):
             raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
     lengthened = stored.get("lengthened", [])
@@ -78,7 +78,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
     try:
         parsed = parse_values({"phase": "train", **said})
         for name, value in said.items():
-            found = settings.plain(getattr(parsed, name))
+            found = plain(getattr(parsed, name))
             if found != value and not (found is None and value is False):
                 raise UserError(f"--{name}={str(value)[:80]!r}, which this option cannot be")
         check_names(parsed)
@@ -93,12 +93,12 @@ def is_plain(value: Any) -> bool:
     )
 
 
-def check_network(options: argparse.Namespace, state: dict[str, Tensor], path: Path) -> None:
+def check_network(config: Config, state: dict[str, Tensor], path: Path) -> None:
     """Raise UserError unless `state` fits the network of `options`, which need not have room in memory."""
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied
-            checkpoints.load_strictly(settings.network_of(options), state, path)
+            checkpoints.load_strictly(build(config.network), state, path)
     except RuntimeError as error:
         raise UserError(f"{path} is of a network that cannot be: {str(error).splitlines()[0]}") from None
 

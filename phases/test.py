@@ -15,16 +15,19 @@ from datasets.annotations import Annotation, Entry
 from datasets.images import read_image
 from datasets.workers import naming_dead_workers
 from losses import loss_facts
-from phases import margin, results, settings, trained
+from phases import margin, results, trained
 from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from phases.features import Features, test_features
+from phases.next_command import announce
 from phases.words import in_words
 from retrieval import hashing
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
 from retrieval.search import code_rankings, feature_rankings, nearest
+from run.config import Config, config_from_options
 from utils import distributed
+from utils.device import pick_device
 from utils.files import remove_leftovers
 from utils.locks import exclusive
 
@@ -35,20 +38,28 @@ SHEET_QUERIES, SHEET_RESULTS = 12, 10
 
 def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
+    config = config_from_options(options)
+    test_checkpoint(config)
+    announce("test", config)
+
+
+def test_checkpoint(config: Config) -> None:
+    """Test in a folder that no other process works in meanwhile."""
     with distributed.joined(), naming_dead_workers():
-        trained.find(options)  # before the folder is made
-        with distributed.first_only(exclusive(settings.run_folder(options))):
-            evaluate_checkpoint(options)
+        trained.find(config)  # before the folder is made
+        with distributed.first_only(exclusive(config.folder)):
+            evaluate_checkpoint(config)
 
 
-def evaluate_checkpoint(options: argparse.Namespace) -> None:
+def evaluate_checkpoint(config: Config) -> None:
     """What `run` does, in a folder that is this process's own; others help with the features and leave."""
-    folder = settings.run_folder(options)
-    model = trained.load(options)
-    device = settings.pick_device(options)
+    folder = config.folder
+    model = trained.load(config)
+    config = model.config
+    device = pick_device(config.machine)
     data = model.data
     if model.centers is not None:
-        name_other_distance(options)
+        name_other_distance(config)
     results.read_records(folder / "log" / "result.json")  # of no use: better known before hours of work
     log.info(
         "testing step %d of %s on %s: %d test sketches against %d photos",
@@ -58,49 +69,50 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
         len(data.test_sketches),
         len(data.gallery),
     )
-    features = test_features(model.network.to(device), data, options, step=model.step, device=device)
+    features = test_features(model.network.to(device), data, config, step=model.step, device=device)
     if features is None:
         return
     remove_leftovers(folder / "log")
     sketches, photos = features
     condition = None
-    if options.margin_condition == "on":
-        condition = margin.measure(model, sketches, photos, options, device)
-    if options.mirror == "off":
+    if config.test.margin_condition == "on":
+        condition = margin.measure(model, sketches, photos, config, device)
+    if config.test.mirror == "off":
         sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
 
-    rankings = rankings_of(sketches, photos, options, device)
-    found = evaluate(rankings, sketches.labels, all_definitions=bool(options.all_definitions))
+    rankings = rankings_of(sketches, photos, config, device)
+    found = evaluate(rankings, sketches.labels, all_definitions=bool(config.test.all_definitions))
     hashed: dict[int, list[results.HashFit]] = {}
-    if model.centers is not None and len(model.centers) < 2 and options.hash_bits:
+    if model.centers is not None and len(model.centers) < 2 and config.test.hash_bits:
         log.warning("warning: one category has no other to tell apart: no hash codes")
     elif model.centers is not None:
         hashed = {
-            bits: evaluate_codes(model.centers, sketches, photos, options, bits) for bits in options.hash_bits
+            bits: evaluate_codes(model.centers, sketches, photos, config, bits)
+            for bits in config.test.hash_bits
         }
-    sheet = draw_sheet(data, found, sketches, photos, options, device)
+    sheet = draw_sheet(data, found, sketches, photos, config, device)
     save_png(sheet, folder / "log" / "contact_sheet.png")
-    results.write(folder / "log", options, model, found, hashed, condition)  # last: then the test is done
+    results.write(folder / "log", config, model, found, hashed, condition)  # last: then the test is done
     log.info(
         "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
     )
 
 
-def name_other_distance(options: argparse.Namespace) -> None:
+def name_other_distance(config: Config) -> None:
     """Log when --test_distance is not the distance that the loss trains for."""
-    trained_for = loss_facts(options.loss_type).distance
-    if options.test_distance != trained_for:
+    trained_for = loss_facts(config.loss.loss_type).distance
+    if config.test.test_distance != trained_for:
         log.info(
             "distance %s; %s trains for the %s one: --test_distance=%s",
-            options.test_distance,
-            options.loss_type,
+            config.test.test_distance,
+            config.loss.loss_type,
             trained_for,
             trained_for,
         )
 
 
 def rankings_of(
-    sketches: Features, photos: Features, options: argparse.Namespace, device: torch.device
+    sketches: Features, photos: Features, config: Config, device: torch.device
 ) -> Iterator[Ranking]:
     """The ranking of each test sketch, in order, by --test_distance."""
     return feature_rankings(
@@ -108,21 +120,21 @@ def rankings_of(
         photos.values,
         sketches.labels,
         photos.labels,
-        options.test_distance,
-        memory=options.eval_memory * 2**20,
+        config.test.test_distance,
+        memory=config.test.eval_memory * 2**20,
         device=device,
     )
 
 
 def evaluate_codes(
-    centers: np.ndarray, sketches: Features, photos: Features, options: argparse.Namespace, bits: int
+    centers: np.ndarray, sketches: Features, photos: Features, config: Config, bits: int
 ) -> list[results.HashFit]:
     """Hash codes of `bits` bits, fitted with `hashing.FITS` seeds from --seed on: what each fit gave."""
-    angular = options.test_distance == "angular"
+    angular = config.test.test_distance == "angular"
     fits = []
-    for seed in range(options.seed, options.seed + hashing.FITS):
+    for seed in range(config.seed, config.seed + hashing.FITS):
         code_map, loss = fit_code_map(
-            centers, bits, angular=angular, seed=seed, gradient=options.hash_gradient
+            centers, bits, angular=angular, seed=seed, gradient=config.test.hash_gradient
         )
         query, gallery = (binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos))
         rankings = code_rankings(query, gallery, sketches.labels, photos.labels)
@@ -136,11 +148,11 @@ def draw_sheet(
     found: Evaluation,
     sketches: Features,
     photos: Features,
-    options: argparse.Namespace,
+    config: Config,
     device: torch.device,
 ) -> Image.Image:
     """Test sketches drawn by seed, one of each of up to twelve categories, with their nearest photos."""
-    draw = random.Random(options.seed)
+    draw = random.Random(config.seed)
     by_label: dict[int, list[int]] = {}
     for index, (_, label) in enumerate(data.test_sketches):
         by_label.setdefault(label, []).append(index)
@@ -149,9 +161,9 @@ def draw_sheet(
     positions, _ = nearest(
         sketches.values[queries],
         photos.values,
-        options.test_distance,
+        config.test.test_distance,
         SHEET_RESULTS,
-        memory=options.eval_memory * 2**20,
+        memory=config.test.eval_memory * 2**20,
         device=device,
     )
 
@@ -166,6 +178,6 @@ def draw_sheet(
         for query, nearest_photos in zip(queries, positions, strict=True)
     ]
     score = f"MAP {found.metrics['MAP']:.2f} (chance {found.chance['MAP']:.2f})"
-    distance = in_words(options.test_distance)
-    caption = f"{options.save_path}: {score} over {found.queries} test sketches, {distance} distance"
+    distance = in_words(config.test.test_distance)
+    caption = f"{config.save_path}: {score} over {found.queries} test sketches, {distance} distance"
     return contact_sheet(rows, caption)

@@ -16,13 +16,25 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.workers import naming_dead_workers
 from models.weights import initialise
-from phases import results, settings, stored, test
+from phases import results, stored, test
 from phases.divergence import Watch, check_weights
 from phases.lists import load_lists
+from phases.next_command import announce
 from phases.plots import save_training_curves
 from phases.provenance import revision
+from phases.trained import check_lists
 from phases.trainer import Trainer, lr_factor
 from phases.training_data import measure_familiarity
+from run.config import (
+    CONTINUED_FIELDS,
+    Config,
+    check_speed,
+    config_from_options,
+    default_folders_from_checkpoint,
+    default_from_checkpoint,
+    require_same_as_checkpoint,
+    resolve_training,
+)
 from utils import checkpoint_files, checkpoints, distributed
 from utils.errors import Diverged, UserError
 from utils.files import remove_leftovers
@@ -33,40 +45,47 @@ from utils.tracking import Scalars
 
 log = logging.getLogger(__name__)
 
-CONTINUED = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # fits 80 columns
 SCALARS = ["loss", "lr", "alpha", "images_per_second"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Train up to --num_steps and test. Returns the exit status: not 0 when a signal stopped it."""
+    config = config_from_options(options)
+    exit_code = train_and_test(config)
+    if exit_code == 0:
+        announce("train", config)
+    return exit_code
+
+
+def train_and_test(config: Config) -> int:
+    """What `run` does, in each of the processes that torchrun started, or in the one."""
     revision()  # the one that runs: by the first checkpoint, the files may have changed
     with distributed.joined(), naming_dead_workers():
-        return train_and_test(options)
+        return train_in_group(config)
 
 
-def train_and_test(options: argparse.Namespace) -> int:
-    """What `run` does, in each of the processes that torchrun started, or in the one."""
-    models = settings.run_folder(options) / "model"
+def train_in_group(config: Config) -> int:
+    """What `train_and_test` does, once the processes are joined."""
+    models = config.folder / "model"
     steps = distributed.said_by_the_first(checkpoint_files.saved_steps(models))
     if not steps:
         refuse_published(models)
-    trainer = resume(options, checkpoint_files.path_for(models, steps[-1])) if steps else begin(options)
+    trainer = resume(config, checkpoint_files.path_for(models, steps[-1])) if steps else begin(config)
     log.info("%s", trainer)
-    with distributed.first_only(exclusive(settings.run_folder(options))):  # up to here, nothing is written
+    with distributed.first_only(exclusive(config.folder)):  # up to here, nothing is written
         since = distributed.said_by_the_first(checkpoint_files.saved_steps(models))
         if since != steps:  # another run was at it meanwhile
-            trainer = resume(options, checkpoint_files.path_for(models, since[-1]))
+            trainer = resume(config, checkpoint_files.path_for(models, since[-1]))
         if distributed.rank() == 0:
-            results.read_records(settings.run_folder(options) / "log" / "result.json")  # its own word, now
+            results.read_records(config.folder / "log" / "result.json")  # its own word, now
             for name in ("model", "log", "vec"):
-                remove_leftovers(settings.run_folder(options) / name)
-        if trainer.step < options.num_steps:
-            exit_code = train(trainer, options)
+                remove_leftovers(config.folder / name)
+        if trainer.step < trainer.config.train.num_steps:
+            exit_code = train(trainer)
             if exit_code:
                 return exit_code
-        options.pretrained_model = options.num_steps
-        test.evaluate_checkpoint(options)
+        test.evaluate_checkpoint(trainer.config.with_values(pretrained_model=trainer.step))
     return 0
 
 
@@ -83,41 +102,43 @@ def refuse_published(models: Path) -> None:
         )
 
 
-def begin(options: argparse.Namespace) -> Trainer:
+def begin(config: Config) -> Trainer:
     """A new run, from the weights of --backbone_weights."""
-    settings.resolve_training(options)
-    trainer = Trainer(options, load_lists(options))
-    if options.backbone_weights != "none" and distributed.rank() == 0:  # the others get its weights
+    config = resolve_training(config)
+    trainer = Trainer(config, load_lists(config))
+    if config.train.backbone_weights != "none" and distributed.rank() == 0:  # the others get its weights
         report = initialise(
-            trainer.network, options.network, options.backbone_weights, pad_se=options.pad_pretrained_se
+            trainer.network,
+            config.network.network,
+            config.train.backbone_weights,
+            pad_se=config.train.pad_pretrained_se,
         )
-        log.info("weights of %s: %s", options.backbone_weights, report)
+        log.info("weights of %s: %s", config.train.backbone_weights, report)
     return trainer
 
 
-def resume(options: argparse.Namespace, path: Path) -> Trainer:
+def resume(config: Config, path: Path) -> Trainer:
     """The run whose newest checkpoint is at `path`, as it was then."""
     state = stored.read(path)
-    wanted = options.num_steps if "num_steps" in options.given else 0
+    wanted = config.train.num_steps if "num_steps" in config.given else 0
     trained_for = state["options"].get("num_steps", wanted)
     longer = wanted > trained_for
-    names = tuple(name for name in CONTINUED if name != "num_steps" or not longer)
-    settings.adopt(options, state["options"], names, path)
-    lengthened = [*state["options"].get("lengthened", []), *[trained_for] * longer]
-    if lengthened:  # absent in a run that never was, so that its records are those of an unbroken one
-        options.lengthened = lengthened
-    settings.inherit(options, state["options"], ("threads",))
-    settings.inherit_folders(options, state["options"])
-    settings.resolve_speed(options)
-    stored.check_network(options, state["network"], path)
+    names = tuple(name for name in CONTINUED_FIELDS if name != "num_steps" or not longer)
+    config = require_same_as_checkpoint(config, state["options"], names, path)
+    lengthened = list(state["options"].get("lengthened", []))
+    config = config.with_values(lengthened=[*lengthened, trained_for] if longer else lengthened)
+    config = default_from_checkpoint(config, state["options"], ("threads",))
+    config = default_folders_from_checkpoint(config, state["options"])
+    check_speed(config)
+    stored.check_network(config, state["network"], path)
     left_out = state.get("left_out", [])
-    data = load_lists(options, left_out)
-    settings.check_lists(data, state["lists"], path)
+    data = load_lists(config, left_out)
+    check_lists(data, state["lists"], path)
     if len(data.left_out) > len(left_out):
         log.warning(
             "warning: this training had not left them out: continued without, it is not the same any more"
         )
-    trainer = Trainer(options, data)
+    trainer = Trainer(config, data)
     with stored.continuing(path):
         stored.check_training(state, trainer.optimizer, trainer.schedule)
         trainer.load_state_dict(state, path)
@@ -143,7 +164,7 @@ def report_other_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 def report_lengthening(trainer: Trainer, trained_for: int) -> None:
     """Say what more steps than `trained_for` mean for the learning rate, and so for the weights."""
-    step, wanted = trainer.step, trainer.options.num_steps
+    step, wanted = trainer.step, trainer.config.train.num_steps
     before, after = (lr_factor(step, length) for length in (trained_for, wanted))
     if before == after:
         effect = "the learning rate has not fallen yet: the weights will be those of an unbroken run"
@@ -155,28 +176,30 @@ def report_lengthening(trainer: Trainer, trained_for: int) -> None:
     log.info("lengthened from %d to %d steps: %s", trained_for, wanted, effect)
 
 
-def train(trainer: Trainer, options: argparse.Namespace) -> int:
+def train(trainer: Trainer) -> int:
     """Train from `trainer.step` to --num_steps, saving on the way; returns an exit status."""
-    folder = settings.run_folder(options)
+    config = trainer.config
     batches = trainer.batches()
     progress = tqdm(
-        total=options.num_steps,
+        total=config.train.num_steps,
         initial=trainer.step,
         desc="train",
         dynamic_ncols=True,
         bar_format=BAR,
         disable=distributed.rank() > 0,
     )
-    images_a_step = 2 * options.batch_size * distributed.size()
+    images_a_step = 2 * config.data.batch_size * distributed.size()
     watch = Watch(trainer)
     exit_code, begun = 0, False
     with (
         logging_redirect_tqdm(),
         stop_requests() as stop,
         (
-            nullcontext() if distributed.rank() else Scalars(folder / "log", SCALARS, start_step=trainer.step)
+            nullcontext()
+            if distributed.rank()
+            else Scalars(config.folder / "log", SCALARS, start_step=trainer.step)
         ) as scalars,
-        saving_on_error(trainer, options, watch),
+        saving_on_error(trainer, watch),
         naming_dead_workers(),
         progress,
     ):
@@ -187,9 +210,9 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
             # one is stopped, all stop; the first step may compile, on some longer than on others
             exit_code = distributed.largest(stop.exit_code, patient=not begun)
             begun = True
-            ending = bool(exit_code) or trainer.step == options.num_steps
-            saving = ending or trainer.step % options.model_save_step == 0
-            if saving or trainer.step % options.log_step == 0:
+            ending = bool(exit_code) or trainer.step == config.train.num_steps
+            saving = ending or trainer.step % config.train.model_save_step == 0
+            if saving or trainer.step % config.train.log_step == 0:
                 now = time.monotonic()
                 images_per_second = images_a_step * len(watch.losses) / (now - since)
                 row = [watch.row(), trainer.last_lr, trainer.alpha, images_per_second]
@@ -198,39 +221,40 @@ def train(trainer: Trainer, options: argparse.Namespace) -> int:
                 progress.set_postfix_str("loss {0:.3f}, lr {1:.1e}, {3:.0f} images/s".format(*row))
                 since = now
             if saving:
-                save(trainer, options)
+                save(trainer)
             if ending:
                 break
     if scalars:
         save_training_curves(
-            folder / "log" / "scalars.csv",
-            folder / "log" / "curves.png",
-            run=options.save_path,
+            config.folder / "log" / "scalars.csv",
+            config.folder / "log" / "curves.png",
+            run=config.save_path,
             classes=trainer.data.trained,
-            margin=options.margin is not None,
+            margin=config.loss.margin is not None,
         )
     if exit_code:
         log.info("stopped after step %d and saved; the same command continues", trainer.step)
     return exit_code
 
 
-def save(trainer: Trainer, options: argparse.Namespace) -> None:
+def save(trainer: Trainer) -> None:
     """Write a checkpoint, then remove those that --keep leaves out. Raises Diverged for weights like NaN."""
-    folder = settings.run_folder(options)
+    config = trainer.config
+    folder = config.folder
     state = trainer.state_dict()  # of all processes
     check_weights(state)
     with distributed.first_alone():
         if distributed.rank() == 0:
-            if trainer.step == options.num_steps:
-                state["familiarity_limit"] = measure_familiarity(state, trainer.data, options, trainer.device)
+            if trainer.step == config.train.num_steps:
+                state["familiarity_limit"] = measure_familiarity(state, trainer.data, config, trainer.device)
             checkpoints.save(checkpoint_files.path_for(folder / "model", trainer.step), state)
-            if options.keep:
-                best = results.best_step(folder / "log" / "result.json", options.test_distance)
-                checkpoints.keep_newest(folder / "model", options.keep, best)
+            if config.train.keep:
+                best = results.best_step(folder / "log" / "result.json", config.test.test_distance)
+                checkpoints.keep_newest(folder / "model", config.train.keep, best)
 
 
 @contextmanager
-def saving_on_error(trainer: Trainer, options: argparse.Namespace, watch: Watch) -> Iterator[None]:
+def saving_on_error(trainer: Trainer, watch: Watch) -> Iterator[None]:
     """Save before a UserError (an unreadable image, say) ends the run, unless a number was not finite."""
     start = trainer.step
     try:
@@ -238,6 +262,6 @@ def saving_on_error(trainer: Trainer, options: argparse.Namespace, watch: Watch)
     except UserError as error:
         alone = distributed.size() == 1  # others may be in the middle of the next step
         if alone and trainer.step > start and not isinstance(error, Diverged) and watch.good():
-            save(trainer, options)
+            save(trainer)
             log.info("saved after step %d", trainer.step)
         raise

@@ -3,7 +3,6 @@
 Under torchrun it is one of several processes, each with a batch of its own.
 """
 
-import argparse
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -19,11 +18,13 @@ from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
 from losses import loss_class
 from models.recompute import recompute
-from phases import settings
 from phases.batches import batches
 from phases.provenance import provenance
+from run.config import Config
+from run.network import blocks_of, build
 from utils import distributed
 from utils.checkpoints import load_strictly
+from utils.device import pick_device
 from utils.seeding import random_state, restore_random_state, stream_seed
 
 WEIGHT_DECAY = 1e-4  # on the network alone
@@ -61,39 +62,39 @@ class Objective(nn.Module):
 class Trainer:
     """Network, loss, optimizer and schedule of one run: what a checkpoint holds."""
 
-    def __init__(self, options: argparse.Namespace, data: Annotation) -> None:
-        torch.manual_seed(options.seed)
-        self.options, self.data = options, data
-        self.device = settings.pick_device(options)
-        self.network = settings.network_of(options)
-        self.criterion = loss_class(options.loss_type)(
+    def __init__(self, config: Config, data: Annotation) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.data = config, data
+        self.device = pick_device(config.machine)
+        self.network = build(config.network)
+        self.criterion = loss_class(config.loss.loss_type)(
             data.trained,
-            options.f_dim,
-            margin=options.margin,
-            scale=options.scale,
-            annealing_step=options.annealing_step,
-            center_norm=options.center_norm,
+            config.network.f_dim,
+            margin=config.loss.margin,
+            scale=config.loss.scale,
+            annealing_step=config.loss.annealing_step,
+            center_norm=config.loss.center_norm,
         )
-        if options.sync_bn:
+        if config.train.sync_bn:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(
                 self.network, process_group=distributed.gpu_group
             )
-        if options.gradient_checkpointing:
-            recompute(settings.blocks_of(self.network, options.network))
+        if config.train.gradient_checkpointing:
+            recompute(blocks_of(self.network, config.network.network))
         self.network.to(self.device).to(memory_format=torch.channels_last).train()
         self.criterion.to(self.device)
         torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, in training alone
-        torch.backends.cudnn.benchmark = not options.deterministic  # every batch has the same shape
+        torch.backends.cudnn.benchmark = not config.machine.deterministic  # every batch has the same shape
         if distributed.rank():  # the same weights everywhere, but dropout of its own
-            torch.manual_seed(stream_seed(options.seed, distributed.rank()))
+            torch.manual_seed(stream_seed(config.seed, distributed.rank()))
         groups: list[dict[str, Any]] = [
             {"params": self.network.parameters(), "weight_decay": WEIGHT_DECAY},
             {"params": self.criterion.parameters()},
         ]
-        self.optimizer = torch.optim.Adam(groups, lr=options.lr, fused=True)
-        self.schedule = LambdaLR(self.optimizer, partial(lr_factor, num_steps=options.num_steps))
+        self.optimizer = torch.optim.Adam(groups, lr=config.train.lr, fused=True)
+        self.schedule = LambdaLR(self.optimizer, partial(lr_factor, num_steps=config.train.num_steps))
         # gradients of float16 are lifted out of its underflow; with any other precision this does nothing
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.train.amp == "fp16")
         self.step = 0
         self.within_step = False  # between two steps all that is saved belongs together
         self.gradient_norm = torch.zeros((), device=self.device)  # of the last step, as --amp=fp16 scaled it
@@ -101,10 +102,10 @@ class Trainer:
     @cached_property
     def objective(self) -> nn.Module:
         """What is trained, put together at the first step: by then the weights are loaded."""
-        if self.options.compile:
+        if self.config.train.compile:
             self.network.compile()
         return distributed.joint(
-            Objective(self.network, self.criterion, PRECISIONS[self.options.amp]), self.device
+            Objective(self.network, self.criterion, PRECISIONS[self.config.train.amp]), self.device
         )
 
     def training_step(self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]) -> Tensor:
@@ -138,7 +139,7 @@ class Trainer:
         self, sketches: tuple[Tensor, Tensor], photos: tuple[Tensor, Tensor]
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Images (2b, 3, S, S), labels and domains (2b,) of --accumulate parts, each with both domains."""
-        parts = (each.tensor_split(self.options.accumulate) for each in (*sketches, *photos))
+        parts = (each.tensor_split(self.config.train.accumulate) for each in (*sketches, *photos))
         for sketch_images, sketch_labels, photo_images, photo_labels in zip(*parts, strict=True):
             images, labels = (
                 torch.cat([each.to(self.device, non_blocking=True) for each in pair])
@@ -151,7 +152,7 @@ class Trainer:
     @property
     def last_lr(self) -> float:
         """The learning rate of the last step."""
-        return self.options.lr * lr_factor(self.step - 1, self.options.num_steps)
+        return self.config.train.lr * lr_factor(self.step - 1, self.config.train.num_steps)
 
     @property
     def alpha(self) -> float:
@@ -160,7 +161,7 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple]:
         """Pairs of a sketch batch and a photo batch, from this run's step on."""
-        return batches(self.options, self.data, start=self.step, device=self.device)
+        return batches(self.config, self.data, start=self.step, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a continued run needs to equal one that never stopped."""
@@ -175,7 +176,7 @@ class Trainer:
             "lists": self.data.digest(),
             "left_out": list(self.data.left_out),
             "categories": self.data.categories,
-            **provenance(self.options),
+            **provenance(self.config),
         }
 
     def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
@@ -190,8 +191,9 @@ class Trainer:
                 # of an earlier version or another device may have another layout
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.schedule.load_state_dict(state["schedule"])
-        if self.options.num_steps != state["options"]["num_steps"]:  # lengthened: the next step's is another
-            factor = lr_factor(self.step, self.options.num_steps)
+        # lengthened: the next step's is another
+        if self.config.train.num_steps != state["options"]["num_steps"]:
+            factor = lr_factor(self.step, self.config.train.num_steps)
             for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
                 group["lr"] = base * factor
         if state.get("scaler"):
@@ -201,27 +203,28 @@ class Trainer:
         if len(streams) == distributed.size():
             restore_random_state(streams[distributed.rank()])
         else:  # another number of processes has other streams
-            torch.manual_seed(stream_seed(self.options.seed, distributed.rank(), self.step))
+            torch.manual_seed(stream_seed(self.config.seed, distributed.rank(), self.step))
 
     def __str__(self) -> str:
-        data, options = self.data, self.options
+        data, config = self.data, self.config
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         unseen = f" ({len(data.categories) - data.trained} of them unseen)" if data.zero_shot else ""
-        loss = options.loss_type
-        if options.margin is not None:
-            loss += f" (margin {options.margin:g}, annealed over {options.annealing_step} steps"
-            loss += f", scale {options.scale:g})" if options.scale is not None else ")"
-        precision = str(PRECISIONS[options.amp]).removeprefix("torch.")
-        if self.device.type == "cuda" and options.amp == "off":
+        loss = config.loss.loss_type
+        if config.loss.margin is not None:
+            loss += f" (margin {config.loss.margin:g}, annealed over {config.loss.annealing_step} steps"
+            loss += f", scale {config.loss.scale:g})" if config.loss.scale is not None else ")"
+        precision = str(PRECISIONS[config.train.amp]).removeprefix("torch.")
+        if self.device.type == "cuda" and config.train.amp == "off":
             precision += " with convolutions in TF32"
-        processes, batch = distributed.size(), distributed.size() * options.batch_size
+        processes, batch = distributed.size(), distributed.size() * config.data.batch_size
         shared = f" in each of {processes} processes, {batch} + {batch} in all" if processes > 1 else ""
         return (
-            f"{options.dataset}: {len(data.categories)} categories{unseen}, "
+            f"{config.data.dataset}: {len(data.categories)} categories{unseen}, "
             f"{len(data.train_sketches)} training and {len(data.test_sketches)} test sketches, "
             f"{len(data.train_photos)} photos | "
-            f"{options.network} ({options.attention}, {options.f_dim} features, "
+            f"{config.network.network} ({config.network.attention}, {config.network.f_dim} features, "
             f"{parameters / 1e6:.2f} M parameters) | {loss} | "
-            f"{options.batch_size} + {options.batch_size} images of {options.image_size} px a step{shared} | "
+            f"{config.data.batch_size} + {config.data.batch_size} images of {config.input.image_size} px a "
+            f"step{shared} | "
             f"{self.device}, {precision}"
         )

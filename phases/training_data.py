@@ -1,6 +1,5 @@
 """What a network was trained on, and whether the photos that are searched are like it."""
 
-import argparse
 import logging
 from typing import Any
 
@@ -10,12 +9,14 @@ import torch
 from datasets import PHOTO
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet
-from phases import settings
-from phases.features import paths_for, photo_transform, weights_digest
+from phases.features import paths_for, weights_digest
 from phases.gallery import DATASET, Gallery
 from phases.trained import Trained, Weights
 from retrieval.embed import embed
 from retrieval.familiarity import FOREIGN, familiarity_limit, foreign_fraction
+from run.config import Config
+from run.input import photo_transform
+from run.network import build
 from utils.errors import UserError, one_line
 from utils.files import read_json
 
@@ -41,16 +42,16 @@ def describe_training(weights: Weights) -> str:
     return text + (f": {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}" if names else "")
 
 
-def warn_of_foreign_photos(weights: Weights, gallery: Gallery, options: argparse.Namespace) -> str | None:
+def warn_of_foreign_photos(weights: Weights, gallery: Gallery, config: Config) -> str | None:
     """A warning if the photos of `gallery` are unlike those of the training, else None.
 
     None too where that cannot be told: without class centres, or without training photos to compare with.
     """
-    if weights.centers is None or options.gallery == DATASET:
+    if weights.centers is None or config.search.gallery == DATASET:
         return None
     limit = weights.familiarity_limit
     if limit is None:
-        limit = limit_by_test(weights, options)
+        limit = limit_by_test(weights, config)
     if limit is None:
         return None
     rows = np.linspace(0, len(gallery.names) - 1, min(GALLERY_SAMPLE, len(gallery.names))).astype(int)
@@ -63,11 +64,11 @@ def warn_of_foreign_photos(weights: Weights, gallery: Gallery, options: argparse
     )
 
 
-def limit_by_test(weights: Weights, options: argparse.Namespace) -> float | None:
+def limit_by_test(weights: Weights, config: Config) -> float | None:
     """The limit for a checkpoint that has none: from what its test left, if that was not zero-shot."""
     if weights.centers is None or len(weights.categories) != len(weights.centers):
         return None
-    paths, key = paths_for(settings.run_folder(options) / "vec", weights.step)
+    paths, key = paths_for(config.folder / "vec", weights.step)
     try:
         if read_json(key).get("weights") != weights_digest(weights.network):
             return None
@@ -79,19 +80,19 @@ def limit_by_test(weights: Weights, options: argparse.Namespace) -> float | None
 
 
 def measure_familiarity(
-    state: dict[str, Any], data: Annotation, options: argparse.Namespace, device: torch.device
+    state: dict[str, Any], data: Annotation, config: Config, device: torch.device
 ) -> float | None:
     """The limit for the network and centres of `state`, a training's, by SAMPLE of its photos.
 
     A network of its own computes it: that of the training stays in its mode, compiled or not.
     """
     with torch.random.fork_rng(devices=[]):
-        network = settings.network_of(options)
+        network = build(config.network)
     network.load_state_dict(state["network"])
     network.to(device)
     positions = np.linspace(0, len(data.train_photos) - 1, min(SAMPLE, len(data.train_photos))).astype(int)
     entries = [data.train_photos[position] for position in positions]
-    transform = photo_transform(options)
+    transform = photo_transform(config)
     photos = ImageSet(data.root, entries, PHOTO, transform)
     samples = [each for each in (photos[index, 0] for index in range(len(photos))) if isinstance(each, tuple)]
     if not samples:

@@ -16,11 +16,11 @@ from models import build_network, input_normalisation
 from models.efficientnet_lite import weights_file
 from models.weights import initialise
 from options.parser import parse
-from phases import settings
 from retrieval.distances import DISTANCES
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
+from run.config import config_from_options, resolve_training
 from utils.files import PROJECT
 
 
@@ -40,10 +40,10 @@ def demo_options() -> list[str]:
 
 def test_its_training_is_short_and_from_weights_that_are_installed() -> None:
     options = parse(["--phase=train", "--dataset=demo", *demo_options()])
-    settings.resolve_training(options)
-    assert (options.network, options.backbone_weights) == ("efficientnet_lite0", "imagenet")
-    assert options.num_steps <= 300 and options.annealing_step == options.num_steps
-    assert weights_file(options.network).is_file()
+    config = resolve_training(config_from_options(options))
+    assert (config.network.network, config.train.backbone_weights) == ("efficientnet_lite0", "imagenet")
+    assert config.train.num_steps <= 300 and config.loss.annealing_step == config.train.num_steps
+    assert weights_file(config.network.network).is_file()
 
 
 @pytest.mark.long

@@ -4,7 +4,6 @@ All of it comes from the checkpoint, the run's log/result.json, the lists where 
 just measured; what none of them has is said to be unknown. The text is model_card.md.j2, the program use.py.
 """
 
-import argparse
 import json
 from dataclasses import astuple, dataclass
 from pathlib import Path, PurePath
@@ -12,10 +11,19 @@ from typing import Any
 
 from datasets.annotations import Annotation
 from models import TIMM_PREFIX
-from phases import results, settings
+from phases import provenance, results
 from phases.provenance import revision, without_folders
 from phases.trained import Weights
 from phases.words import in_words
+from run.config import (
+    DEFAULTS_OF_OLD_CHECKPOINTS,
+    NETWORK_FIELDS,
+    RUN_FIELDS,
+    TRAINING_FIELDS,
+    Config,
+    is_used,
+)
+from run.input import describe_input
 from utils.files import PROJECT
 from utils.hardware import describe
 from utils.templates import render
@@ -65,25 +73,26 @@ class File:
 
 
 def model_card(
-    options: argparse.Namespace,
     source: Weights,
+    format: str,
     data: Annotation | None,
     files: list[File],
     versions: dict[str, str],
 ) -> str:
-    """The card as Markdown. `versions` are of the packages at work beside those of settings.versions()."""
-    records = records_of(options, source)
+    """The card as Markdown. `versions` are of the packages at work beside those of versions()."""
+    config = source.config
+    records = records_of(config, source)
     categories = source.categories or (data.categories if data else [])
     trained = len(categories) if source.centers is None else len(source.centers)
     return render(
         TEMPLATE,
-        options=options,
+        config=config,
         in_words=in_words,
         source=source,
-        form=options.format,
-        size=options.image_size,
-        enlarged=int(1.1 * options.image_size),
-        normalised=settings.describe_input(options) if options.normalize else None,
+        form=format,
+        size=config.input.image_size,
+        enlarged=int(1.1 * config.input.image_size),
+        normalised=describe_input(config) if config.input.normalize else None,
         data=data,
         categories=categories,
         trained=trained,
@@ -95,27 +104,27 @@ def model_card(
             )
         ],
         shape_options=SHAPE_OPTIONS,
-        training=list_options(options, source),
+        training=list_options(config, source),
         records=records,
         results=tabulate(records) if records else None,
-        evaluations=[evaluation for each in records for evaluation in evaluations_of(each, options)],
+        evaluations=[evaluation for each in records for evaluation in evaluations_of(each, config)],
         program=PROGRAM.read_text(encoding="utf-8"),
-        backbone=backbone(options.network, source.options),
-        data_terms=DATA_TERMS.get(options.dataset, UNKNOWN_TERMS),
+        backbone=backbone(config.network.network, source.options),
+        data_terms=DATA_TERMS.get(config.data.dataset, UNKNOWN_TERMS),
         program_licence=program_licence(PROJECT),
-        versions=settings.versions() | versions,
+        versions=provenance.versions() | versions,
         revision=revision(),
         describe_machine=describe,
         stored_options=json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str),
     )
 
 
-def records_of(options: argparse.Namespace, source: Weights) -> list[dict[str, Any]]:
+def records_of(config: Config, source: Weights) -> list[dict[str, Any]]:
     """The records of the checkpoint's step, one per distance and mirror rule.
 
     Those of another training are left out: of other options, other lists or another kind of input.
     """
-    path = settings.run_folder(options) / "log" / "result.json"
+    path = config.folder / "log" / "result.json"
     return [
         each
         for each in results.read_records(path)
@@ -123,21 +132,20 @@ def records_of(options: argparse.Namespace, source: Weights) -> list[dict[str, A
         and each.get("training_options", source.options) == source.options
         and source.lists in ("", each["lists"])
         and all(
-            each["options"].get(name, getattr(options, name)) == getattr(options, name)
-            for name in settings.NETWORK_OPTIONS
+            each["options"].get(name, config.value(name)) == config.value(name) for name in NETWORK_FIELDS
         )
     ]
 
 
-def list_options(options: argparse.Namespace, source: Weights) -> list[tuple[str, str]]:
+def list_options(config: Config, source: Weights) -> list[tuple[str, str]]:
     """The options of the training, of paths the name alone: a card does not tell where it was made."""
     if source.options:
-        stored = {**settings.ADDED, **source.options}
-        names = settings.NETWORK_OPTIONS + settings.TRAINING_OPTIONS + settings.RUN_OPTIONS
-        used = [name for name in names if settings.is_used(name, stored["loss_type"])]
+        stored = {**DEFAULTS_OF_OLD_CHECKPOINTS, **source.options}
+        names = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
+        used = [name for name in names if is_used(name, stored["loss_type"])]
         values = {name: stored.get(name) for name in used}
     else:
-        values = {name: getattr(options, name) for name in (*SHAPE_OPTIONS, *INPUT_OPTIONS)}
+        values = {name: config.value(name) for name in (*SHAPE_OPTIONS, *INPUT_OPTIONS)}
     return [(f"`--{name}`", PurePath(str(value)).name) for name, value in values.items() if value is not None]
 
 
@@ -171,7 +179,7 @@ def show(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def evaluations_of(record: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
+def evaluations_of(record: dict[str, Any], config: Config) -> list[dict[str, Any]]:
     """The values of a record as the YAML block of a Hugging Face model card has them."""
     how = f"{record['distance']} distance, mirror {record.get('mirror', 'on')}"
     metrics = [
@@ -181,14 +189,14 @@ def evaluations_of(record: dict[str, Any], options: argparse.Namespace) -> list[
     return [
         {
             "task": {"type": "image-feature-extraction", "name": "sketch-based image retrieval"},
-            "dataset": {"type": options.dataset, "name": options.dataset},
+            "dataset": {"type": config.data.dataset, "name": config.data.dataset},
             "metrics": metrics,
         }
     ]
 
 
 def backbone(network: str, training: dict[str, Any]) -> str:
-    """What the training started from, as a sentence. `training`: its options, empty if they are unknown."""
+    """What the training started from, as a sentence. `training`: its config, empty if they are unknown."""
     start = training.get("backbone_weights")
     source = BACKBONES.get(network, f"timm's weights of {network.removeprefix(TIMM_PREFIX)}")
     pretrained = f"{source}, learned on {IMAGENET}. Check both terms."

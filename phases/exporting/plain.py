@@ -5,7 +5,6 @@ the image size of the training. What is read back from the disk is compared with
 trained, domain bit and all, in PyTorch; only then do the files get their names.
 """
 
-import argparse
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,11 +18,12 @@ from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation, Entry
 from datasets.loaders import ImageSet, ordered_batches
 from models.folded import folded
-from phases import settings
 from phases.exporting import onnx, torchscript
 from phases.exporting.card import PROGRAM, File, model_card
 from phases.exporting.source import about, data_at_hand, load
-from phases.features import photo_transform, sketch_transform
+from phases.features import sketch_transform
+from run.config import Config
+from run.input import photo_transform
 from utils.errors import UserError
 from utils.files import remove_leftovers, replacing, write_text
 from utils.locks import exclusive
@@ -46,41 +46,46 @@ class Side:
     real: list[Tensor]
 
 
-def run(options: argparse.Namespace) -> None:
-    """Write both networks and their model card below logs/<save_path>/export/<format>."""
-    form = FORMATS[options.format]
+def run(config: Config, format: str) -> Config:
+    """Write both networks and their model card below logs/<save_path>/export/<format>.
+
+    Returns the config of the checkpoint.
+    """
+    form = FORMATS[format]
     versions = form.versions()  # before any work: packages may be lacking
-    source = load(options)
-    data = data_at_hand(options, source)
-    both = sides(options, data)
-    example = torch.zeros(2, 3, options.image_size, options.image_size)
-    folder = settings.run_folder(options) / "export" / options.format
+    source = load(config, format)
+    config = source.config
+    data = data_at_hand(config, source)
+    both = sides(config, data)
+    example = torch.zeros(2, 3, config.input.image_size, config.input.image_size)
+    folder = config.folder / "export" / format
     with exclusive(folder), ExitStack() as unnamed:
         remove_leftovers(folder)
         files = []
         for side in both:
             path = folder / f"{side.name}{form.SUFFIX}"
             temporary = unnamed.enter_context(replacing(path))
-            said = about(options, source) | {"domain": side.name}
+            said = about(config, source) | {"domain": side.name}
             form.write(folded(source.network, side.domain), example, temporary, said)
             found = compare(form.read(temporary), source.network, side, path)
             files.append(File(path.name, temporary.stat().st_size, f"the {side.name} network", found))
         card = unnamed.enter_context(replacing(folder / "model_card.md"))
-        card.write_text(model_card(options, source, data, files, versions), encoding="utf-8")
+        card.write_text(model_card(source, format, data, files, versions), encoding="utf-8")
         write_text(folder / PROGRAM.name, PROGRAM.read_text(encoding="utf-8"))
     for file in files:
         log.info("wrote %s, %.1f MB: %s", folder / file.name, file.size / 1e6, file.checked)
     log.info("wrote %s and %s", folder / "model_card.md", folder / PROGRAM.name)
+    return config
 
 
-def sides(options: argparse.Namespace, data: Annotation | None) -> list[Side]:
+def sides(config: Config, data: Annotation | None) -> list[Side]:
     """Both domains, with random images and, if there is `data`, with test sketches and photos of it."""
-    size = options.image_size
+    size = config.input.image_size
     root = data.root if data else Path()
     sketches, photos = (spread(data.test_sketches), spread(data.gallery)) if data else ([], [])
     return [
-        side_of("sketch", (1, size, size), ImageSet(root, sketches, SKETCH, sketch_transform(options))),
-        side_of("photo", (3, size, size), ImageSet(root, photos, PHOTO, photo_transform(options))),
+        side_of("sketch", (1, size, size), ImageSet(root, sketches, SKETCH, sketch_transform(config))),
+        side_of("photo", (3, size, size), ImageSet(root, photos, PHOTO, photo_transform(config))),
     ]
 
 

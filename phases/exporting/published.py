@@ -3,15 +3,15 @@
 They go to a folder of their own, so that `--phase=test --save_path=<save_path>/published` tests them.
 """
 
-import argparse
 import logging
 from typing import Any
 
 import torch
 
 from models import TIMM_PREFIX
-from phases import settings, trained
+from phases import trained
 from phases.exporting.source import announce
+from run.config import DEFAULTS_OF_OLD_CHECKPOINTS, RUN_FIELDS, Config, published_channels
 from utils import checkpoint_files, checkpoints
 from utils.errors import UserError
 from utils.files import remove_leftovers
@@ -32,57 +32,63 @@ USUAL = {
 }
 
 
-def run(options: argparse.Namespace) -> None:
-    """Write one of this program's checkpoints below logs/<save_path>/published/model."""
-    folder = settings.run_folder(options)
+def run(config: Config, format: str) -> Config:
+    """Write one of this program's checkpoints below logs/<save_path>/published/model.
+
+    Returns the config of the checkpoint, as its training had it.
+    """
+    folder = config.folder
     if not checkpoint_files.saved_steps(folder / "model"):
-        raise UserError(describe_missing(options.save_path))
-    path = checkpoints.find(folder / "model", options.pretrained_model)
-    weights = trained.load_own(options, path)  # what is not whole is not handed on
-    announce(options, weights)
-    if options.network.startswith(TIMM_PREFIX):
+        raise UserError(describe_missing(config.save_path))
+    path = checkpoints.find(folder / "model", config.test.pretrained_model)
+    weights = trained.load_own(config, path)  # what is not whole is not handed on
+    config = weights.config
+    announce(weights, format)
+    if config.network.network.startswith(TIMM_PREFIX):
         raise UserError(
-            f"a published pair does not say its network, and {options.network} is not told by its weights "
-            "alone: export it with --format=safetensors, onnx or torchscript"
+            f"a published pair does not say its network, and {config.network.network} is not told by its "
+            "weights alone: export it with --format=safetensors, onnx or torchscript"
         )
     target = folder / "published" / "model"
     with exclusive(target):
         remove_leftovers(target)
         for what, content in (
             (checkpoint_files.NETWORK, weights.network.state_dict()),
-            (options.loss_type, {"centers": torch.from_numpy(weights.centers)}),
+            (config.loss.loss_type, {"centers": torch.from_numpy(weights.centers)}),
         ):
             file = checkpoint_files.pair_path(target, what, weights.step)
             checkpoints.save(file, dict(content))
             log.info("wrote %s: %d entries", file, len(content))
-    for line in unsaid(options):
+    for line in unsaid(config):
         log.warning("warning: %s", line)
-    stored = {**settings.ADDED, **weights.options}
-    vars(options).update({name: stored[name] for name in (*RUN_SETTINGS, *settings.RUN_OPTIONS)})
+    stored = {**DEFAULTS_OF_OLD_CHECKPOINTS, **weights.options}
+    return config.with_values(**{name: stored[name] for name in (*RUN_SETTINGS, *RUN_FIELDS)})
 
 
-def unsaid(options: argparse.Namespace) -> list[str]:
+def unsaid(config: Config) -> list[str]:
     """What the published program does otherwise than this checkpoint needs, as sentences."""
     lines = []
-    published_attention = ("se", 1) if options.network == "alexnet" else ("dase", 16)
-    if (options.attention, options.se_reduction) != published_attention or options.network == "resnet18":
+    published_attention = ("se", 1) if config.network.network == "alexnet" else ("dase", 16)
+    network = config.network
+    attention = (network.attention, network.se_reduction)
+    if attention != published_attention or network.network == "resnet18":
         lines.append(
-            f"the published program builds no {options.network} with --attention={options.attention} "
-            f"--se_reduction={options.se_reduction}: only this program can load the pair"
+            f"the published program builds no {network.network} with --attention={network.attention} "
+            f"--se_reduction={network.se_reduction}: only this program can load the pair"
         )
-    if options.dase_layer4:
+    if config.network.dase_layer4:
         lines.append("the published program has plain SE in layer4: only this program can load the pair")
-    if options.se_activation != "sigmoid" or options.normalize:
+    if config.network.se_activation != "sigmoid" or config.input.normalize:
         lines.append("the published program knows no --se_activation and no --normalize")
     return lines
 
 
-def values_unsaid(options: argparse.Namespace) -> dict[str, Any]:
+def values_unsaid(config: Config) -> dict[str, Any]:
     """What a pair does not say, to be called after `run`: its data set, and all that is not the default."""
-    values = {"dataset": options.dataset}
+    values: dict[str, Any] = {"dataset": config.data.dataset}
     values |= {
-        name: vars(options)[name] for name, usual in USUAL.items() if str(vars(options)[name]) != str(usual)
+        name: config.value(name) for name, usual in USUAL.items() if str(config.value(name)) != str(usual)
     }
-    if options.photo_channels != settings.published_channels(options.dataset):
-        values["photo_channels"] = options.photo_channels
-    return values | ({"normalize": True} if options.normalize else {})
+    if config.input.photo_channels != published_channels(config.data.dataset):
+        values["photo_channels"] = config.input.photo_channels
+    return values | ({"normalize": True} if config.input.normalize else {})

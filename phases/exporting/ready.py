@@ -4,7 +4,6 @@ Writes models/ready/model.safetensors from the newest checkpoint of logs/RUN; it
 Searches compare by DISTANCE (euclidean or angular) unless told otherwise; by default by that of the run.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -15,8 +14,9 @@ from torch import Tensor
 from models import ready_network
 from options.check import check_options
 from options.parser import parse_values
-from phases import settings, stored
+from phases import stored
 from phases.provenance import without_folders
+from run.config import Config, config_from_options
 from utils import checkpoints
 from utils.errors import UserError
 from utils.files import replacing
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 LARGEST = 10_000_000  # bytes: it is part of the repository
 
 
-def write(options: argparse.Namespace) -> None:
+def write(config: Config) -> None:
     """Write the newest checkpoint of the run in half precision, as `models.ready_network` reads it.
 
     Raises UserError if a number does not fit into half precision or the file is too large.
     """
     safetensors = needed("safetensors.torch", "export", "the ready network")
-    path = checkpoints.find(settings.run_folder(options) / "model", options.pretrained_model)
+    path = checkpoints.find(config.folder / "model", config.test.pretrained_model)
     state = stored.read(path)
     tensors = {ready_network.NETWORK + name: in_half(name, value) for name, value in state["network"].items()}
     tensors[ready_network.CENTERS] = in_half("centers", state["loss"]["centers"])
@@ -41,8 +41,8 @@ def write(options: argparse.Namespace) -> None:
     names = ("step", "lists", "categories", "versions", "revision", "familiarity_limit", "left_out")
     about = {name: state[name] for name in names if name in state}
     about["options"] = without_folders(state["options"])
-    if "test_distance" in options.given:
-        about["options"]["test_distance"] = options.test_distance
+    if "test_distance" in config.given:
+        about["options"]["test_distance"] = config.test.test_distance
     content = safetensors.save(
         tensors,
         metadata={
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
     try:
         options = parse_values({"phase": "export", "save_path": run, "test_distance": [None, *distance][-1]})
         check_options(options)
-        write(options)
+        write(config_from_options(options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,61 +1,64 @@
 """What is handed on: a trained network as its checkpoint has it, with or without the data of its training."""
 
-import argparse
 import json
 import logging
 
 from datasets.annotations import Annotation, load_annotation
-from phases import settings, trained
+from phases import trained
 from phases.provenance import provenance, without_folders
-from phases.trained import Weights
+from phases.trained import Weights, check_lists
+from run.config import NETWORK_FIELDS, Config
+from run.input import input_normalisation
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-def load(options: argparse.Namespace) -> Weights:
-    """Read the checkpoint of --pretrained_model, also a published pair, and complete `options`.
+def load(config: Config, format: str) -> Weights:
+    """Read the checkpoint of --pretrained_model, also a published pair.
 
     Raises UserError if it is missing, damaged or does not fit: what is not whole is not handed on.
     """
-    weights = trained.load_weights(options)
-    announce(options, weights)
+    weights = trained.load_weights(config)
+    announce(weights, format)
     weights.network.eval()
     return weights
 
 
-def announce(options: argparse.Namespace, weights: Weights) -> None:
+def announce(weights: Weights, format: str) -> None:
     """Say what is exported."""
     log.info(
         "exporting step %d of %s, trained on %s, as %s",
         weights.step,
-        settings.run_folder(options),
-        options.dataset,
-        options.format,
+        weights.config.folder,
+        weights.config.data.dataset,
+        format,
     )
 
 
-def data_at_hand(options: argparse.Namespace, source: Weights) -> Annotation | None:
+def data_at_hand(config: Config, source: Weights) -> Annotation | None:
     """The data set of the training; None, with the reason logged, if it is not here or not that one."""
     try:
-        data = load_annotation(options.data_path, options.anno_path, options.dataset, source.left_out)
+        data = load_annotation(
+            config.data.data_path, config.data.anno_path, config.data.dataset, source.left_out
+        )
         if source.lists:
-            settings.check_lists(data, source.lists, source.path)
+            check_lists(data, source.lists, source.path)
     except UserError as error:
         log.info("the data set is not looked at: %s", error)
         return None
     return data
 
 
-def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
+def about(config: Config, source: Weights) -> dict[str, str]:
     """What a file is told about itself, to be read without the model card.
 
     Beside what is needed to use it, what it was made with, as JSON where it is no text.
     """
-    names = {*settings.NETWORK_OPTIONS, "test_distance", "mirror"} - (
+    names = {*NETWORK_FIELDS, "test_distance", "mirror"} - (
         {"loss_type"} if source.centers is None else set()
     )
-    made = provenance(options)
+    made = provenance(config)
     made["options"] = without_folders(made["options"])
     made["training"] = {
         "options": without_folders(source.options),
@@ -64,8 +67,8 @@ def about(options: argparse.Namespace, source: Weights) -> dict[str, str]:
         "machine": source.machine,
     }
     return {
-        **{name: str(getattr(options, name)) for name in sorted(names)},
-        "input_normalisation": json.dumps(settings.input_normalisation(options)),
+        **{name: str(config.value(name)) for name in sorted(names)},
+        "input_normalisation": json.dumps(input_normalisation(config)),
         "step": str(source.step),
         **{
             name: value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,6 +1,5 @@
 """--format=safetensors: weights and class centres in one file that holds nothing but tensors and strings."""
 
-import argparse
 import json
 import logging
 from pathlib import Path
@@ -8,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phases import settings
 from phases.exporting.card import PROGRAM, File, model_card
 from phases.exporting.source import about, data_at_hand, load
 from phases.trained import Weights
+from run.config import Config
 from utils.errors import UserError
 from utils.files import remove_leftovers, replacing, write_text
 from utils.locks import exclusive
@@ -23,26 +22,31 @@ NAME = "model.safetensors"
 NETWORK, CENTERS = "network.", "centers"  # prefix of the network's entries; the class centres, (C, f_dim)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Write the weights and their model card below logs/<save_path>/export/safetensors."""
+def run(config: Config, format: str) -> Config:
+    """Write the weights and their model card below logs/<save_path>/export/safetensors.
+
+    Returns the config of the checkpoint.
+    """
     safetensors = needed("safetensors.torch", "export", "--format=safetensors")
     versions = {"safetensors": needed("safetensors", "export", "--format=safetensors").__version__}
-    source = load(options)
-    data = data_at_hand(options, source)
+    source = load(config, format)
+    config = source.config
+    data = data_at_hand(config, source)
     tensors = entries(source)
-    folder = settings.run_folder(options) / "export" / options.format
+    folder = config.folder / "export" / format
     path = folder / NAME
     with exclusive(folder):
         remove_leftovers(folder)
         with replacing(path) as temporary:
             # not save_file: nobody else could read what it writes
-            temporary.write_bytes(safetensors.save(tensors, metadata=metadata(options, source)))
+            temporary.write_bytes(safetensors.save(tensors, metadata=metadata(config, source)))
             compare(safetensors.load_file(temporary), tensors, path)
         file = File(NAME, path.stat().st_size, "weights and class centres", "read back, equal bit for bit")
-        write_text(folder / "model_card.md", model_card(options, source, data, [file], versions))
+        write_text(folder / "model_card.md", model_card(source, format, data, [file], versions))
         write_text(folder / PROGRAM.name, PROGRAM.read_text(encoding="utf-8"))
     log.info("wrote %s, %.1f MB, %d entries: %s", path, file.size / 1e6, len(tensors), file.checked)
     log.info("wrote %s and %s", folder / "model_card.md", folder / PROGRAM.name)
+    return config
 
 
 def entries(source: Weights) -> dict[str, Tensor]:
@@ -51,9 +55,9 @@ def entries(source: Weights) -> dict[str, Tensor]:
     return tensors if source.centers is None else tensors | {CENTERS: torch.from_numpy(source.centers)}
 
 
-def metadata(options: argparse.Namespace, source: Weights) -> dict[str, str]:
+def metadata(config: Config, source: Weights) -> dict[str, str]:
     """What is needed to build the network, and the categories in the order of the centres, as JSON."""
-    said = about(options, source)
+    said = about(config, source)
     return said | {"categories": json.dumps(source.categories)} if source.categories else said
 
 

@@ -8,22 +8,23 @@ from datasets import PHOTO, SKETCH
 from datasets.annotations import Entry
 from datasets.loaders import Batch, ImageSet, ordered_batches
 from models.gates import bit_offset, domain_modules, gate_changes
-from phases.features import photo_transform, sketch_transform
+from phases.features import sketch_transform
 from phases.reporting.examined import Examined
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
+from run.input import photo_transform
 
 BIT_IMAGES = 128  # of each domain
 
 
 def domain_bit(run: Examined) -> dict[str, Any] | None:
     """What flipping the domain bit does to the gates and to the MAP; None without domain-aware modules."""
-    model, options = run.model, run.options
+    model, config = run.model, run.config
     modules = domain_modules(model.network)
     if not modules:
         return None
-    draw = np.random.default_rng(options.seed)
+    draw = np.random.default_rng(config.seed)
     known = np.flatnonzero(~np.isnan(run.found.ap))
     queries = np.sort(draw.choice(known, min(BIT_IMAGES, len(known)), replace=False))
     gallery = model.data.gallery
@@ -58,10 +59,12 @@ def domain_bit(run: Examined) -> dict[str, Any] | None:
 
 def batches_of(run: Examined, entries: list[Entry], domain: int) -> list[Batch]:
     """The images of `entries`, of one domain, as the test feeds them."""
-    options = run.options
-    transform = (sketch_transform if domain == SKETCH else photo_transform)(options)
+    config = run.config
+    transform = (sketch_transform if domain == SKETCH else photo_transform)(config)
     images = ImageSet(run.model.data.root, entries, domain, transform)
-    return list(ordered_batches(images, options.batch_size, workers=options.num_workers, device=run.device))
+    return list(
+        ordered_batches(images, config.data.batch_size, workers=config.data.num_workers, device=run.device)
+    )
 
 
 def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> float:
@@ -72,7 +75,7 @@ def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> f
         run.photos.values,
         labels,
         run.photos.labels,
-        run.options.test_distance,
+        run.config.test.test_distance,
         memory=run.memory,
         device=run.device,
     )

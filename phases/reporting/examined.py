@@ -1,23 +1,24 @@
 """A run tested once more for its report: what the measurements of the page start from.
 
-It is the test of phases/test.py with the same options, on kept features where there are any, so its figures
+It is the test of phases/test.py with the same config, on kept features where there are any, so its figures
 are those of log/result.json; that file is read only to compare.
 """
 
-import argparse
 import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from phases import results, settings, trained
+from phases import results, trained
 from phases.features import Features, test_features
 from phases.test import rankings_of
 from phases.trained import Trained
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
 from retrieval.search import nearest
+from run.config import Config
+from utils.device import pick_device
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Examined:
     `rankings` and `found` are of all test sketches; `positions` (Q, 10) of the photos nearest to each.
     """
 
-    options: argparse.Namespace
+    config: Config
     model: Trained
     device: torch.device
     sketches: Features
@@ -45,38 +46,39 @@ class Examined:
     @property
     def memory(self) -> int:
         """Bytes for distances."""
-        return self.options.eval_memory * 2**20
+        return self.config.test.eval_memory * 2**20
 
 
-def examine(options: argparse.Namespace) -> Examined:
+def examine(config: Config) -> Examined:
     """Test the checkpoint of --pretrained_model in the run's folder. Raises UserError as a test does.
 
     Rankings are kept: about 32 bytes per query and positive, 120 MB for Sketchy and 65 MB for TU-Berlin.
     """
-    model = trained.load(options)
-    device = settings.pick_device(options)
+    model = trained.load(config)
+    config = model.config
+    device = pick_device(config.machine)
     log.info(
         "report of step %d of %s, tested on %s (%d sketches against %d photos), on %s",
         model.step,
-        settings.run_folder(options),
-        options.dataset,
+        config.folder,
+        config.data.dataset,
         len(model.data.test_sketches),
         len(model.data.gallery),
         device,
     )
-    features = test_features(model.network.to(device), model.data, options, step=model.step, device=device)
+    features = test_features(model.network.to(device), model.data, config, step=model.step, device=device)
     if features is None:
         raise UserError("--phase=report runs in one process")
     sketches, photos = features
-    if options.mirror == "off":
+    if config.test.mirror == "off":
         sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
-    memory = options.eval_memory * 2**20
-    rankings = list(rankings_of(sketches, photos, options, device))
+    memory = config.test.eval_memory * 2**20
+    rankings = list(rankings_of(sketches, photos, config, device))
     positions, _ = nearest(
-        sketches.values, photos.values, options.test_distance, TOP, memory=memory, device=device
+        sketches.values, photos.values, config.test.test_distance, TOP, memory=memory, device=device
     )
     found = evaluate(rankings, sketches.labels)
-    return Examined(options, model, device, sketches, photos, rankings, found, positions)
+    return Examined(config, model, device, sketches, photos, rankings, found, positions)
 
 
 def compared_with_result_json(run: Examined, hashed: dict[int, float]) -> dict[str, dict[str, float]] | None:
@@ -85,12 +87,12 @@ def compared_with_result_json(run: Examined, hashed: dict[int, float]) -> dict[s
     Empty if all are the same, None if that file has no record of this step, distance and lists. Hash codes
     are compared if they were fitted with the same seeds and gradient.
     """
-    options, model = run.options, run.model
-    wanted = (model.step, options.test_distance, options.mirror)
-    for record in results.read_records(settings.run_folder(options) / "log" / "result.json"):
+    config, model = run.config, run.model
+    wanted = (model.step, config.test.test_distance, config.test.mirror)
+    for record in results.read_records(config.folder / "log" / "result.json"):
         if results.key(record) == wanted and record["lists"] == model.data.digest():
             here, there = dict(run.found.metrics), dict(record["metrics"])
-            same = (options.seed, options.hash_gradient)
+            same = (config.seed, config.test.hash_gradient)
             if (record["seed"], record.get("hash_gradient", "identity")) == same:
                 here |= {f"hash MAP, {bits} bits": value for bits, value in hashed.items()}
                 there |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in record["hash"].items()}

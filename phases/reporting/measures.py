@@ -86,8 +86,8 @@ def confused_categories(run: Examined) -> dict[str, Any]:
 
 def feature_map(run: Examined) -> dict[str, Any]:
     """A map of features of both domains; or, without the package it takes, what to install."""
-    data, options = run.model.data, run.options
-    draw = random.Random(options.seed)
+    data, config = run.model.data, run.config
+    draw = random.Random(config.seed)
     labels = sorted(set(run.sketches.labels.tolist()) & set(run.photos.labels.tolist()))
     shown = sorted(draw.sample(labels, min(MAP_CATEGORIES, len(labels))))
     quota = MAP_POINTS // (2 * len(shown))
@@ -100,7 +100,7 @@ def feature_map(run: Examined) -> dict[str, Any]:
             points += [{"domain": domain, "category": data.categories[label]} for _ in chosen]
     try:
         found = project(
-            np.concatenate(features), angular=options.test_distance == "angular", seed=options.seed
+            np.concatenate(features), angular=config.test.test_distance == "angular", seed=config.seed
         )
     except UserError as error:
         log.warning("warning: no map of the features: %s", error)
@@ -114,16 +114,16 @@ def feature_map(run: Examined) -> dict[str, Any]:
 
 def pair_distances(run: Examined) -> dict[str, Any]:
     """Histograms of sketch-photo distances inside a category and between categories."""
-    options = run.options
-    draw = np.random.default_rng(options.seed)
+    config = run.config
+    draw = np.random.default_rng(config.seed)
     sketches, photos = (
         np.sort(draw.choice(len(side.labels), min(limit, len(side.labels)), replace=False))
         for side, limit in zip((run.sketches, run.photos), PAIRS, strict=True)
     )
     values = run.sketches.values[sketches], run.photos.values[photos]
-    chunks = distance_chunks(*values, options.test_distance, memory=run.memory, device=run.device)
+    chunks = distance_chunks(*values, config.test.test_distance, memory=run.memory, device=run.device)
     squares = np.concatenate([chunk.near.copy() for chunk in chunks])
-    if options.test_distance == "angular":
+    if config.test.test_distance == "angular":
         distances = np.degrees(np.arccos(np.clip(1 - squares / 2, -1, 1)))  # from 2 - 2 cos
     else:
         distances = np.sqrt(squares)
@@ -132,7 +132,7 @@ def pair_distances(run: Examined) -> dict[str, Any]:
     kinds = {"same category": distances[same], "other category": distances[~same]}
     return {
         "unit": "angle in degrees"
-        if options.test_distance == "angular"
+        if config.test.test_distance == "angular"
         else "Euclidean distance (not squared)",
         "sketches": len(sketches),
         "photos": len(photos),
@@ -148,10 +148,10 @@ def pair_distances(run: Examined) -> dict[str, Any]:
 
 def separation(run: Examined) -> dict[str, Any] | None:
     """Largest distance inside each category and smallest to another (phases/margin.py); None if not asked."""
-    options, model = run.options, run.model
-    if options.margin_condition == "off":
+    config, model = run.config, run.model
+    if config.test.margin_condition == "off":
         return None
-    found = separations(model, sides_of(run.sketches, run.photos), options, run.device)
+    found = separations(model, sides_of(run.sketches, run.photos), config, run.device)
     return {
         TITLES[name]: {
             "share": each.share,

@@ -14,8 +14,8 @@ from phases.plots import CATEGORIES, CONFUSED, confused_pairs, published_rows
 from phases.reporting.record import Record
 from phases.results import compare_with_chance
 from phases.runs import MADE_WITH
-from phases.settings import is_used
 from phases.words import in_words
+from run.config import is_used
 from utils.hardware import describe
 from utils.templates import render
 

@@ -1,6 +1,5 @@
 """The record of one run's report: every number that its page prints or draws, with what it depends on."""
 
-import argparse
 import math
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from datasets import dataset_facts
 from experiments.published import BITS, hashed, real_valued
-from phases import results, settings
+from phases import results
 from phases.provenance import provenance
 from phases.reporting.bit import domain_bit
 from phases.reporting.definitions import DEFINITIONS
@@ -23,6 +22,7 @@ from phases.reporting.measures import (
 )
 from phases.test import evaluate_codes
 from retrieval import metrics
+from run.config import Config
 from utils.tracking import read_scalars
 
 Record = dict[str, Any]
@@ -30,22 +30,22 @@ Record = dict[str, Any]
 
 def record_of(run: Examined) -> Record:
     """All that the page of a run shows. Its values are plain: figures are drawn from them alone."""
-    options, model, found = run.options, run.model, run.found
+    config, model, found = run.config, run.model, run.found
     data = model.data
     codes = hash_lengths(run)
     return {
-        "run": options.save_path,
+        "run": config.save_path,
         "step": model.step,
-        "dataset": options.dataset,
-        "distance": options.test_distance,
-        "mirror": options.mirror,
+        "dataset": config.data.dataset,
+        "distance": config.test.test_distance,
+        "mirror": config.test.mirror,
         "metrics": found.metrics,
         "chance": found.chance,
         "MAP_interval": confidence_interval(found.ap),
         "AP": [None if math.isnan(value) else 100 * value for value in found.ap.tolist()],
         "differs_from_result_json": compared_with_result_json(run, codes),
         "counts": results.counts(found, data),
-        "training": training(options),
+        "training": training(config),
         **retrieval_curves(run),
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
         "queries": extreme_queries(run),
@@ -55,7 +55,7 @@ def record_of(run: Examined) -> Record:
         "separation": separation(run),
         "hash": {str(bits): value for bits, value in codes.items()},
         "domain_bit": domain_bit(run),
-        "published": published(options, len(data.categories), zero_shot=data.zero_shot),
+        "published": published(config, len(data.categories), zero_shot=data.zero_shot),
         "definitions": {
             **metrics.DEFINITIONS,
             "gallery": results.ZERO_SHOT_GALLERY if data.zero_shot else results.GALLERY,
@@ -66,7 +66,7 @@ def record_of(run: Examined) -> Record:
         "training_options": model.options,
         "training_machine": model.machine,
         "lists": data.digest(),
-        **provenance(options),
+        **provenance(config),
     }
 
 
@@ -76,9 +76,9 @@ def confidence_interval(ap: np.ndarray) -> float:
     return float(100 * 1.96 * known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else 0.0
 
 
-def training(options: argparse.Namespace) -> dict[str, list[float]]:
+def training(config: Config) -> dict[str, list[float]]:
     """The columns of log/scalars.csv, without rows that are not finite; none if the run has no such file."""
-    rows = read_scalars(settings.run_folder(options) / "log" / "scalars.csv")
+    rows = read_scalars(config.folder / "log" / "scalars.csv")
     rows = [row for row in rows if all(map(math.isfinite, row.values()))]
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
@@ -89,29 +89,29 @@ def hash_lengths(run: Examined) -> dict[int, float]:
     if centers is None or len(centers) < 2:
         return {}
     return {
-        bits: results.summed_up(evaluate_codes(centers, run.sketches, run.photos, run.options, bits))["MAP"]
-        for bits in run.options.hash_bits
+        bits: results.summed_up(evaluate_codes(centers, run.sketches, run.photos, run.config, bits))["MAP"]
+        for bits in run.config.test.hash_bits
     }
 
 
-def published(options: argparse.Namespace, categories: int, *, zero_shot: bool) -> dict[str, Any]:
+def published(config: Config, categories: int, *, zero_shot: bool) -> dict[str, Any]:
     """Numbers printed elsewhere for this data set and protocol, or why there are none."""
     columns = tuple(map(str, BITS))
-    rows = [each for each in (*real_valued("MAP"), *hashed(columns)) if options.dataset in each.values]
-    whole = dataset_facts(options.dataset).categories
+    rows = [each for each in (*real_valued("MAP"), *hashed(columns)) if config.data.dataset in each.values]
+    whole = dataset_facts(config.data.dataset).categories
     if not rows:
-        return {"missing": f"No published numbers are at hand for the data set {options.dataset}."}
+        return {"missing": f"No published numbers are at hand for the data set {config.data.dataset}."}
     if zero_shot:
         return {"missing": "The published numbers at hand are of seen categories; this run is zero-shot."}
     if categories != whole:
         return {
-            "missing": f"The published numbers at hand are of all {whole} categories of {options.dataset}; "
-            f"these lists have {categories}."
+            "missing": f"The published numbers at hand are of all {whole} categories of "
+            f"{config.data.dataset}; these lists have {categories}."
         }
-    photos = dataset_facts(options.dataset).photos
+    photos = dataset_facts(config.data.dataset).photos
     return {
         "of": f"all {whole} categories, seen in training, and {photos:,} photos",
         "rows": [
-            {"method": each.label, "source": each.source, **each.values[options.dataset]} for each in rows
+            {"method": each.label, "source": each.source, **each.values[config.data.dataset]} for each in rows
         ],
     }

@@ -16,11 +16,10 @@ from typing import Any
 
 from experiments import load_table
 from experiments.table import Column, Table
-from options.declarations import OPTIONS
-from options.parser import parse_values
 from phases.provenance import provenance
 from phases.reporting.tables import write_found
 from phases.runs import Run, planned
+from run.config import config_from_stored
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -38,14 +37,14 @@ class StoredRun(Run):
 
     def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         counts = read_counts(self.content["protocol"])
-        own = (self.row.label, self.options.seed)
+        own = (self.row.label, self.config.seed)
         machine: dict[str, Any] = next(  # older tables have none
             (each.get("machine", {}) for each in self.content["runs"] if (each["row"], each["seed"]) == own),
             {},
         )
         found = {}
         for column in columns:
-            value = self.content["values"][self.row.label][column.label].get(str(self.options.seed))
+            value = self.content["values"][self.row.label][column.label].get(str(self.config.seed))
             if value is not None and counts is not None:
                 kind, _, what = column.metric.partition(" ")
                 expected = self.content.get("chance", {}).get(column.label)  # older tables have none
@@ -66,7 +65,7 @@ class StoredRun(Run):
     def diverged(self) -> bool:
         """Of a row the JSON has the number of diverged seeds: those without a value."""
         return bool(self.content["diverged"][self.row.label]) and not any(
-            str(self.options.seed) in values for values in self.content["values"][self.row.label].values()
+            str(self.config.seed) in values for values in self.content["values"][self.row.label].values()
         )
 
 
@@ -89,13 +88,6 @@ def name_seeds(content: dict[str, Any]) -> None:
                 row[column] = dict(zip(seeds, values, strict=True))
 
 
-def taken_by_reproduce(stored: dict[str, Any]) -> dict[str, Any]:
-    """Of `stored`, which has options of all phases, those that a table depends on."""
-    taken = {name: value for name, value in stored.items() if OPTIONS[name].is_taken_by("reproduce")}
-    # tables of before there was a choice: the identity
-    return {"hash_gradient": "identity", **taken, "phase": "reproduce"}
-
-
 def rows_in(table: Table, content: dict[str, Any], path: Path) -> Table:
     """`table` with the rows alone that its JSON has. Raises UserError if the JSON has others."""
     rows = tuple(row for row in table.rows if row.label in content["values"])
@@ -109,16 +101,16 @@ def rewrite(path: Path) -> None:
     content = read_json(path)
     name_seeds(content)
     table = rows_in(load_table(content["table"]), content, path)
-    options = parse_values(taken_by_reproduce(content["options"]))
-    options.given = set()
+    # tables of before there was a choice: the identity
+    config = config_from_stored({"hash_gradient": "identity", **content["options"]})
     folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
     runs: list[Run] = [
-        StoredRun(each.row, each.options, content) for each in planned(content["table"], table, options)
+        StoredRun(each.row, each.config, content) for each in planned(content["table"], table, config)
     ]
-    if {(each.row.label, each.options.seed): str(each.folder) for each in runs} != folders:
+    if {(each.row.label, each.config.seed): str(each.folder) for each in runs} != folders:
         raise UserError(f"{path} names other folders of runs than its options give today")
-    write_found(path.with_suffix(".md"), content["table"], table, runs, options)
-    made_by = provenance(options).keys()
+    write_found(path.with_suffix(".md"), content["table"], table, runs, config)
+    made_by = provenance(config).keys()
     new = {name: value for name, value in read_json(path).items() if name not in made_by}
     write_json(path, {**new, **{name: value for name, value in content.items() if name in made_by}})
 

@@ -4,7 +4,6 @@ Every figure is the mean over seeds with the sample standard deviation; single v
 the figure. Written to logs/<save_path>/tables/ as Markdown, CSV, JSON and PNG.
 """
 
-import argparse
 import csv
 import io
 import logging
@@ -16,12 +15,12 @@ from typing import Any
 from datasets import dataset_facts
 from experiments import TABLES, load_table
 from experiments.table import Column, Table
-from phases import settings
 from phases.plots import save_table
 from phases.provenance import provenance
 from phases.results import compare_with_chance
 from phases.runs import Run, chance, figure, planned
 from phases.words import in_words
+from run.config import Config, published_recipe
 from utils.errors import UserError
 from utils.files import remove_leftovers, write_json, write_text
 from utils.hardware import describe
@@ -33,46 +32,46 @@ log = logging.getLogger(__name__)
 Found = dict[str, dict[str, dict[int, float]]]  # row -> column -> seed -> value, finished ones alone
 
 
-def run(options: argparse.Namespace) -> None:
+def run(config: Config) -> None:
     """Write the tables of --table, by default every one that has a finished run."""
-    names = options.table or sorted(TABLES)
+    names = config.tables.table or sorted(TABLES)
     log.info(
         "tables of the runs below %s on %s: %s",
-        settings.run_folder(options),
-        options.dataset,
-        ", ".join(names) if options.table else "all that have a finished run",
+        config.folder,
+        config.data.dataset,
+        ", ".join(names) if config.tables.table else "all that have a finished run",
     )
     written = 0
     for name in names:
         table = load_table(name)
         try:
-            runs = planned(name, table, options)
+            runs = planned(name, table, config)
         except UserError as error:  # options that make no sense for a table nobody asked for
-            if options.table:
+            if config.tables.table:
                 raise
             log.info("no table %s: %s", name, error)
             continue
         check_lists(table, runs)
-        if options.table or any(each.records(table.columns) for each in runs):
-            log.info("table in %s", write(name, table, runs, options))
+        if config.tables.table or any(each.records(table.columns) for each in runs):
+            log.info("table in %s", write(name, table, runs, config))
             written += 1
     if not written:
         raise UserError(
-            f"no finished run of any table below {settings.run_folder(options).absolute()}; make some with "
+            f"no finished run of any table below {config.folder.absolute()}; make some with "
             "--phase=reproduce --table=... and the same other options, or name a run with a checkpoint: "
-            + describe_runs(options.save_path)
+            + describe_runs(config.save_path)
         )
 
 
-def write(name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
+def write(name: str, table: Table, runs: list[Run], config: Config) -> Path:
     """Write the table `name` from what its `runs` have found so far; returns the Markdown's path.
 
     Several processes may be at work on one table: the last one has what all of them found.
     """
-    folder = settings.run_folder(options) / "tables"
+    folder = config.folder / "tables"
     with in_turn(folder):
         remove_leftovers(folder)
-        return write_found(folder / f"{name}.md", name, table, runs, options)
+        return write_found(folder / f"{name}.md", name, table, runs, config)
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,13 @@ class Result:
         return None if record is None else figure(record, column.metric)
 
 
-def write_found(path: Path, name: str, table: Table, runs: list[Run], options: argparse.Namespace) -> Path:
+def write_found(path: Path, name: str, table: Table, runs: list[Run], config: Config) -> Path:
     """What `write` does, in a folder that is this process's own."""
     results = [Result(each, each.records(table.columns), bool(each.diverged)) for each in runs]
     found: Found = {
         row.label: {
             column.label: {
-                each.run.options.seed: value
+                each.run.config.seed: value
                 for each in results
                 if each.run.row == row and (value := each.value(column)) is not None
             }
@@ -112,14 +111,14 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
         row.label: sum(each.diverged for each in results if each.run.row == row) for row in table.rows
     }
     records = [record for each in results for record in each.records.values()]
-    protocol = describe_protocol(table, runs, options, records[0]["counts"] if records else None)
+    protocol = describe_protocol(table, runs, config, records[0]["counts"] if records else None)
     machines = sorted({describe(each.machine) for each in results if each.machine})
     if machines:
         protocol.append(f"Trained on {', and on '.join(machines)}.")
     expected = chances(table, results)
     zero_shot = any(map(is_zero_shot, records))
-    write_text(path, markdown(table, found, expected, diverged, protocol, options, zero_shot=zero_shot))
-    write_text(path.with_suffix(".csv"), as_csv(table, results, expected, options))
+    write_text(path, markdown(table, found, expected, diverged, protocol, config, zero_shot=zero_shot))
+    write_text(path.with_suffix(".csv"), as_csv(table, results, expected, config))
     write_json(
         path.with_suffix(".json"),
         {
@@ -131,13 +130,13 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
             "runs": [
                 {
                     "row": each.run.row.label,
-                    "seed": each.run.options.seed,
+                    "seed": each.run.config.seed,
                     "folder": str(each.run.folder),
                     **({"machine": each.machine} if each.machine else {}),
                 }
                 for each in results
             ],
-            **provenance(options),
+            **provenance(config),
         },
     )
     columns = [each.label for each in table.columns if each.metric == "MAP" or each.metric.startswith("hash")]
@@ -148,7 +147,7 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], options: a
         },
         {column: expected[column] for column in columns if column in expected},
         path.with_suffix(".png"),
-        title=f"{table.title}\n{describe_briefly(table, records, options)}",
+        title=f"{table.title}\n{describe_briefly(table, records, config)}",
     )
     return path
 
@@ -182,7 +181,7 @@ def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None
 
 
 def describe_protocol(
-    table: Table, runs: list[Run], options: argparse.Namespace, counts: dict[str, int] | None = None
+    table: Table, runs: list[Run], config: Config, counts: dict[str, int] | None = None
 ) -> list[str]:
     """What was run, and where that differs from the published program's recipe, as sentences."""
     size = ""
@@ -191,34 +190,34 @@ def describe_protocol(
         unseen = counts["categories"] - counts["trained_categories"]
         size = f" ({counts['categories']} categories{f', {unseen} of them unseen' if unseen else ''}, "
         size += f"{counts['queries']} test sketches against {counts['gallery']} photos)"
-        published = dataset_facts(options.dataset).categories
+        published = dataset_facts(config.data.dataset).categories
         if published not in (None, counts["categories"]):
             differing.append(f"{counts['categories']} categories (published {published})")
     sentences = [
-        f"Data: {options.dataset}{size}.",
+        f"Data: {config.data.dataset}{size}.",
         describe_recipe(differing + differences_to_published(table, runs)),
     ]
     has_codes = any(column.metric.startswith("hash") for column in table.columns)
-    if has_codes and options.hash_gradient == "identity":
+    if has_codes and config.test.hash_gradient == "identity":
         sentences.append("Hash codes were fitted with the identity in place of the published gradient.")
     return sentences
 
 
-def describe_briefly(table: Table, records: list[dict[str, Any]], options: argparse.Namespace) -> str:
+def describe_briefly(table: Table, records: list[dict[str, Any]], config: Config) -> str:
     """The protocol in a line or two for the title of a picture; what rows set for themselves is left out."""
     set_by_rows = {name for row in table.rows for name in row.options}
     parts = {
-        "network": in_words(options.network),
-        "image_size": f"{options.image_size} px",
-        "num_steps": f"{options.num_steps:,} steps",
-        "batch_size": f"{options.batch_size} + {options.batch_size} images a step",
+        "network": in_words(config.network.network),
+        "image_size": f"{config.input.image_size} px",
+        "num_steps": f"{config.train.num_steps:,} steps",
+        "batch_size": f"{config.data.batch_size} + {config.data.batch_size} images a step",
     }
     recipe = ", ".join(text for name, text in parts.items() if name not in set_by_rows)
     if not records:
-        return f"{in_words(options.dataset)}; {recipe}"
+        return f"{in_words(config.data.dataset)}; {recipe}"
     counts = records[0]["counts"]
     sizes = "{categories:,} categories, {queries:,} test sketches, {gallery:,} photos".format(**counts)
-    return f"{in_words(options.dataset)}: {sizes}\n{recipe}"
+    return f"{in_words(config.data.dataset)}: {sizes}\n{recipe}"
 
 
 def describe_recipe(differing: list[str]) -> str:
@@ -232,9 +231,9 @@ def differences_to_published(table: Table, runs: list[Run]) -> list[str]:
     set_by_rows = {name for row in table.rows for name in row.options}
     rows_of: dict[str, dict[tuple[Any, Any], dict[str, None]]] = {}  # option -> (own, published) -> rows
     for each in runs:
-        for name, usual in settings.published_recipe(each.options).items():
+        for name, usual in published_recipe(each.config).items():
             if name not in set_by_rows:
-                values = rows_of.setdefault(name, {}).setdefault((getattr(each.options, name), usual), {})
+                values = rows_of.setdefault(name, {}).setdefault((each.config.value(name), usual), {})
                 values[each.row.label] = None  # a dict keeps the order of the rows
     return [
         f"{name} {own} (published {usual})" + (f" for {' and '.join(rows)}" if len(values) > 1 else "")
@@ -250,13 +249,13 @@ def markdown(
     expected: dict[str, float],
     diverged: dict[str, int],
     protocol: list[str],
-    options: argparse.Namespace,
+    config: Config,
     *,
     zero_shot: bool,
 ) -> str:
     """The table as Markdown, published figures (of seen categories) below its own rows."""
     lines = [f"## {table.title}", "", table.question, "", " ".join(protocol), ""]
-    first, last = options.seed, options.seed + options.seeds - 1
+    first, last = config.seed, config.seed + config.tables.seeds - 1
     several = f"Mean and sample standard deviation over seeds {first} to {last}"
     lines += [f"{several if last > first else f'Seed {first}'}, in percent.", ""]
     header = ["", *(column.label for column in table.columns), "seeds"]
@@ -265,16 +264,16 @@ def markdown(
         label, values = row.label, found[row.label]
         cells = [mean_and_spread(list(values[column.label].values())) for column in table.columns]
         count = max(map(len, values.values()))
-        note = f"{count} of {options.seeds}" if count < options.seeds else str(count)
+        note = f"{count} of {config.tables.seeds}" if count < config.tables.seeds else str(count)
         lines.append(
             joined([label, *cells, note + (f", {diverged[label]} diverged" * bool(diverged[label]))])
         )
     if expected:
         cells = [shown(expected.get(column.label)) for column in table.columns]
         lines.append(joined(["*chance*", *cells, ""]))
-    elsewhere = [each for each in table.published if options.dataset in each.values and not zero_shot]
+    elsewhere = [each for each in table.published if config.data.dataset in each.values and not zero_shot]
     for each in elsewhere:
-        cells = [shown(each.values[options.dataset].get(column.label)) for column in table.columns]
+        cells = [shown(each.values[config.data.dataset].get(column.label)) for column in table.columns]
         lines.append(joined([f"*{each.label}*", *cells, ""]))
     lines += at_chance(table, found, expected)
     sources = sorted({f"{each.source}" for each in elsewhere})
@@ -284,7 +283,7 @@ def markdown(
             "In italics, printed elsewhere, of the full data set, empty where unknown: "
             f"{'; '.join(sources)}.",
         ]
-    if options.seeds > 1:
+    if config.tables.seeds > 1:
         lines += ["", *differences(table, found)]
     return "\n".join(lines) + "\n"
 
@@ -340,9 +339,7 @@ def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def as_csv(
-    table: Table, results: list[Result], expected: dict[str, float], options: argparse.Namespace
-) -> str:
+def as_csv(table: Table, results: list[Result], expected: dict[str, float], config: Config) -> str:
     """One line per row, seed and column, then chance, and the published figures with their source."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -352,10 +349,10 @@ def as_csv(
         for column in table.columns:
             value = each.value(column)
             precise = "" if value is None else f"{value:.6f}"
-            writer.writerow([run.row.label, column.label, run.options.seed, precise, str(run.folder)])
+            writer.writerow([run.row.label, column.label, run.config.seed, precise, str(run.folder)])
     for label, value in expected.items():
         writer.writerow(["chance", label, "", f"{value:.6f}", "photos in random order"])
     for published in table.published:
-        for label, known in published.values.get(options.dataset, {}).items():
+        for label, known in published.values.get(config.data.dataset, {}).items():
             writer.writerow([published.label, label, "", "" if known is None else known, published.source])
     return text.getvalue()

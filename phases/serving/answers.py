@@ -79,7 +79,7 @@ class Answers:
     def __init__(self, searcher: Searcher, folder: Path, *, local: bool) -> None:
         self.searcher, self.folder, self.local = searcher, folder, local
         self.shown: dict[str, Hit] = {}  # by key: what was ever shown, at most the gallery
-        given = searcher.options.index
+        given = searcher.config.search.index
         self.indices = {FEATURES: "flat" if given == "binary" else given}
         try:
             searcher.index("binary")
@@ -108,7 +108,7 @@ class Answers:
         """Never raises UserError, nor OSError. `by` and `top` come from outside, and may be anything."""
         start = perf_counter()
         index = self.indices.get(str(by), self.indices[FEATURES])
-        count = min(max(1, top), MOST) if isinstance(top, int) else self.searcher.options.top
+        count = min(max(1, top), MOST) if isinstance(top, int) else self.searcher.config.search.top
         try:
             drawing = source()
             low, high = drawing.image.getextrema()
@@ -148,7 +148,7 @@ class Answers:
     def read_upload(self, path: Path) -> Drawing:
         """The drawing in a file from outside. Raises UserError that does not name the file."""
         try:
-            check_size(path, self.searcher.options.upload_megapixels)
+            check_size(path, self.searcher.config.serve.upload_megapixels)
             return self.searcher.drawing(path)
         except UnreadableImage as error:
             if isinstance(error.__cause__, UnidentifiedImageError):
@@ -186,7 +186,7 @@ class Answers:
 
     def distances_in_words(self, hits: list[Hit], index: str) -> list[str]:
         """All with the same number of decimals, so that they can be compared at a glance."""
-        unit = "angle" if self.searcher.options.test_distance == "angular" else "distance"
+        unit = "angle" if self.searcher.config.test.test_distance == "angular" else "distance"
         if index == "binary":
             return [f"{hit.distance:.0f} bit{'s' if hit.distance != 1 else ''} differ" for hit in hits]
         largest = max((hit.distance for hit in hits), default=1.0)
@@ -234,9 +234,9 @@ def check_size(path: Path, megapixels: int) -> None:
 
 def examples_of(searcher: Searcher) -> list[Example]:
     """A test sketch of each of some categories, drawn by --seed, if the data set is what is searched."""
-    if not isinstance(searcher.weights, Trained) or searcher.options.gallery != DATASET:
+    if not isinstance(searcher.weights, Trained) or searcher.config.search.gallery != DATASET:
         return []
-    data, rng = searcher.weights.data, np.random.default_rng(searcher.options.seed)
+    data, rng = searcher.weights.data, np.random.default_rng(searcher.config.seed)
     sketches: dict[int, list[str]] = {}
     for name, label in data.test_sketches:
         sketches.setdefault(label, []).append(name)

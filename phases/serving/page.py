@@ -155,7 +155,7 @@ element.addEventListener('click', (event) => {
 
 def page(answers: Answers, examples: Sequence[Example], *, follow: bool) -> gr.Blocks:
     """The page; with `follow` it searches after every stroke, else when the button is pressed."""
-    upload_mib = answers.searcher.options.upload_mib
+    upload_mib = answers.searcher.config.serve.upload_mib
     with gr.Blocks(
         title="Search photos by drawing",
         fill_width=True,
@@ -237,10 +237,10 @@ def paper() -> gr.Sketchpad:
 
 def choices(answers: Answers) -> tuple[gr.Radio, gr.Slider]:
     """By what photos are compared, and how many are shown."""
-    options = answers.searcher.options
+    config = answers.searcher.config
     by = gr.Radio(
         list(answers.indices),
-        value=CODES if options.index == "binary" and CODES in answers.indices else FEATURES,
+        value=CODES if config.search.index == "binary" and CODES in answers.indices else FEATURES,
         label="Compare by",
         info=None if CODES in answers.indices else "There are no hash codes with this checkpoint.",
         interactive=CODES in answers.indices,
@@ -251,7 +251,7 @@ def choices(answers: Answers) -> tuple[gr.Radio, gr.Slider]:
     return by, gr.Slider(
         1,
         most,
-        value=min(options.top, most),
+        value=min(config.search.top, most),
         step=1,
         label="Photos shown",
         scale=5,

@@ -14,6 +14,7 @@ from experiments.published import hashed, real_valued
 from experiments.table import Row
 from losses.margin import MarginLoss
 from phases.runs import figure, planned
+from run.config import config_from_options
 
 DEFAULTS = vars(main.parse(["--phase=test"]))
 
@@ -34,9 +35,9 @@ def test_rows_are_options_of_the_command_line(name: str) -> None:
 def test_every_row_is_a_training_that_can_be_planned(name: str) -> None:
     options = main.parse(["--phase=reproduce", f"--table={name}", "--seeds=2"])
     table = load_table(name)
-    runs = planned(name, table, options)
+    runs = planned(name, table, config_from_options(options))
     assert len(runs) == 2 * len(table.rows)
-    assert [run.options.seed for run in runs] == [0] * len(table.rows) + [1] * len(table.rows)
+    assert [run.config.seed for run in runs] == [0] * len(table.rows) + [1] * len(table.rows)
     training = {(row.label, str(sorted(row.options.items()))) for row in table.rows}
     folders = {run.folder for run in runs}
     assert len(folders) == 2 * len({options for _, options in training})
@@ -59,11 +60,11 @@ def test_a_new_loss_works_in_the_tables_of_losses(monkeypatch: pytest.MonkeyPatc
             if name != "losses"
             else replace(rows_of_losses.TABLE, rows=rows_of_losses.LOSSES)
         )
-        runs = planned(name, table, main.parse(["--phase=reproduce", f"--table={name}"]))
-        new = [run for run in runs if run.options.loss_type == "new"]
-        assert new and all(run.options.margin == 2.0 for run in new)
+        runs = planned(name, table, config_from_options(main.parse(["--phase=reproduce", f"--table={name}"])))
+        new = [run for run in runs if run.config.loss.loss_type == "new"]
+        assert new and all(run.config.loss.margin == 2.0 for run in new)
         if name == "hashing":
-            assert new[0].test_options(table.columns[0]).test_distance == "angular"
+            assert new[0].config_of_test(table.columns[0]).test.test_distance == "angular"
 
 
 def test_hash_codes_are_compared_with_features_by_the_losss_own_distance() -> None:

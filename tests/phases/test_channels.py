@@ -9,8 +9,8 @@ from PIL import Image
 import main
 from datasets.annotations import load_annotation
 from phases.features import test_features as features_of  # a name that pytest would take for a test
-from phases.settings import resolve_training
 from phases.trainer import Trainer
+from run.config import config_from_options, resolve_training
 from tests.conftest import SMALL_RUN
 
 
@@ -38,11 +38,10 @@ def test_red_photos(tree: Path, command, dataset: str, given: list[str], expecte
     options = main.parse(
         ["--phase=train", f"--dataset={dataset}", "--anno_path=anno", "--num_workers=0", *SMALL_RUN, *given]
     )
-    resolve_training(options)
-    data = load_annotation(options.data_path, options.anno_path, dataset)
-    sketches, photos = next(Trainer(options, data).batches())
+    config = resolve_training(config_from_options(options))
+    data = load_annotation(config.data.data_path, config.data.anno_path, dataset)
+    sketches, photos = next(Trainer(config, data).batches())
     assert photos[0].mean(dim=(2, 3)).tolist() == [expected] * 2
     assert torch.equal(sketches[0][:, 0], sketches[0][:, 2])
-    options.f_dim = 3
-    _, gallery = features_of(Means(), data, options, step=0, device=torch.device("cpu"))
+    _, gallery = features_of(Means(), data, config.with_values(f_dim=3), step=0, device=torch.device("cpu"))
     assert gallery.values[..., 0].tolist() == [expected] * 9

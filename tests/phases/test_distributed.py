@@ -26,14 +26,14 @@ import sys; sys.path.insert(0, sys.argv.pop(1))
 import torch; torch.set_num_threads(1)
 from tests.tiny_main import main
 from datasets.annotations import load_annotation
-from phases import settings
 from phases.trainer import Trainer
+from run.config import config_from_options, resolve_training
 from utils import distributed
 target = sys.argv.pop(1)
-options = main.parse()
-settings.resolve_training(options)
+config = resolve_training(config_from_options(main.parse()))
+data = config.data
 with distributed.joined():
-    trainer = Trainer(options, load_annotation(options.data_path, options.anno_path, options.dataset))
+    trainer = Trainer(config, load_annotation(data.data_path, data.anno_path, data.dataset))
     trainer.network.eval()
     loss = trainer.training_step(*next(trainer.batches()))
     mean = distributed.mean(float(loss))

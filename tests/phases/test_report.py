@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-import main
 from datasets import transforms
 from datasets.images import read_image
 from models import build_network
@@ -20,6 +19,7 @@ from phases.reporting.measures import chosen_queries
 from phases.reporting.record import published
 from retrieval import hashing
 from retrieval.metrics import average_precision
+from run.config import make_config
 from tests.conftest import SMALL_RUN
 from tests.figures import lines
 from utils import checkpoints
@@ -284,16 +284,16 @@ def test_the_queries_shown_are_extreme_and_of_many_categories() -> None:
 
 
 def test_published_figures_stand_beside_what_they_are_comparable_with() -> None:
-    options = main.parse(["--phase=report", "--dataset=sketchy"])
-    rows = published(options, 125, zero_shot=False)["rows"]
+    config = make_config(dataset="sketchy")
+    rows = published(config, 125, zero_shot=False)["rows"]
     assert not any("Lu et al." in each["method"] for each in rows), "the paper's own numbers are not known"
     by_method = {each["method"]: each for each in rows}
     assert by_method["Triplet-AlexNet"]["MAP"] == 57.3
     assert by_method["GDH"]["64"] is None and by_method["GDH"]["128"] == 78.4
-    assert "zero-shot" in published(options, 125, zero_shot=True)["missing"]
-    assert "these lists have 25" in published(options, 25, zero_shot=False)["missing"]
-    options.dataset = "demo"
-    assert "data set demo" in published(options, 12, zero_shot=False)["missing"]
+    assert "zero-shot" in published(config, 125, zero_shot=True)["missing"]
+    assert "these lists have 25" in published(config, 25, zero_shot=False)["missing"]
+    config = make_config(dataset="demo")
+    assert "data set demo" in published(config, 12, zero_shot=False)["missing"]
 
 
 def test_the_wrong_bit_is_that_of_photos(trained: Path, command) -> None:

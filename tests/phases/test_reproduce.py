@@ -16,11 +16,12 @@ from experiments import load_table
 from experiments.published import BITS
 from models import build_network
 from options.parser import parse
-from phases import reproduce, settings, test, train
+from phases import reproduce, test, train
 from phases.report import is_run
 from phases.reporting.tables import describe_protocol
 from phases.runs import Run, planned
 from retrieval import hashing
+from run.config import config_from_options
 from tests.conftest import SMALL_RUN
 from utils import checkpoint_files, checkpoints
 from utils.errors import Diverged
@@ -46,19 +47,19 @@ def cells(name: str) -> dict[str, list[str]]:
 
 
 def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) -> None:
-    asked = train.run
+    asked = train.train_and_test
     calls = []
 
-    def stopped_at_the_fourth(options) -> int:
-        calls.append(options.save_path)
-        return asked(options) if len(calls) < 4 else 143
+    def stopped_at_the_fourth(config) -> int:
+        calls.append(config.save_path)
+        return asked(config) if len(calls) < 4 else 143
 
-    monkeypatch.setattr(train, "run", stopped_at_the_fourth)
+    monkeypatch.setattr(train, "train_and_test", stopped_at_the_fourth)
     assert command("reproduce", "--table=attention", *COMMON)[0] == 143
     assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1 of 2"] * 3
     status, _, errors = command("reproduce", "--table=attention", *COMMON)
     assert status == 143 and len(calls) == 5, "finished runs are not made again"
-    monkeypatch.setattr(train, "run", asked)
+    monkeypatch.setattr(train, "train_and_test", asked)
     status, _, errors = command("reproduce", "--table=attention", *COMMON)
     assert status == 0, errors
     found = cells("attention")
@@ -101,7 +102,7 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
         assert min(picture.size) > 200
 
     shutil.rmtree(TABLES)
-    monkeypatch.setattr(train, "run", None)  # nothing is trained
+    monkeypatch.setattr(train, "train_and_test", None)  # nothing is trained
     status, output, errors = command("report", *COMMON)
     assert status == 0, errors
     assert "tables of the runs below logs/table on demo: all that have a finished run" in output
@@ -123,7 +124,8 @@ def test_rows_of_a_test_share_one_training(demo: None, command, monkeypatch) -> 
 
     (folder,) = (path.parent for path in Path("logs/table").rglob("log"))
     options = parse(shlex.split(output.splitlines()[-1].removeprefix("next: "))[2:])
-    assert (options.phase, settings.run_folder(options)) == ("report", folder) and is_run(options)
+    config = config_from_options(options)
+    assert (options.phase, config.folder) == ("report", folder) and is_run(config)
 
 
 def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) -> None:
@@ -149,15 +151,15 @@ def test_a_run_of_another_process_is_left_to_it(demo: None, command) -> None:
 
 
 def test_a_divergence_is_written_down_and_not_tried_again(demo: None, command, monkeypatch) -> None:
-    asked, calls = train.run, []
+    asked, calls = train.train_and_test, []
 
-    def diverging(options) -> int:
-        calls.append(options.attention)
-        if options.attention == "se":
+    def diverging(config) -> int:
+        calls.append(config.network.attention)
+        if config.network.attention == "se":
             raise Diverged("the loss became nan")
-        return asked(options)
+        return asked(config)
 
-    monkeypatch.setattr(train, "run", diverging)
+    monkeypatch.setattr(train, "train_and_test", diverging)
     assert command("reproduce", "--table=attention", *COMMON, "--seeds=1")[0] == 0
     assert cells("attention")["SE"][-1] == "0 of 1, 1 diverged"
     assert command("reproduce", "--table=attention", *COMMON, "--seeds=1")[0] == 0
@@ -177,19 +179,19 @@ class Clock:
 def test_after_the_first_run_the_time_left_is_said(demo: None, command, monkeypatch) -> None:
     clock, minutes = Clock(), iter([60, 200, 1, 1, 1, 1])
 
-    def of_known_length(options) -> int:
+    def of_known_length(config) -> int:
         clock.now += 60 * next(minutes)
         return 0
 
     monkeypatch.setattr(reproduce, "time", clock)
-    monkeypatch.setattr(train, "run", of_known_length)
-    monkeypatch.setattr(test, "run", lambda options: None)
+    monkeypatch.setattr(train, "train_and_test", of_known_length)
+    monkeypatch.setattr(test, "test_checkpoint", lambda config: None)
     finished: list[str] = []
-    monkeypatch.setattr(reproduce, "is_finished", lambda each, table: each.options.save_path in finished)
+    monkeypatch.setattr(reproduce, "is_finished", lambda each, table: each.config.save_path in finished)
     complete = reproduce.complete
 
     def completed(each, table) -> int:
-        finished.append(each.options.save_path)
+        finished.append(each.config.save_path)
         return complete(each, table)
 
     monkeypatch.setattr(reproduce, "complete", completed)
@@ -223,7 +225,7 @@ def test_durations_in_words(seconds: float, text: str) -> None:
 def record_of(run: Run, *, distance: str = "euclidean", **tested) -> dict:
     """A record of result.json, as a test of this run leaves it."""
     return {
-        "step": run.options.num_steps,
+        "step": run.config.train.num_steps,
         "distance": distance,
         "mirror": "on",
         "metrics": {"MAP": 1.0},
@@ -233,7 +235,7 @@ def record_of(run: Run, *, distance: str = "euclidean", **tested) -> dict:
         "per_category_MAP": {},
         "lists": "",
         "options": {"margin_condition": "on", "hash_bits": BITS, "hash_gradient": "published", **tested},
-        "training_options": vars(run.options),
+        "training_options": run.config.as_dict(),
     }
 
 
@@ -245,7 +247,7 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     assert "6 runs: 6 not begun" in output and "in all 6 trainings" in output and "6 left to do" in output
 
     options = parse(["--phase=reproduce", *arguments])
-    dase, se, none, dase_1, _, _ = planned("attention", load_table("attention"), options)
+    dase, se, none, dase_1, _, _ = planned("attention", load_table("attention"), config_from_options(options))
     tested = [record_of(dase, distance=each) for each in ("euclidean", "angular")]
     write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
     none.give_up(Diverged("the loss became nan"))
@@ -317,7 +319,7 @@ def test_what_a_table_has_columns_for_is_tested(demo: None, command, monkeypatch
     assert status == 0, errors
     assert all(all(row[:4]) for row in list(cells("hashing").values())[2:7])
     assert all(row[2] and row[4] for name, row in cells("margins").items() if name.startswith("m ="))
-    monkeypatch.setattr(train, "run", None)  # nothing is left to do
+    monkeypatch.setattr(train, "train_and_test", None)  # nothing is left to do
     assert command("reproduce", "--table", "hashing", "margins", *arguments)[0] == 0
 
 
@@ -329,7 +331,7 @@ def test_codes_of_the_other_gradient_are_fitted_again(
     monkeypatch.chdir(tmp_path)
     options = parse(["--phase=reproduce", "--table=hashing", "--dataset=sketchy", "--seeds=1"])
     table = load_table("hashing")
-    run = planned("hashing", table, options)[0]
+    run = planned("hashing", table, config_from_options(options))[0]
     record = record_of(run)
     del record["options"]["hash_gradient"]
     record["options"] |= {"hash_gradient": stored} if stored else {}
@@ -357,40 +359,40 @@ def test_a_report_passes_over_tables_that_the_options_do_not_suit(demo: None, co
     assert "table in logs/table/tables/mirror.md" in output
 
 
-def test_the_published_recipe_is_told_from_others(demo: None, command) -> None:
-    options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention"])
-    table = load_table("attention")
-    assert describe_protocol(table, planned("attention", table, options), options)[1].startswith(
-        "The published program's recipe"
-    )
-    for given, said in (
+def protocol_of(name: str, arguments: list[str], counts: dict | None = None) -> str:
+    """What the table `name` says of its protocol with these options."""
+    config = config_from_options(main.parse(["--phase=report", "--dataset=sketchy", *arguments]))
+    table = load_table(name)
+    return describe_protocol(table, planned(name, table, config), config, counts)[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
         ("--normalize", "normalize True (published False)"),
         ("--margin=2", "margin 2.0 (published 4.0)"),
         ("--network=alexnet", "batch_size 22 (published 400)"),
         ("--photo_channels=bgr", "photo_channels bgr (published rgb)"),
         ("--amp=bf16", "amp bf16 (published off)"),
         ("--accumulate=2", "accumulate 2 (published 1)"),
-    ):
-        options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention", given])
-        text = describe_protocol(table, planned("attention", table, options), options)[1]
-        assert text.startswith("A reduced protocol") and said in text
+    ],
+)
+def test_the_published_recipe_is_told_from_others(given: str, said: str) -> None:
+    assert protocol_of("attention", []).startswith("The published program's recipe")
+    text = protocol_of("attention", [given])
+    assert text.startswith("A reduced protocol") and said in text
 
 
 def test_a_reduced_protocol_says_which_rows_differ() -> None:
     """One loss with a rate of its own; softmax has no margin to anneal."""
-    arguments = ["--phase=report", "--dataset=sketchy", "--table=losses", "--lr_of", "cosface=3e-4"]
-    table = load_table("losses")
-    options = main.parse([*arguments, "--annealing_step=5"])
-    text = describe_protocol(table, planned("losses", table, options), options)[1]
+    text = protocol_of("losses", ["--lr_of", "cosface=3e-4", "--annealing_step=5"])
     assert "lr 0.0003 (published 0.0001) for CosFace, m = 0.35, s = 32." in text
     assert "annealing_step 5 (published 100000)," in text, "of every loss that has a margin"
 
 
 def test_a_subset_of_the_categories_is_no_published_protocol() -> None:
     counts = {"categories": 25, "trained_categories": 25, "queries": 125, "gallery": 625}
-    options = main.parse(["--phase=report", "--dataset=sketchy", "--table=attention"])
-    table = load_table("attention")
-    text = describe_protocol(table, planned("attention", table, options), options, counts)[1]
+    text = protocol_of("attention", [], counts)
     assert "reduced" in text and "25 categories (published 125)" in text
 
 

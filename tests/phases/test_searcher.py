@@ -39,7 +39,7 @@ def test_mirror_images_count_or_not(trained: Path) -> None:
 
 def test_options_are_checked_as_on_the_command_line(trained: Path) -> None:
     searcher = open_searcher("run", top=3, mirror=False, hash_bits=[8, 16], **COMMON)
-    assert searcher.gallery.values.shape[2] == 1 and searcher.options.hash_bits == [8, 16]
+    assert searcher.gallery.values.shape[2] == 1 and searcher.config.test.hash_bits == (8, 16)
     assert len(searcher.search(CAT / "0.png")) == 3
     assert open_searcher("run", mirror=True, hash_bits=8, **COMMON).gallery.values.shape[2] == 2
     for options, message in (

@@ -1,6 +1,5 @@
 """What makes training fast or small changes no figure beyond rounding."""
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -10,23 +9,22 @@ from torch import nn
 
 import main
 from datasets.annotations import load_annotation
-from phases.settings import resolve_training
 from phases.trainer import Trainer
+from run.config import Config, config_from_options, resolve_training
 from tests.conftest import SMALL_RUN
 from utils import checkpoints
 
 
-def options_of(*given: str) -> argparse.Namespace:
+def config_of(*given: str) -> Config:
     common = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu"]
-    options = main.parse([*common, *SMALL_RUN, *given])
-    resolve_training(options)
-    return options
+    return resolve_training(config_from_options(main.parse([*common, *SMALL_RUN, *given])))
 
 
 def stepped(*given: str, evaluating: bool = False) -> tuple[Trainer, torch.Tensor]:
     """A trainer after one step, and its loss; `evaluating` takes dropout and batch statistics out."""
-    options = options_of(*given)
-    trainer = Trainer(options, load_annotation(options.data_path, options.anno_path, options.dataset))
+    config = config_of(*given)
+    data = config.data
+    trainer = Trainer(config, load_annotation(data.data_path, data.anno_path, data.dataset))
     if evaluating:
         trainer.network.eval()
     return trainer, trainer.training_step(*next(trainer.batches()))

@@ -391,7 +391,7 @@ def test_a_run_on_cuda(prepared: Path) -> None:
 def test_the_test_phase_is_what_training_goes_on_to(prepared: Path, command, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
-        test_phase, "evaluate_checkpoint", lambda options: seen.append(options.pretrained_model)
+        test_phase, "evaluate_checkpoint", lambda config: seen.append(config.test.pretrained_model)
     )
     assert command("train", *SMALL_RUN)[0] == 0
     assert seen == [4]
@@ -404,7 +404,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
     really = checkpoint_files.saved_steps
     answers: list[list[int]] = [[]]  # as if nothing had been there when the second process looked first
     monkeypatch.setattr(
-        checkpoints, "saved_steps", lambda folder: answers.pop() if answers else really(folder)
+        checkpoint_files, "saved_steps", lambda folder: answers.pop() if answers else really(folder)
     )
     monkeypatch.setattr(train_phase, "train", None)
     status, output, errors = command("train", *SMALL_RUN)
@@ -459,7 +459,7 @@ def test_keep_removes_nothing_before_the_new_checkpoint_is_there(
 
 def test_keep_is_passed_on_by_reproduce(prepared: Path, command, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(train_phase, "run", lambda options: asked.append(options.keep) or 143)
+    monkeypatch.setattr(train_phase, "train_and_test", lambda config: asked.append(config.train.keep) or 143)
     small = [option for option in SMALL_RUN if "margin" not in option]
     assert command("reproduce", "--table=attention", *small, "--keep=3")[0] == 143
     assert asked == [3]

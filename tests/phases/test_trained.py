@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import main
 from datasets import SKETCH, transforms
 from datasets.images import read_image
 from models import build_network
 from phases.trained import guess_dataset
+from run.config import Config
 
 SMALL = ("--image_size=32", "--hash_bits=4")
 STEP = 20_000
@@ -186,10 +186,9 @@ def test_what_does_not_fit_says_so(prepared: Path, command, damage, options: lis
 def test_the_number_of_classes_tells_the_data_sets_of_the_paper_apart(
     classes: int | None, dataset: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = main.parse(["--phase=test"])
     with caplog.at_level("INFO"):
-        guess_dataset(options, classes)
-    assert options.dataset == dataset and f"data set {dataset}" in caplog.text and said in caplog.text
+        config = guess_dataset(Config(), classes)
+    assert config.data.dataset == dataset and f"data set {dataset}" in caplog.text and said in caplog.text
 
 
 def test_the_papers_margin_is_taken_and_others_are_checked(prepared: Path, command) -> None:

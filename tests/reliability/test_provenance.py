@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from options.declarations import OPTIONS
-from phases import provenance, settings, train
+from phases import provenance, train
+from run.config import PART_OF
 from tests.conftest import SMALL_RUN
 from utils.errors import Diverged
 from utils.hardware import describe, machine
@@ -18,7 +18,6 @@ from utils.hardware import describe, machine
 Command = Callable[..., tuple[int, str, str]]
 RUN = Path("logs/run")
 SEARCHED = "datasets/data/tiny/sketches/cat/3.png"
-ABSENT = {"help", "given", "compared"}  # no options of a run
 
 
 def read(path: Path) -> Any:
@@ -103,7 +102,7 @@ def plain(metadata: dict[str, str]) -> dict[str, Any]:
         name: json.loads(metadata[name]) for name in ("options", "seed", "versions", "machine", "training")
     }
     training = parsed["training"]
-    assert training["options"]["num_steps"] == 4 and training["versions"] == settings.versions()
+    assert training["options"]["num_steps"] == 4 and training["versions"] == provenance.versions()
     assert training["revision"] == provenance.revision() and training["machine"] == machine()
     assert not [value for value in parsed["options"].values() if "/" in str(value)]
     return {**metadata, **parsed}
@@ -127,10 +126,10 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_result_says_what_it_was_made_with(trained: Path, command: Command, kind: Callable) -> None:
     record = kind(command)
-    names = OPTIONS.keys() - ABSENT
+    names = {"save_path", "seed", *PART_OF}
     assert names <= record["options"].keys(), names - record["options"].keys()
     assert record["seed"] == record["options"]["seed"] == (7 if kind is of_a_test else 0)
-    assert record["versions"] == settings.versions()
+    assert record["versions"] == provenance.versions()
     assert record["revision"] == provenance.revision()
     assert record["machine"] == machine() and record["machine"]["threads"] == torch.get_num_threads()
 

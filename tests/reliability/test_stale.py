@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phases import settings
+from phases import provenance
 from phases.searcher import open_searcher
 from tests.phases.test_gallery import COMMON
 from utils import checkpoints, locks
@@ -110,8 +110,8 @@ def test_features_of_other_weights_and_versions(trained: Path, command, monkeypa
     other_weights()
     output, _, vec = after(command, RUN, *TEST)
     assert "features in logs/run/vec are of other weights: computed anew" in output and vec != before
-    now = settings.versions()
-    monkeypatch.setattr(settings, "versions", lambda: {**now, "torch": "1.0"})
+    now = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: {**now, "torch": "1.0"})
     output, _, again = after(command, RUN, *TEST)
     assert "features in logs/run/vec are of other versions: computed anew" in output and again == vec
 
@@ -183,8 +183,8 @@ def test_an_index_of_other_versions_is_said_and_made_anew_by_index(
 ) -> None:
     search = ("search", "--save_path=run", f"--query={QUERY}")
     assert command("index", "--save_path=run")[0] == 0
-    now = settings.versions()
-    monkeypatch.setattr(settings, "versions", lambda: {**now, "torch": "9.0"})
+    now = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: {**now, "torch": "9.0"})
     status, output, _ = command(*search)
     assert status == 0
     assert f"was made with torch {now['torch']}: distances may differ in the last digits" in output
