@@ -229,6 +229,32 @@ TRAINING_FIELDS = (
 RUN_FIELDS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
 CONTINUED_FIELDS = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
 
+# What the published recipe says, in the order in which a table lists the differences
+RECIPE_FIELDS = (
+    "image_size",
+    "batch_size",
+    "photo_channels",
+    "normalize",
+    "network",
+    "attention",
+    "se_activation",
+    "se_reduction",
+    "dase_layer4",
+    "f_dim",
+    "backbone_weights",
+    "pad_pretrained_se",
+    "margin",
+    "scale",
+    "num_steps",
+    "annealing_step",
+    "center_norm",
+    "augmentation",
+    "lr",
+    "amp",
+    "accumulate",
+    "sync_bn",
+)
+
 # Fields added later, with the value that older checkpoints were trained with
 DEFAULTS_OF_OLD_CHECKPOINTS = {
     "amp": "off",
@@ -389,11 +415,10 @@ def published_recipe(config: Config) -> dict[str, Any]:
         train=TrainConfig(backbone_weights="none" if network == "alexnet" else "imagenet"),
         data=DataConfig(batch_size=400 if network == "alexnet" else 22),
     )
-    left_out = {"dataset", "loss_type", "seed"} | (
-        {"annealing_step"} if config.loss.margin is None else set()
-    )
-    recipe = {name: published.value(name) for name in CONTINUED_FIELDS if name not in left_out}
-    return {name: value for name, value in recipe.items() if value is not None}
+    values = {name: published.value(name) for name in RECIPE_FIELDS}
+    if config.loss.margin is None:
+        del values["annealing_step"]
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def require_same_as_checkpoint(

@@ -8,13 +8,14 @@ import torch
 
 from losses.mems import MEMS
 from phases.divergence import Watch
+from run.config import make_config
 
 
 class StubTrainer:
     """A trainer of `losses`, one a step, whose margin grows over `annealing_step` steps; three categories."""
 
     def __init__(self, losses: list[float], *, margin: float | None, annealing_step: int) -> None:
-        self.options = SimpleNamespace(margin=margin, num_steps=len(losses), lr=1e-4)
+        self.config = make_config(margin=margin, num_steps=len(losses), lr=1e-4)
         self.data = SimpleNamespace(trained=3)
         self.criterion = MEMS(3, 8) if margin is None else MEMS(3, 8, margin=margin)
         self.scaler = SimpleNamespace(is_enabled=lambda: False)
