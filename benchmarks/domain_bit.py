@@ -14,14 +14,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from datasets import PHOTO, SKETCH
-from options.parser import parse
 from phases.provenance import provenance, without_folders
 from phases.reporting.bit import batches_of, domain_bit, embed_with_bit
 from phases.reporting.examined import Examined, examine
-from phases.settings import run_folder
 from phases.words import in_words
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
+from run.config import make_config
 from utils.errors import UserError
 from utils.files import PROJECT, write_json, write_text
 from utils.locks import exclusive
@@ -55,9 +54,9 @@ Figures = dict[str, Any]
 
 def examine_run(save_path: str) -> Figures:
     """The figures of one run. Raises UserError if it has no domain-aware modules."""
-    options = parse(["--phase=report", f"--save_path={save_path}", "--device=cpu", "--num_workers=0"])
-    with exclusive(run_folder(options)):
-        run = examine(options)
+    config = make_config(save_path=save_path, device="cpu", num_workers=0)
+    with exclusive(config.folder):
+        run = examine(config)
         bit = domain_bit(run)
     if bit is None:
         raise UserError(f"logs/{save_path} has no domain-aware modules (--attention=dase)")
@@ -73,7 +72,7 @@ def examine_run(save_path: str) -> Figures:
         "seed": run.model.options["seed"],
         "step": run.model.step,
         "made_with": {name: made_with[name] for name in MADE_WITH},
-        "revision": provenance(options)["revision"],
+        "revision": provenance(run.config)["revision"],
     }
 
 
