@@ -189,6 +189,7 @@ def draw(found: dict[str, Figures], path: Path) -> None:
                 gates.plot(depths, each, linestyle="none", alpha=0.4, **style)
         gates.set(xlabel="domain-aware module, by depth", ylabel="mean change of the gates")
         gates.set_ylim(bottom=0)
+        gates.xaxis.get_major_locator().set_params(integer=True)
         for number, kind in enumerate(DISTANCES, start=len(lines)):
             style = {"color": f"C{number}", "marker": MARKERS[number]}
             by_bits = [[run["MAP"][name][kind] for run in runs] for name in BITS]
