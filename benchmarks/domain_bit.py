@@ -16,14 +16,14 @@ from typing import Any
 from datasets import PHOTO, SKETCH
 from phases.provenance import provenance, without_folders
 from phases.reporting.bit import batches_of, domain_bit, embed_with_bit
-from phases.reporting.examined import Examined, examine
+from phases.reporting.examined import EvaluatedRun, evaluate_run
 from phases.words import in_words
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
 from run.config import make_config
 from utils.errors import UserError
 from utils.files import PROJECT, write_json, write_text
-from utils.locks import exclusive
+from utils.locks import folder_lock
 from utils.plots import MARKERS, drawing
 
 TABLE = PROJECT / "docs" / "tables" / "domain_bit.md"
@@ -55,8 +55,8 @@ Figures = dict[str, Any]
 def examine_run(save_path: str) -> Figures:
     """The figures of one run. Raises UserError if it has no domain-aware modules."""
     config = make_config(save_path=save_path, device="cpu", num_workers=0)
-    with exclusive(config.folder):
-        run = examine(config)
+    with folder_lock(config.folder):
+        run = evaluate_run(config)
         bit = domain_bit(run)
     if bit is None:
         raise UserError(f"logs/{save_path} has no domain-aware modules (--attention=dase)")
@@ -76,7 +76,7 @@ def examine_run(save_path: str) -> Figures:
     }
 
 
-def swapped_maps(run: Examined) -> dict[str, dict[str, float]]:
+def swapped_maps(run: EvaluatedRun) -> dict[str, dict[str, float]]:
     """MAP in percent, by what is embedded with which bit and by distance."""
     data = run.model.data
     sketches, photos = batches_of(run, data.test_sketches, SKETCH), batches_of(run, data.gallery, PHOTO)

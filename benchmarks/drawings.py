@@ -30,7 +30,7 @@ from retrieval.search import feature_rankings
 from run.config import make_config
 from run.input import photo_transform, sketch_transform
 from tests.datasets.degraded import WAYS
-from utils.files import replacing, write_text
+from utils.files import atomic_write, write_text
 
 QUERIES_PER_CATEGORY = 5
 SCAN = (7000, 5000)  # pixels: A4 at 600 dpi
@@ -150,7 +150,7 @@ def draw_picture() -> None:
                 each.thumbnail(TILE)
                 mask = each.getchannel("A") if each.mode == "RGBA" else None
                 sheet.paste(each.convert("RGB"), (place, y + CAPTION), mask)
-    with replacing(DOCS / "drawings.jpg") as temporary:
+    with atomic_write(DOCS / "drawings.jpg") as temporary:
         sheet.save(temporary, "JPEG", quality=80)
 
 

@@ -19,7 +19,7 @@ import torch
 
 from losses import loss_facts
 from phases import trained
-from phases.features import test_features
+from phases.features import embed_test_set
 from phases.provenance import provenance, without_folders
 from retrieval.hashing import GRADIENTS, binary_codes, fit_code_map
 from retrieval.metrics import evaluate
@@ -89,7 +89,7 @@ def examine_run(save_path: str) -> dict[str, Any]:
     config = model.config
     if model.centers is None:
         sys.exit(f"logs/{save_path} has no class centres")
-    features = test_features(model.network, model.data, config, step=model.step, device=torch.device("cpu"))
+    features = embed_test_set(model.network, model.data, config, step=model.step, device=torch.device("cpu"))
     assert features is not None  # one process
     sketches, photos = features
     angular = loss_facts(config.loss.loss_type).distance == "angular"

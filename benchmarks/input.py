@@ -24,9 +24,9 @@ from torch.utils.data import Dataset
 
 from benchmarks.measure import Variant, compare, record
 from datasets import PHOTO, SKETCH, transforms
-from datasets.cache import keep
-from datasets.kept_photos import kept_photos
-from datasets.kept_sketches import kept_sketches
+from datasets.cache import build_caches
+from datasets.kept_photos import cache_photos
+from datasets.kept_sketches import cache_sketches
 from datasets.loaders import MODES, ImageSet, pixel_batches
 from tests.datasets import literal
 from utils.seeding import seeded
@@ -112,19 +112,19 @@ def compared(images: ImageSet, kept_images: ImageSet, plain: Callable) -> dict:
 def paths(root: Path) -> Iterator[tuple[str, ImageSet, ImageSet, Callable]]:
     """Each path through each kind of files: its name, the images from files and kept, the baseline."""
     names, folder = draw(root), root / "cache"
-    photos = kept_photos(root, names["photo"], SIZE, folder)
-    sketches = kept_sketches(root, [*names["TU-Berlin sketch"], *names["Sketchy sketch"]], folder)
-    keep([photos, sketches], workers=0)
+    photos = cache_photos(root, names["photo"], SIZE, folder)
+    sketches = cache_sketches(root, [*names["TU-Berlin sketch"], *names["Sketchy sketch"]], folder)
+    build_caches([photos, sketches], workers=0)
     for kind, part in product(names, ("train", "test")):
         entries = [(name, 0) for name in names[kind]]
         what = f"{'photo' if kind == 'photo' else 'sketch'}_{part}"
         own, plain = (getattr(module, what)(SIZE) for module in (transforms, literal))
         if kind == "photo":
             images = ImageSet(root, entries, PHOTO, own)
-            yield f"{kind} {part}", images, replace(images, kept=photos.pixels), plain
+            yield f"{kind} {part}", images, replace(images, cached_resized=photos.pixels), plain
         else:
             images = ImageSet(root, entries, SKETCH, own)
-            yield f"{kind} {part}", images, replace(images, decoded=sketches.pixels), plain
+            yield f"{kind} {part}", images, replace(images, cached_decoded=sketches.pixels), plain
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def compared(
     trainers = {name: trainer_of(data, device, *common, *given) for name, given in ways.items()}
     plain = Plain(trainer_of(data, device, *common))
     config = next(iter(trainers.values())).config
-    batch = random_batch(config.data.batch_size, config.input.image_size, data.trained, device)
+    batch = random_batch(config.data.batch_size, config.input.image_size, data.num_train_classes, device)
 
     def steps(each: Trainer | Plain) -> None:
         for _ in range(BATCHES):
@@ -125,7 +125,7 @@ def growth(
             given += ["--amp=bf16"] if device.type == "cuda" else []
             try:
                 trainer = trainer_of(data, device, *given)
-                batch = random_batch(batch_size, size, data.trained, device)
+                batch = random_batch(batch_size, size, data.num_train_classes, device)
                 trainer.training_step(*batch)
                 times = sorted(seconds(partial(trainer.training_step, *batch)) for _ in range(3))
                 row.append(2 * batch_size / times[1])

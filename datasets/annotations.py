@@ -39,7 +39,7 @@ class Annotation:
     """The lists of one data set, checked: every file is there, labels run from 0 to len(categories) - 1.
 
     The first `trained` categories are those trained on: all of them, but for zero-shot lists. Images that
-    cannot be read may be `left_out` of the lists; `of_lists` is the digest of the whole ones then.
+    cannot be read may be `left_out` of the lists; `full_digest` is the digest of the whole ones then.
     """
 
     root: Path
@@ -48,22 +48,22 @@ class Annotation:
     test_sketches: list[Entry]
     train_photos: list[Entry]
     gallery: list[Entry]
-    trained: int
+    num_train_classes: int
     left_out: tuple[str, ...] = ()
-    of_lists: str = ""
+    full_digest: str = ""
 
     @property
     def zero_shot(self) -> bool:
         """Whether the categories that are tested were never trained on."""
-        return self.trained < len(self.categories)
+        return self.num_train_classes < len(self.categories)
 
     def digest(self) -> str:
         """A hash of the whole lists: two runs with the same one saw the same data set, as far as readable.
 
         A copy of the data set whose names are in Unicode's other spelling has the same one.
         """
-        if self.of_lists:
-            return self.of_lists
+        if self.full_digest:
+            return self.full_digest
         parts = (self.train_sketches, self.test_sketches, self.train_photos, self.gallery)
         lists = [[(compose_unicode(name), label) for name, label in part] for part in parts]
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
@@ -92,7 +92,7 @@ class Annotation:
         left_out = tuple(
             sorted({*self.left_out, *(name for name in present if compose_unicode(name) in gone)})
         )
-        return replace(self, **left, left_out=left_out, of_lists=self.digest())
+        return replace(self, **left, left_out=left_out, full_digest=self.digest())
 
 
 def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
@@ -154,7 +154,7 @@ def load_annotation(
         test_sketches=sketches["test"],
         train_photos=photos["train"],
         gallery=photos["test"],
-        trained=trained,
+        num_train_classes=trained,
     )
     return whole.without(left_out)
 

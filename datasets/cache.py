@@ -26,8 +26,8 @@ from datasets.images import PIXEL_VERSION
 from datasets.loaders import ImageSet
 from utils.arrays import header, read_array
 from utils.errors import UserError
-from utils.files import add_files, read_json, remove_leftovers, replacing, write_json
-from utils.locks import in_turn
+from utils.files import atomic_write, hash_stats, read_json, remove_stale_temporaries, write_json
+from utils.locks import wait_for_folder_lock
 from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Kept(ABC):
-    """The pixels of `images` in `file`, once `keep` has been there; `row_of` says which is that of a path."""
+class CachedImages(ABC):
+    """The pixels of `images` in `file`, once `build_caches` has run; `row_of` gives the row of a path."""
 
     kind: str  # "photos" or "sketches"
     file: Path
@@ -72,12 +72,12 @@ class Kept(ABC):
     def check(self, pixels: np.ndarray) -> None:
         """Raise ValueError if the array in the file is not laid out as these images are."""
 
-    def mapped(self) -> np.ndarray:
-        return mapped(self.file)
+    def map_pixels(self) -> np.ndarray:
+        return map_pixels(self.file)
 
 
 @lru_cache(maxsize=8)
-def mapped(file: Path) -> np.ndarray:
+def map_pixels(file: Path) -> np.ndarray:
     """Opened once by each process: a map sent to another one would travel with all it holds."""
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
@@ -85,14 +85,14 @@ def mapped(file: Path) -> np.ndarray:
 def place(
     images: ImageSet, folder: Path, kind: str, suffix: str = "", **made_by: str | int
 ) -> dict[str, Any]:
-    """The fields of a `Kept`: where in `folder` the pixels of `images` are, and by what key.
+    """The fields of a `CachedImages`: where in `folder` the pixels of `images` are, and by what key.
 
     `made_by`: what these pixels depend on, beside the files and Pillow.
     """
     made_by = {"pixels": PIXEL_VERSION, "pillow": PIL.__version__, **made_by}
     names = [name for name, _ in images.entries]
     digest = hashlib.sha256(json.dumps(made_by).encode())
-    add_files(digest, images.root, names)
+    hash_stats(digest, images.root, names)
     key = digest.hexdigest()
     return {
         "kind": kind,
@@ -104,7 +104,7 @@ def place(
     }
 
 
-def keep(wanted: Sequence[Kept], *, workers: int) -> None:
+def build_caches(wanted: Sequence[CachedImages], *, workers: int) -> None:
     """Make the files of all that is `wanted`, in one folder, as far as they are not there.
 
     Waits while another process is building there. Raises UserError if an image cannot be read or the disk has
@@ -114,10 +114,10 @@ def keep(wanted: Sequence[Kept], *, workers: int) -> None:
     if missing:
         folder = missing[0][0].file.parent
         check_room(folder, [contents for _, contents in missing])  # before the folder is made
-        with in_turn(folder):
+        with wait_for_folder_lock(folder):
             # the process waited for may have made some
             missing = [(each, contents) for each, contents in missing if not is_whole(each)]
-            remove_leftovers(folder)
+            remove_stale_temporaries(folder)
             check_room(folder, [contents for _, contents in missing])
             for each, contents in missing:
                 build(each, contents)
@@ -134,7 +134,7 @@ def key_path(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def is_whole(kept: Kept) -> bool:
+def is_whole(kept: CachedImages) -> bool:
     """Whether the file holds what its key stands for."""
     try:
         known = read_json(key_path(kept.file))
@@ -163,12 +163,12 @@ def check_room(folder: Path, contents: list[Contents]) -> None:
         )
 
 
-def build(kept: Kept, contents: Contents) -> None:
+def build(kept: CachedImages, contents: Contents) -> None:
     """Write `contents`; on the name of the file once it is whole."""
     file, written = kept.file, 0
     bar = tqdm(total=contents.size, unit="B", unit_scale=True, desc=f"keep {kept.kind}", dynamic_ncols=True)
     try:
-        with bar, stop_requests() as stop, replacing(file) as temporary, temporary.open("wb") as out:
+        with bar, stop_requests() as stop, atomic_write(file) as temporary, temporary.open("wb") as out:
             out.write(header(contents.shape, np.uint8))
             for chunk in contents.chunks():
                 written += out.write(chunk.data)

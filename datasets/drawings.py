@@ -69,7 +69,7 @@ def _cleaned(image: Image.Image) -> Drawing:
     pixels = np.asarray(grey)
     if not paper.is_clean(pixels):
         of_a_data_set = False
-        pixels, done = paper.made_white(pixels)
+        pixels, done = paper.make_white(pixels)
         notes += done
     ink = pixels < paper.INK
     if not ink.any():

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from datasets import PHOTO
-from datasets.cache import Contents, Kept, place
+from datasets.cache import CachedImages, Contents, place
 from datasets.loaders import ImageSet, pixel_batches
 from datasets.transforms import photo_test
 
 BATCH = 32  # photos that a process hands over at once
 
 
-class KeptPhotos(Kept):
+class CachedPhotos(CachedImages):
     """Photos of one size."""
 
     def contents(self, workers: int) -> Contents:
@@ -40,13 +40,13 @@ class KeptPhotos(Kept):
 
     def pixels(self, name: str) -> Tensor:
         """The photo at the path `name`, resized, uint8 (3, S, S), memory of its own."""
-        return torch.from_numpy(np.array(self.mapped()[self.row_of[name]]))
+        return torch.from_numpy(np.array(self.map_pixels()[self.row_of[name]]))
 
 
-def kept_photos(root: Path, names: Iterable[str], size: int, folder: Path) -> KeptPhotos:
-    """The photos `names` below `root` at `size`, in `folder`, for `cache.keep`."""
+def cache_photos(root: Path, names: Iterable[str], size: int, folder: Path) -> CachedPhotos:
+    """The photos `names` below `root` at `size`, in `folder`, for `cache.build_caches`."""
     images = ImageSet(root, [(name, 0) for name in sorted(set(names))], PHOTO, photo_test(size))
-    return KeptPhotos(**place(images, folder, "photos", f"-{size}", size=size))
+    return CachedPhotos(**place(images, folder, "photos", f"-{size}", size=size))
 
 
 def resized(images: ImageSet, workers: int) -> Iterator[np.ndarray]:

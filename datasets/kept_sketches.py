@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datasets import SKETCH
-from datasets.cache import Contents, Kept, mapped, place
+from datasets.cache import CachedImages, Contents, map_pixels, place
 from datasets.images import pixel_count
 from datasets.loaders import ImageSet, pixel_batches
 from datasets.transforms import Picture, Transform
@@ -23,7 +23,7 @@ from datasets.transforms import Picture, Transform
 SIZE = np.dtype("<u4")  # a height or a width
 
 
-class KeptSketches(Kept):
+class CachedSketches(CachedImages):
     """Sketches of any sizes."""
 
     def contents(self, workers: int) -> Contents:
@@ -45,21 +45,21 @@ class KeptSketches(Kept):
         ends, sizes = layout(self.file, len(self.row_of))
         row = self.row_of[name]
         height, width = sizes[row]
-        return self.mapped()[ends[row] - height * width : ends[row]].reshape(height, width)
+        return self.map_pixels()[ends[row] - height * width : ends[row]].reshape(height, width)
 
 
 @lru_cache(maxsize=8)
 def layout(file: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each sketch ends in `file` (N,), and height and width of each (N, 2), int64."""
-    table = mapped(file)[-2 * SIZE.itemsize * count :].tobytes()
+    table = map_pixels(file)[-2 * SIZE.itemsize * count :].tobytes()
     sizes = np.frombuffer(table, SIZE).reshape(count, 2).astype(np.int64)
     return np.cumsum(sizes.prod(axis=1)), sizes
 
 
-def kept_sketches(root: Path, names: Iterable[str], folder: Path) -> KeptSketches:
-    """The sketches `names` below `root`, in `folder`, for `cache.keep`."""
+def cache_sketches(root: Path, names: Iterable[str], folder: Path) -> CachedSketches:
+    """The sketches `names` below `root`, in `folder`, for `cache.build_caches`."""
     images = ImageSet(root, [(name, 0) for name in sorted(set(names))], SKETCH, Transform(as_they_are))
-    return KeptSketches(**place(images, folder, "sketches"))
+    return CachedSketches(**place(images, folder, "sketches"))
 
 
 def as_they_are(image: Picture) -> Tensor:

@@ -39,8 +39,8 @@ class ImageSet(Dataset):
 
     Indexed by (position, epoch), it gives pixels, uint8 (C, S, S), and a label: random transforms draw from a
     stream of their own for each pair. An unreadable image comes back as a UserError rather than raising it,
-    to cross process borders unharmed. Where the pixels of a path are kept, `kept` gives them resized, or
-    `decoded` as they are in the file.
+    to cross process borders unharmed. Where there is a cache, `cached_resized` gives the resized pixels of a
+    path, or `cached_decoded` the pixels as they are in the file.
     """
 
     root: Path
@@ -48,8 +48,8 @@ class ImageSet(Dataset):
     domain: int
     transform: Transform
     seed: int = 0
-    kept: Callable[[str], Tensor] | None = None
-    decoded: Callable[[str], np.ndarray] | None = None
+    cached_resized: Callable[[str], Tensor] | None = None
+    cached_decoded: Callable[[str], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -59,16 +59,16 @@ class ImageSet(Dataset):
         path, label = self.entries[index]
         with seeded(self.seed, self.domain, epoch, index):
             try:
-                return self.transform.varied(self.resized(path)), label
+                return self.transform.augment(self.prepare(path)), label
             except UserError as error:
                 return error
 
-    def resized(self, path: str) -> Tensor:
-        if self.kept is not None:
-            return self.kept(path)
-        if self.decoded is not None:
-            return self.transform.resized(self.decoded(path))
-        return self.transform.resized(read_image(self.root / path, MODES[self.domain]))
+    def prepare(self, path: str) -> Tensor:
+        if self.cached_resized is not None:
+            return self.cached_resized(path)
+        if self.cached_decoded is not None:
+            return self.transform.prepare(self.cached_decoded(path))
+        return self.transform.prepare(read_image(self.root / path, MODES[self.domain]))
 
 
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):

@@ -38,7 +38,7 @@ def is_clean(pixels: np.ndarray) -> bool:
     return bool(((pixels < WHITE) & ~near).mean() < STRAY)
 
 
-def made_white(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def make_white(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Dark strokes on white, from either polarity, uneven light and a dark table; and what was done.
 
     Raises UserError if nothing stands out.
@@ -54,18 +54,18 @@ def made_white(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         pixels = 255 - pixels
     if not is_clean(pixels):
         notes += ("paper evened out",)
-        pixels = evened(pixels)
+        pixels = flatten_illumination(pixels)
     return pixels if outside is None else np.where(outside, np.uint8(255), pixels), notes
 
 
-def coarse(pixels: np.ndarray) -> np.ndarray:
+def shrink(pixels: np.ndarray) -> np.ndarray:
     """The mean over tiles, float32, so that no side has more than COARSE pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((COARSE, COARSE), Image.Resampling.BOX)
     return np.asarray(image, dtype=np.float32)
 
 
-def enlarged(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def enlarge(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Coarse float32 values at every pixel of a picture of `shape`."""
     image = Image.fromarray(values.astype(np.float32))
     height, width = shape
@@ -77,7 +77,7 @@ def surroundings(pixels: np.ndarray) -> np.ndarray | None:
 
     A sheet is a light rectangle, in any pose, with sharp edges to something darker than a shadow on it.
     """
-    grey = ndimage.median_filter(coarse(pixels), 5, mode="nearest")
+    grey = ndimage.median_filter(shrink(pixels), 5, mode="nearest")
     light = grey > DEEPEST_SHADOW * np.percentile(grey, 95)
     labels, count = ndimage.label(light)
     if not count:
@@ -92,7 +92,7 @@ def surroundings(pixels: np.ndarray) -> np.ndarray | None:
     if beside > 0.5 * edge or rectangularity(sheet) < 0.88:
         return None
     kept = ndimage.binary_erosion(sheet, iterations=2, border_value=1)
-    return enlarged(kept, pixels.shape) < 0.99
+    return enlarge(kept, pixels.shape) < 0.99
 
 
 def rectangularity(mask: np.ndarray) -> float:
@@ -116,11 +116,11 @@ def is_light_on_dark(pixels: np.ndarray) -> bool:
     Where nothing does, or the ground is not of one piece (a hard shadow, a bit of the table), narrow things
     decide: light on dark, or dark on light.
     """
-    grey = coarse(pixels)
-    lamp = ground(grey)
+    grey = shrink(pixels)
+    lamp = illumination(grey)
     border = np.concatenate([abs(grey - lamp)[edge] < 16 for edge in EDGES])
     if border.mean() > 0.8:
-        lamp = enlarged(np.maximum(lamp, 16), pixels.shape)
+        lamp = enlarge(np.maximum(lamp, 16), pixels.shape)
         apart = ndimage.gaussian_filter(pixels.astype(np.float32), 1) / lamp - 1
         apart -= apart.clip(-UNEVEN, UNEVEN)
         light, dark = (float((each.clip(0) ** 3).mean()) for each in (apart, -apart))
@@ -132,7 +132,7 @@ def is_light_on_dark(pixels: np.ndarray) -> bool:
     return light > 2 * dark  # noise has as much of both
 
 
-def ground(grey: np.ndarray) -> np.ndarray:
+def illumination(grey: np.ndarray) -> np.ndarray:
     """The quadratic surface through what lies at the border, then through all that is close to it."""
     height, width = grey.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -148,7 +148,7 @@ def ground(grey: np.ndarray) -> np.ndarray:
     return surface.astype(np.float32)
 
 
-def evened(pixels: np.ndarray) -> np.ndarray:
+def flatten_illumination(pixels: np.ndarray) -> np.ndarray:
     """Dark strokes on grey, unevenly lit paper -> on white, without noise and what is much paler than them.
 
     Raises UserError if there are no strokes.
@@ -180,14 +180,14 @@ def darkness_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The noise is a standard deviation, the larger the less light there is.
     """
-    grey = coarse(pixels)
-    lamp = ground(grey)
+    grey = shrink(pixels)
+    lamp = illumination(grey)
     lamp = np.maximum(lamp, max(1, 0.25 * lamp.max()))
     # closing takes away all that is darker and narrower than its window, and follows shadows; but large
     # filled shapes too: it ends at the deepest shadow. It cannot follow a slope at the border: that is apart
     shadow = ndimage.grey_closing(grey / lamp, max(3, max(grey.shape) // 16), mode="nearest")
     shadow = ndimage.grey_erosion(shadow, 5, mode="nearest")  # no line along the edge of a hard shadow
-    light = enlarged(
+    light = enlarge(
         lamp * ndimage.gaussian_filter(shadow, 1, mode="nearest").clip(DEEPEST_SHADOW), pixels.shape
     )
     darkness = 1 - ndimage.gaussian_filter(pixels.astype(np.float32), 0.7) / light

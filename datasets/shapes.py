@@ -17,8 +17,8 @@ from PIL import Image
 from datasets import PHOTO, SKETCH
 from datasets.outlines import SHAPES, Rng
 from datasets.rendering import Floats, Part, draw_photo, draw_sketch
-from utils.files import naming
-from utils.locks import exclusive
+from utils.files import with_filename
+from utils.locks import folder_lock
 
 CATEGORIES: tuple[str, ...] = tuple(sorted(SHAPES))
 SPACING = 0.02  # largest distance between neighbouring points of an outline
@@ -68,7 +68,7 @@ def draw_demo(
             f"got {seed}, {sketches}, {photos} and {image_size}"
         )
     workshop = root.parent / f".{root.name}-unfinished"
-    with exclusive(workshop):
+    with folder_lock(workshop):
         unfinished = workshop / root.name
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -95,7 +95,7 @@ def _draw_all(root: Path, seed: int, counts: dict[str, int], image_size: int) ->
                     picture = photo(category, rng, image_size)
                     picture.save(file, "JPEG", quality=int(rng.integers(70, 95)))
                 path = target / f"{number:03d}.{'png' if domain == SKETCH else 'jpg'}"
-                with naming(path):
+                with with_filename(path):
                     path.write_bytes(file.getvalue())
 
 

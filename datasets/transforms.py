@@ -38,17 +38,17 @@ def unchanged(pixels: Tensor) -> Tensor:
 class Transform:
     """From an image to what the network takes, in the parts that are done in different places.
 
-    `resized`: an image to uint8 (C, S, S), C = 1 for grey; for photos always the same, so it can be kept.
-    `varied`: what is drawn anew each time. `network_input`: the rest, for whole batches, on the device.
+    `prepare`: an image to uint8 (C, S, S), C = 1 for grey; for photos always the same, so it can be cached.
+    `augment`: random changes. `network_input`: the rest, for whole batches, on the device.
     """
 
-    resized: Callable[[Picture], Tensor]
-    varied: Callable[[Tensor], Tensor] = unchanged
+    prepare: Callable[[Picture], Tensor]
+    augment: Callable[[Tensor], Tensor] = unchanged
     channels: str = "rgb"
     normalize: Normalisation | None = None
 
     def __call__(self, image: Picture) -> Tensor:
-        return self.network_input(self.varied(self.resized(image)))
+        return self.network_input(self.augment(self.prepare(image)))
 
     def network_input(self, pixels: Tensor) -> Tensor:
         """uint8 (..., C, S, S) -> float32 (..., 3, S, S), on the device of `pixels`."""

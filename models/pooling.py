@@ -16,16 +16,16 @@ class AveragePool(nn.AdaptiveAvgPool2d):
     def forward(self, images: Tensor) -> Tensor:
         if not (images.is_cuda and torch.are_deterministic_algorithms_enabled()):
             return super().forward(images)
-        return pooled_by_products(images, self.output_size)
+        return pool_by_matmul(images, self.output_size)
 
 
-def pooled_by_products(images: Tensor, size: int) -> Tensor:
+def pool_by_matmul(images: Tensor, size: int) -> Tensor:
     """(B, C, H, W) -> (B, C, size, size): equal to adaptive average pooling but for rounding."""
-    rows, columns = (shares(length, size).to(images) for length in images.shape[-2:])
+    rows, columns = (averaging_matrix(length, size).to(images) for length in images.shape[-2:])
     return rows @ images @ columns.T
 
 
-def shares(length: int, size: int) -> Tensor:
+def averaging_matrix(length: int, size: int) -> Tensor:
     """(size, length) float32: what part of each of `size` means comes from each of `length` places."""
     found = torch.zeros(size, length)
     for each in range(size):

@@ -37,17 +37,21 @@ class LoadReport:
 
     loaded: list[str]
     padded: list[str]  # domain columns added as zeros
-    left_random: list[str]
+    randomly_initialised: list[str]
     ignored: list[str]  # entries of the source that this network has no place for
 
     def __str__(self) -> str:
         counts = f"{len(self.loaded)} entries loaded, {len(self.padded)} padded with a zero domain column, "
-        counts += f"{len(self.left_random)} left at random, {len(self.ignored)} of the source not used"
-        named = ", ".join(self.left_random[:4]) + (", ..." if len(self.left_random) > 4 else "")
+        counts += (
+            f"{len(self.randomly_initialised)} left at random, {len(self.ignored)} of the source not used"
+        )
+        named = ", ".join(self.randomly_initialised[:4]) + (
+            ", ..." if len(self.randomly_initialised) > 4 else ""
+        )
         return counts + (f" (at random: {named})" if named else "")
 
 
-def initialise(network: nn.Module, name: str, source: str, *, pad_se: bool = False) -> LoadReport:
+def load_pretrained(network: nn.Module, name: str, source: str, *, pad_se: bool = False) -> LoadReport:
     """Load `source` into `network` (one of NETWORKS, called `name`), as `load_backbone` does.
 
     `source` is "imagenet", "ready" (the network that comes with this program) or the path of a state dict.
@@ -188,7 +192,7 @@ def load_backbone(
             value.zero_()[:, :-1].copy_(given)
             report.padded.append(name)
         elif free or name.endswith("num_batches_tracked"):
-            report.left_random.append(name)
+            report.randomly_initialised.append(name)
         else:
             wrong.append(f"{name} {shape_of(given)}, expected {shape_of(value)}")
     for name in source.keys() - target.keys():

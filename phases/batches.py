@@ -8,7 +8,7 @@ import torch
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet, entries_of_batch, training_batches
-from phases.kept import kept_images
+from phases.kept import load_cached_pixels
 from run.config import Config
 from run.input import input_normalisation
 from utils import distributed
@@ -18,14 +18,14 @@ from utils.seeding import stream_seed
 def batches(config: Config, data: Annotation, *, start: int, device: torch.device) -> Iterator[tuple]:
     """Pairs of a sketch batch and a photo batch, from the one after step `start` on."""
     size, normalize = config.input.image_size, input_normalisation(config)
-    kept = kept_images(config, data)
+    kept = load_cached_pixels(config, data)
     sketches = ImageSet(
         data.root,
         data.train_sketches,
         SKETCH,
         transforms.sketch_train(size, normalize=normalize, augmentation=config.train.augmentation),
         config.seed,
-        decoded=kept.sketches,
+        cached_decoded=kept.sketches,
     )
     photos = ImageSet(
         data.root,
@@ -38,7 +38,7 @@ def batches(config: Config, data: Annotation, *, start: int, device: torch.devic
             augmentation=config.train.augmentation,
         ),
         config.seed,
-        kept=kept.photos,
+        cached_resized=kept.photos,
     )
     load = partial(
         training_batches,

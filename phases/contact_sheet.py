@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from utils.errors import one_line
-from utils.files import replacing
+from utils.files import atomic_write
 from utils.plots import FAINT, INK, import_matplotlib
 
 # of the charts' palette, told apart by all common kinds of colour vision; misses are dashed as well
@@ -144,5 +144,5 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Write `image` to `path`, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         image.save(temporary, format="PNG")

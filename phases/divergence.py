@@ -22,7 +22,7 @@ ESCAPED = 0.8  # of ln C: a loss that no collapsed training has
 REPORT = "not_finite.json"  # in a run's log folder
 
 
-class Watch:
+class LossMonitor:
     """Loss and norm of the gradient of each step since the last row of the log, still on the device."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -46,7 +46,7 @@ class Watch:
         losses, norms = self.read()
         bad = (~self.sound(losses, norms)).nonzero().flatten().tolist()
         first = self.trainer.step - len(losses) + 1
-        step = -distributed.largest(-(first + bad[0] if bad else NEVER))
+        step = -distributed.all_reduce_max(-(first + bad[0] if bad else NEVER))
         if step != NEVER:
             raise self.diverged(
                 step, losses[step - first].item(), norms[step - first].item(), losses[: step - first]
@@ -67,7 +67,7 @@ class Watch:
 
     def warn_of_collapse(self, loss: float) -> bool:
         """Whether features and centres have fallen into one point; says so when that happens."""
-        config, guessing = self.trainer.config, math.log(self.trainer.data.trained)
+        config, guessing = self.trainer.config, math.log(self.trainer.data.num_train_classes)
         if loss < ESCAPED * guessing:
             self.had_collapsed = False
         elif not self.had_collapsed and self.trainer.criterion.has_collapsed(loss):
@@ -90,7 +90,7 @@ class Watch:
 
         `quiet`: the reason has been said.
         """
-        config, classes = self.trainer.config, self.trainer.data.trained
+        config, classes = self.trainer.config, self.trainer.data.num_train_classes
         if not self.has_margin_grown():
             return
         due = not self.margin_had_grown or self.trainer.step == config.train.num_steps
@@ -176,7 +176,7 @@ def check_weights(state: dict[str, Any]) -> None:
     parts = {"network": state["network"], "loss": state["loss"], **moments}
     tensors = ((part, name, value) for part, values in parts.items() for name, value in values.items())
     bad = next((f"{part} {name}" for part, name, value in tensors if not is_finite(value)), None)
-    found = distributed.said_by_the_first(bad)
+    found = distributed.broadcast_object(bad)
     if found:
         raise Diverged(
             f"after step {state['step']} not all weights are finite ({found}): they are not saved, "

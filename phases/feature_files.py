@@ -25,7 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BLOCK = 1 << 18  # numbers looked through at a time: they stay in the cache
 
 
-def read_kept(
+def load_cached_features(
     paths: dict[str, Path],
     key: Path,
     fingerprint: dict[str, Any],
@@ -43,8 +43,8 @@ def read_kept(
             return None
         values = {}
         for name, entries in (("sketch", data.test_sketches), ("photo", data.gallery)):
-            values[name] = mapped(paths[name], len(entries), config.network.f_dim)
-            check_whole(values[name], kept["sha256"][name], [path for path, _ in entries], paths[name])
+            values[name] = map_features(paths[name], len(entries), config.network.f_dim)
+            verify_features(values[name], kept["sha256"][name], [path for path, _ in entries], paths[name])
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         log.info("features in %s cannot be used (%s): computed anew", key.parent, reason(error))
         return None
@@ -58,7 +58,7 @@ def reason(error: Exception) -> str:
     return f"it is not of the form that is written here: {error}" if wrong_form else str(error)
 
 
-def mapped(path: Path, count: int, width: int) -> np.ndarray:
+def map_features(path: Path, count: int, width: int) -> np.ndarray:
     """The features (count, width, 2) in the file at `path`, read when they are looked at.
 
     Raises ValueError if the file is not of that form.
@@ -66,7 +66,7 @@ def mapped(path: Path, count: int, width: int) -> np.ndarray:
     return read_array(path, (2, count, width), np.float32).transpose(1, 2, 0)
 
 
-def check_whole(values: np.ndarray, digest: str, names: list[str], path: Path) -> None:
+def verify_features(values: np.ndarray, digest: str, names: list[str], path: Path) -> None:
     """Raise ValueError unless `values` (N, f_dim, 2), of the images `names`, are those written to `path`.
 
     Their file must have the SHA-256 `digest`, and all of them must be finite.
@@ -84,7 +84,7 @@ def check_whole(values: np.ndarray, digest: str, names: list[str], path: Path) -
         raise ValueError(f"{path.name} is not as it was written: its checksum is another")
 
 
-def new_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def create_feature_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A new file of float32 numbers, mapped into memory. Raises UserError if the disk has no room for it."""
     try:
         return new_array(path, shape, np.float32)

@@ -20,8 +20,8 @@ from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
 from datasets.images import PIXEL_VERSION
 from datasets.loaders import ImageSet, ordered_batches
-from phases.feature_files import mapped, new_map, read_kept
-from phases.kept import kept_images
+from phases.feature_files import create_feature_file, load_cached_features, map_features
+from phases.kept import load_cached_pixels
 from phases.provenance import versions
 from retrieval.embed import embed
 from run.config import Config
@@ -29,7 +29,7 @@ from run.input import photo_transform, sketch_transform
 from utils import distributed
 from utils.checksums import sha256
 from utils.errors import Diverged
-from utils.files import add_files, remove_leftovers, replacing, write_json
+from utils.files import atomic_write, hash_stats, remove_stale_temporaries, write_json
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Features:
     labels: np.ndarray
 
 
-def test_features(
+def embed_test_set(
     network: nn.Module, data: Annotation, config: Config, *, step: int, device: torch.device
 ) -> tuple[Features, Features] | None:
     """Features of the test sketches and of the gallery, from `vec` if they are of the same making.
@@ -59,25 +59,26 @@ def test_features(
         "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_transform(config)),
         "photo": ImageSet(data.root, data.gallery, PHOTO, photo_transform(config)),
     }
-    fingerprint = fingerprint_of(network, data, config, device)
+    fingerprint = test_set_fingerprint(network, data, config, device)
     folder = config.folder / "vec"
-    paths, key = paths_for(folder, step)
+    paths, key = feature_paths(folder, step)
     first = distributed.rank() == 0
-    values = read_kept(paths, key, fingerprint, data, config) if first else None
-    if distributed.said_by_the_first(values is None):
-        kept = kept_images(config, data)
-        images["sketch"] = replace(images["sketch"], decoded=kept.sketches)
-        images["photo"] = replace(images["photo"], kept=kept.photos)
+    values = load_cached_features(paths, key, fingerprint, data, config) if first else None
+    if distributed.broadcast_object(values is None):
+        kept = load_cached_pixels(config, data)
+        images["sketch"] = replace(images["sketch"], cached_decoded=kept.sketches)
+        images["photo"] = replace(images["photo"], cached_resized=kept.photos)
         if first:
             key.unlink(missing_ok=True)
-            remove_leftovers(folder)
+            remove_stale_temporaries(folder)
         for name, path in paths.items():
-            with replacing(path) if first else nullcontext() as temporary:
+            with atomic_write(path) if first else nullcontext() as temporary:
                 extract(network, images[name], temporary, config, device)
         if first:
             write_json(key, {**fingerprint, "sha256": {name: sha256(path) for name, path in paths.items()}})
             values = {
-                name: mapped(path, len(images[name]), config.network.f_dim) for name, path in paths.items()
+                name: map_features(path, len(images[name]), config.network.f_dim)
+                for name, path in paths.items()
             }
     if values is None:
         return None
@@ -85,25 +86,25 @@ def test_features(
     return Features(values["sketch"], labels["sketch"]), Features(values["photo"], labels["photo"])
 
 
-def kept_photo_features(
+def load_photo_features(
     network: nn.Module, data: Annotation, config: Config, *, step: int, device: torch.device
 ) -> np.ndarray | None:
     """Features (G, f_dim, 2) of the gallery that a test of this checkpoint left, None if there are none."""
-    paths, key = paths_for(config.folder / "vec", step)
+    paths, key = feature_paths(config.folder / "vec", step)
     if not key.is_file():
         return None
-    fingerprint = fingerprint_of(network, data, config, device)
-    values = read_kept(paths, key, fingerprint, data, config)
+    fingerprint = test_set_fingerprint(network, data, config, device)
+    values = load_cached_features(paths, key, fingerprint, data, config)
     return None if values is None else values["photo"]
 
 
-def paths_for(folder: Path, step: int) -> tuple[dict[str, Path], Path]:
+def feature_paths(folder: Path, step: int) -> tuple[dict[str, Path], Path]:
     """The files with features of `step` by domain, and the file that says what they are of."""
     paths = {name: folder / f"{name}-{step}.npy" for name in ("sketch", "photo")}
     return paths, folder / f"features-{step}.json"
 
 
-def making_of(network: nn.Module, config: Config) -> dict[str, Any]:
+def embedding_fingerprint(network: nn.Module, config: Config) -> dict[str, Any]:
     """What the features of an image depend on, beside the image."""
     return {
         "weights": weights_digest(network),
@@ -117,12 +118,12 @@ def making_of(network: nn.Module, config: Config) -> dict[str, Any]:
     }
 
 
-def fingerprint_of(
+def test_set_fingerprint(
     network: nn.Module, data: Annotation, config: Config, device: torch.device
 ) -> dict[str, Any]:
     """What all features of a test depend on, to the last bit."""
     return {
-        **making_of(network, config),
+        **embedding_fingerprint(network, config),
         "lists": data.digest(),
         "files": files_digest(data),
         "device": device.type,
@@ -146,7 +147,7 @@ def extract(
         images, config.data.batch_size, workers=config.data.num_workers, device=device, share=share
     )
     parts = embed(network, batches, domain=images.domain, device=device)
-    file = new_map(path, (2, len(images), config.network.f_dim)) if path else None
+    file = create_feature_file(path, (2, len(images), config.network.f_dim)) if path else None
     name = {SKETCH: "sketch", PHOTO: "photo"}[images.domain]
     bar = tqdm(total=len(images), unit="image", desc=f"embed {name}", dynamic_ncols=True, disable=rank > 0)
     padded = torch.zeros(
@@ -156,8 +157,8 @@ def extract(
         for start in range(0, len(images), config.data.batch_size * processes):
             part = next(parts, padded)  # in the last round some have none
             padded[:, : part.shape[1]] = part
-            everyones = torch.cat(distributed.gathered(padded) or [padded[:, :0]], dim=1)
-            batch = everyones[:, : len(images) - start]  # (2, B, f_dim)
+            gather_objects = torch.cat(distributed.gather_tensor(padded) or [padded[:, :0]], dim=1)
+            batch = gather_objects[:, : len(images) - start]  # (2, B, f_dim)
             if not batch.isfinite().all():
                 raise Diverged(
                     f"features of the {name} images are not finite: the training diverged, test an "
@@ -173,7 +174,7 @@ def extract(
 def files_digest(data: Annotation) -> str:
     """SHA-256 over size and time of all test images: other images under the same names are not the same."""
     digest = hashlib.sha256()
-    add_files(digest, data.root, (name for name, _ in (*data.test_sketches, *data.gallery)))
+    hash_stats(digest, data.root, (name for name, _ in (*data.test_sketches, *data.gallery)))
     return digest.hexdigest()
 
 

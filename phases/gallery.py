@@ -20,12 +20,12 @@ from datasets.folders import images_below, report_others
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import reason_unreadable
 from phases import provenance, trained
-from phases.feature_files import mapped
-from phases.features import kept_photo_features, making_of
+from phases.feature_files import map_features
+from phases.features import embedding_fingerprint, load_photo_features
 from phases.gallery_features import UNREADABLE, copy_features, embed_files
 from phases.gallery_record import (
     RECORD,
-    Kept,
+    GalleryFeatures,
     State,
     read,
     remove_others,
@@ -33,13 +33,13 @@ from phases.gallery_record import (
     state_for,
     write,
 )
-from phases.lists import NAMED, some
-from phases.trained import Trained, Weights
+from phases.lists import NAMED, abbreviate
+from phases.trained import Checkpoint, TestableCheckpoint
 from run.config import Config
 from utils.checksums import sha256
 from utils.errors import UserError, one_line
-from utils.files import flush, naming, remove_leftovers, scratch, state_of
-from utils.locks import exclusive
+from utils.files import flush, remove_stale_temporaries, size_and_mtime, temporary_path, with_filename
+from utils.locks import folder_lock
 from utils.names import compose_unicode, expand_home, printable
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Listing:
     categories: dict[str, str | None]
 
 
-def load(config: Config) -> Weights:
+def load(config: Config) -> Checkpoint:
     """The checkpoint to search with; with its lists if they are what is searched.
 
     Photos of a folder are fed in RGB unless --photo_channels is given, whatever the order of the data set
@@ -91,7 +91,9 @@ def load(config: Config) -> Weights:
     return dataclasses.replace(weights, config=fed)
 
 
-def open_gallery(weights: Weights, config: Config, device: torch.device, *, renew: bool = False) -> Gallery:
+def open_gallery(
+    weights: Checkpoint, config: Config, device: torch.device, *, renew: bool = False
+) -> Gallery:
     """The gallery of --gallery with its features, computed or brought up to date if need be.
 
     `weights` is what `load` gave, its network on `device`. Raises UserError if features are kept that were
@@ -100,11 +102,11 @@ def open_gallery(weights: Weights, config: Config, device: torch.device, *, rene
     """
     listing = listed(weights, config)
     folder = folder_for(config)
-    making = making_of(weights.network, config)
+    making = embedding_fingerprint(weights.network, config)
     kept = None if renew else read(folder, making, weights, config.network.f_dim, renew=False, quiet=True)
     if not is_of(kept, listing):
-        with exclusive(folder):
-            remove_leftovers(folder)
+        with folder_lock(folder):
+            remove_stale_temporaries(folder)
             kept = read(
                 folder, making, weights, config.network.f_dim, renew=renew
             )  # another process may be faster
@@ -123,7 +125,7 @@ def open_gallery(weights: Weights, config: Config, device: torch.device, *, rene
     )
 
 
-def is_of(kept: Kept | None, listing: Listing) -> TypeGuard[Kept]:
+def is_of(kept: GalleryFeatures | None, listing: Listing) -> TypeGuard[GalleryFeatures]:
     """Whether `kept` has the features of the files as they are now."""
     return kept is not None and {**kept.files, **kept.unreadable} == listing.files
 
@@ -137,17 +139,17 @@ def folder_for(config: Config) -> Path:
     return config.folder / "index" / name
 
 
-def listed(weights: Weights, config: Config) -> Listing:
+def listed(weights: Checkpoint, config: Config) -> Listing:
     """The photos of --gallery. In a folder, subfolders name the categories of what is in them."""
-    if isinstance(weights, Trained) and config.search.gallery == DATASET:
+    if isinstance(weights, TestableCheckpoint) and config.search.gallery == DATASET:
         data = weights.data
         root, of_files = data.root, {name: data.categories[label] for name, label in sorted(data.gallery)}
-        return Listing(root, {name: state_of(root / name) for name in of_files}, {**of_files})
+        return Listing(root, {name: size_and_mtime(root / name) for name in of_files}, {**of_files})
     root = expand_home(Path(config.search.gallery))
     files = {}
     for name in list_folder(root):
         with suppress(FileNotFoundError):  # it went while others were looked at
-            files[name] = state_of(root / name)
+            files[name] = size_and_mtime(root / name)
     return Listing(
         root, files, {name: compose_unicode(PurePosixPath(name).parent.name) or None for name in files}
     )
@@ -161,20 +163,20 @@ def list_folder(root: Path) -> list[str]:
         log.warning(
             "warning: left out of %s, links to other places and names that are not UTF-8: %s",
             root,
-            some(passed_over),
+            abbreviate(passed_over),
         )
     return names
 
 
 def update(
-    kept: Kept | None,
+    kept: GalleryFeatures | None,
     listing: Listing,
     folder: Path,
     making: dict[str, Any],
-    weights: Weights,
+    weights: Checkpoint,
     config: Config,
     device: torch.device,
-) -> Kept:
+) -> GalleryFeatures:
     """Features of all files of `listing`, those of unchanged ones from `kept`; written to `folder`."""
     if kept is None:
         kept = kept_by_test(listing, weights, config, device)
@@ -189,12 +191,12 @@ def update(
         len(fresh),
         gone,
     )
-    with scratch(folder / "fresh.npy") as temporary:
+    with temporary_path(folder / "fresh.npy") as temporary:
         new = kept.values[:0]
         if fresh:
             labels = embed_files(fresh, listing.root, temporary, weights.network, config, device)
             broken |= {name for name, label in zip(fresh, labels, strict=True) if label == UNREADABLE}
-            new = mapped(temporary, len(fresh), config.network.f_dim)
+            new = map_features(temporary, len(fresh), config.network.f_dim)
         readable = [name for name in listing.files if name not in broken]
         if not readable:
             raise UserError(
@@ -203,29 +205,31 @@ def update(
             )
         sources = {name: (new, row) for row, name in enumerate(fresh)}
         sources |= {name: (kept.values, row) for row, name in enumerate(kept.files) if name in known}
-        with naming(folder / RECORD), scratch(folder / "features.npy") as whole:
+        with with_filename(folder / RECORD), temporary_path(folder / "features.npy") as whole:
             copy_features([sources[name] for name in readable], whole, config.network.f_dim)
             digest = sha256(whole)
             flush(whole)
             whole.replace(folder / state_for(digest))
     files, unreadable = ({name: listing.files[name] for name in part} for part in (readable, sorted(broken)))
     state = state_for(digest)
-    values = mapped(folder / state, len(files), config.network.f_dim)
+    values = map_features(folder / state, len(files), config.network.f_dim)
     versions = kept.versions if known else provenance.versions()
-    now = Kept(values, files, unreadable, state, versions)
+    now = GalleryFeatures(values, files, unreadable, state, versions)
     write(folder, digest, now, making, weights.step)
     return now
 
 
-def kept_by_test(listing: Listing, weights: Weights, config: Config, device: torch.device) -> Kept:
+def kept_by_test(
+    listing: Listing, weights: Checkpoint, config: Config, device: torch.device
+) -> GalleryFeatures:
     """What the last test of this checkpoint left of the data set's photos, else nothing."""
-    nothing = Kept(np.zeros((0, config.network.f_dim, 2), np.float32), {})
-    if not isinstance(weights, Trained) or config.search.gallery != DATASET:
+    nothing = GalleryFeatures(np.zeros((0, config.network.f_dim, 2), np.float32), {})
+    if not isinstance(weights, TestableCheckpoint) or config.search.gallery != DATASET:
         return nothing
-    values = kept_photo_features(weights.network, weights.data, config, step=weights.step, device=device)
+    values = load_photo_features(weights.network, weights.data, config, step=weights.step, device=device)
     if values is None:
         return nothing
-    return Kept(values, {name: listing.files[name] for name, _ in weights.data.gallery})
+    return GalleryFeatures(values, {name: listing.files[name] for name, _ in weights.data.gallery})
 
 
 def report_unreadable(names: list[str], root: Path) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from datasets import PHOTO
 from datasets.images import UnreadableImage
 from datasets.loaders import Batch, ImageSet, ordered_batches
-from phases.feature_files import new_map
+from phases.feature_files import create_feature_file
 from retrieval.embed import embed
 from run.config import Config
 from run.input import photo_transform
@@ -40,7 +40,7 @@ def embed_files(
             labels.extend(of_batch.tolist())
             yield pixels, of_batch
 
-    file = new_map(path, (2, len(names), config.network.f_dim))
+    file = create_feature_file(path, (2, len(names), config.network.f_dim))
     done = 0  # counted here: a disabled bar stays at 0
     with tqdm(total=len(names), unit="image", desc="embed gallery", dynamic_ncols=True) as bar:
         for part in embed(network, noted(), domain=PHOTO, device=device):
@@ -61,13 +61,13 @@ class ReadableImages(ImageSet):
         sample = super().__getitem__(key)
         if isinstance(sample, UnreadableImage):
             black = Image.new("RGB", (1, 1))
-            return self.transform.varied(self.transform.resized(black)), UNREADABLE
+            return self.transform.augment(self.transform.prepare(black)), UNREADABLE
         return sample
 
 
 def copy_features(sources: list[tuple[np.ndarray, int]], path: Path, width: int) -> None:
     """Write rows of features (N, width, 2) one after the other to a new file at `path`."""
-    file = new_map(path, (2, len(sources), width))
+    file = create_feature_file(path, (2, len(sources), width))
     for place, (values, row) in enumerate(sources):
         file[:, place] = values[row].T
     file.flush()

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from phases import provenance
-from phases.feature_files import check_whole, mapped, reason
-from phases.trained import Weights
+from phases.feature_files import map_features, reason, verify_features
+from phases.trained import Checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -27,7 +27,7 @@ State = tuple[int, int]  # size and time of a file
 
 
 @dataclass(frozen=True)
-class Kept:
+class GalleryFeatures:
     """Features (N, f_dim, 2) of `files`, in their order; files that are `unreadable` have none."""
 
     values: np.ndarray
@@ -38,8 +38,8 @@ class Kept:
 
 
 def read(
-    folder: Path, making: dict[str, Any], weights: Weights, width: int, *, renew: bool, quiet: bool = False
-) -> Kept | None:
+    folder: Path, making: dict[str, Any], weights: Checkpoint, width: int, *, renew: bool, quiet: bool = False
+) -> GalleryFeatures | None:
     """What is kept in `folder`, of `width` features an image; None if there is nothing or nothing of use.
 
     Why it is of no use is said unless `quiet`. Raises UserError if it was made with another checkpoint or
@@ -72,7 +72,7 @@ def read(
     return replace(kept, unreadable={}) if kept and renew else kept
 
 
-def features_of(record: dict[str, Any], folder: Path, width: int) -> Kept:
+def features_of(record: dict[str, Any], folder: Path, width: int) -> GalleryFeatures:
     """The features that `record` describes, of so many numbers each.
 
     Raises ValueError, TypeError, KeyError or AttributeError if its form is another or their file not whole.
@@ -82,12 +82,12 @@ def features_of(record: dict[str, Any], folder: Path, width: int) -> Kept:
         for part in ("files", "unreadable")
     )
     state = state_for(record["sha256"])
-    values = mapped(folder / state, len(files), width)
-    check_whole(values, record["sha256"], list(files), folder / state)
-    return Kept(values, files, unreadable, state, dict(record["versions"]))
+    values = map_features(folder / state, len(files), width)
+    verify_features(values, record["sha256"], list(files), folder / state)
+    return GalleryFeatures(values, files, unreadable, state, dict(record["versions"]))
 
 
-def write(folder: Path, digest: str, kept: Kept, making: dict[str, Any], step: int) -> None:
+def write(folder: Path, digest: str, kept: GalleryFeatures, making: dict[str, Any], step: int) -> None:
     """Write the record of the features `kept`, whose file has the checksum `digest`."""
     record = {
         "sha256": digest,

@@ -11,20 +11,20 @@ import torch
 
 from phases import gallery as galleries
 from phases import indices
-from phases.features import test_features
+from phases.features import embed_test_set
 from phases.gallery import DATASET
 from phases.indices import Index
 from phases.next_command import announce
 from phases.provenance import provenance
-from phases.trained import Trained, Weights
+from phases.trained import Checkpoint, TestableCheckpoint
 from retrieval import INDICES
 from retrieval.metrics import evaluate
 from retrieval.ranking import Ranking, rank_positives
 from run.config import Config, config_from_options
 from utils.device import pick_device
 from utils.errors import UserError
-from utils.files import remove_leftovers, write_json
-from utils.locks import exclusive
+from utils.files import remove_stale_temporaries, write_json
+from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +53,17 @@ def run(options: argparse.Namespace) -> None:
     config = weights.config
     weights.network.to(device)
     if options.evaluate:
-        assert isinstance(weights, Trained)
-        with exclusive(config.folder):
+        assert isinstance(weights, TestableCheckpoint)
+        with folder_lock(config.folder):
             compare(weights, config, device)
     else:
         open_index(weights, config, device)
     announce("index", config)
 
 
-def open_index(weights: Weights, config: Config, device: torch.device) -> None:
+def open_index(weights: Checkpoint, config: Config, device: torch.device) -> None:
     """Bring the index of --gallery up to date."""
-    indices.check(config.search.index, weights, config)
+    indices.check_index(config.search.index, weights, config)
     gallery = galleries.open_gallery(weights, config, device, renew=True)
     indices.open_index(config.search.index, gallery, weights, config, device)
     log.info(
@@ -75,9 +75,9 @@ def open_index(weights: Weights, config: Config, device: torch.device) -> None:
     )
 
 
-def compare(model: Trained, config: Config, device: torch.device) -> None:
+def compare(model: TestableCheckpoint, config: Config, device: torch.device) -> None:
     """Print what every index finds of what the exact one finds, and write it to evaluation.json."""
-    features = test_features(model.network, model.data, config, step=model.step, device=device)
+    features = embed_test_set(model.network, model.data, config, step=model.step, device=device)
     assert features is not None  # one process alone
     sketches = features[0]
     gallery = galleries.open_gallery(model, config, device, renew=True)
@@ -109,7 +109,7 @@ def compare(model: Trained, config: Config, device: torch.device) -> None:
     show(rows)
     log.info("chance: MAP %.3f, photos in random order", chance)
     path = config.folder / "index" / "evaluation.json"
-    remove_leftovers(path.parent)
+    remove_stale_temporaries(path.parent)
     write_json(
         path,
         {

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from phases.gallery import Gallery
-from phases.trained import Weights
+from phases.trained import Checkpoint
 from retrieval import approximate, flat
 from retrieval.binary import Binary
 from retrieval.hashing import CodeMap, binary_codes, fit_code_map
 from retrieval.search import packed
 from run.config import Config
 from utils.arrays import read_array, write_array
-from utils.checksums import check_seal, seal
+from utils.checksums import verify_checksum, write_checksum
 from utils.errors import UserError
-from utils.files import remove_leftovers, replacing
-from utils.locks import exclusive
+from utils.files import atomic_write, remove_stale_temporaries
+from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Index(Protocol):
     def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-def check(name: str, weights: Weights, config: Config) -> None:
+def check_index(name: str, weights: Checkpoint, config: Config) -> None:
     """Raise UserError if the index `name` cannot be had, before hours of embedding."""
     if name == "binary":
         check_codes(weights, config)
@@ -45,7 +45,7 @@ def check(name: str, weights: Weights, config: Config) -> None:
         approximate.import_faiss()
 
 
-def check_codes(weights: Weights, config: Config) -> None:
+def check_codes(weights: Checkpoint, config: Config) -> None:
     """Raise UserError if there are no hash codes: without two class centres, or without a length."""
     count = 0 if weights.centers is None else len(weights.centers)
     if count < 2:
@@ -57,18 +57,22 @@ def check_codes(weights: Weights, config: Config) -> None:
         raise UserError("--index=binary needs a length of codes: give --hash_bits")
 
 
-def open_index(name: str, gallery: Gallery, weights: Weights, config: Config, device: torch.device) -> Index:
+def open_index(
+    name: str, gallery: Gallery, weights: Checkpoint, config: Config, device: torch.device
+) -> Index:
     """The index `name` of retrieval.INDICES over `gallery`, by --test_distance; made if it is not kept.
 
     Raises UserError if it cannot be had: without FAISS, with too few photos, or without class centres.
     """
     if name == "flat":
         return flat.build(gallery.values, config.test.test_distance, device)
-    kept = KeptCodes(gallery, weights, config) if name == "binary" else KeptFile(name, gallery, config)
+    kept = (
+        HashIndexFile(gallery, weights, config) if name == "binary" else FaissIndexFile(name, gallery, config)
+    )
     index = kept.read()
     if index is None:
-        with exclusive(gallery.folder):
-            remove_leftovers(gallery.folder)
+        with folder_lock(gallery.folder):
+            remove_stale_temporaries(gallery.folder)
             if not (gallery.folder / gallery.state).exists():
                 raise UserError(
                     f"another process has changed the index in {gallery.folder}; give the command again"
@@ -80,12 +84,12 @@ def open_index(name: str, gallery: Gallery, weights: Weights, config: Config, de
     return index
 
 
-def file_of(name: str, gallery: Gallery, config: Config) -> Path:
+def index_path(name: str, gallery: Gallery, config: Config) -> Path:
     """Where the index `name` is kept: for another state, distance or use of mirrors in another file."""
     return gallery.folder / f"{gallery.state}.{name}-{config.test.test_distance}-{gallery.values.shape[2]}"
 
 
-class KeptFile:
+class FaissIndexFile:
     """One of FAISS's indices, in a file of its own."""
 
     def __init__(self, name: str, gallery: Gallery, config: Config) -> None:
@@ -95,32 +99,32 @@ class KeptFile:
             config.test.test_distance,
             config.seed,
         )
-        self.path = file_of(f"{name}-seed{config.seed}", gallery, config)
+        self.path = index_path(f"{name}-seed{config.seed}", gallery, config)
 
     def read(self) -> Index | None:
         """None if it is not there, or, with a warning, if it is not whole."""
         if not self.path.is_file():
             return None
         try:
-            check_seal(self.path)
+            verify_checksum(self.path)
             return approximate.read(self.name, self.values, self.kind, self.path)
         except (OSError, ValueError) as error:
-            warn(self.path, error)
+            warn_unusable(self.path, error)
         except RuntimeError as error:  # FAISS's, of another version say
-            warn(self.path, str(error).splitlines()[-1])
+            warn_unusable(self.path, str(error).splitlines()[-1])
         return None
 
     def make(self) -> Index:
-        with replacing(self.path) as temporary:
+        with atomic_write(self.path) as temporary:
             approximate.build(self.name, self.values, self.kind, temporary, seed=self.seed)
-        seal(self.path)
+        write_checksum(self.path)
         return approximate.read(self.name, self.values, self.kind, self.path)
 
 
-class KeptCodes:
+class HashIndexFile:
     """Codes of the longest of --hash_bits, and the map that makes them, fitted on the class centres."""
 
-    def __init__(self, gallery: Gallery, weights: Weights, config: Config) -> None:
+    def __init__(self, gallery: Gallery, weights: Checkpoint, config: Config) -> None:
         check_codes(weights, config)
         assert weights.centers is not None
         self.values, self.centers, self.seed = gallery.values, weights.centers, config.seed
@@ -129,7 +133,7 @@ class KeptCodes:
         made_of = hashlib.sha256(self.centers.tobytes()).hexdigest()[:12]
         # codes of before there was a choice have a name without it, and another power iteration
         name = f"binary-{self.bits}-{made_of}-{self.gradient}-seed{self.seed}"
-        self.path = file_of(name, gallery, config)
+        self.path = index_path(name, gallery, config)
         self.map_path = self.path.with_name(self.path.name + ".map")
 
     def read(self) -> Binary | None:
@@ -137,12 +141,12 @@ class KeptCodes:
         if not self.map_path.is_file():
             return None
         try:
-            check_seal(self.map_path)
-            check_seal(self.path)
+            verify_checksum(self.map_path)
+            verify_checksum(self.path)
             code_map = self.map_of(read_array(self.map_path, (sum(map(prod, self.shapes)),), np.float32))
             words = read_array(self.path, (-(-self.bits // 64), len(self.values)), np.uint64)
         except (OSError, ValueError) as error:
-            warn(self.path, error)
+            warn_unusable(self.path, error)
             return None
         return Binary(list(words), code_map, self.angular)
 
@@ -154,7 +158,7 @@ class KeptCodes:
         parts = [part.astype(np.float32, copy=False) for part in vars(code_map).values()]
         for path, values in ((self.path, words), (self.map_path, np.concatenate([*map(np.ravel, parts)]))):
             write_array(path, values)
-            seal(path)
+            write_checksum(path)
         return Binary(list(words), code_map, self.angular)
 
     @property
@@ -170,5 +174,5 @@ class KeptCodes:
         return CodeMap(*(part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)))
 
 
-def warn(path: Path, error: object) -> None:
+def warn_unusable(path: Path, error: object) -> None:
     log.warning("warning: %s cannot be used (%s): made anew", path, error)

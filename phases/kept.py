@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from datasets.annotations import Annotation
-from datasets.cache import keep
-from datasets.kept_photos import kept_photos
-from datasets.kept_sketches import kept_sketches
+from datasets.cache import build_caches
+from datasets.kept_photos import cache_photos
+from datasets.kept_sketches import cache_sketches
 from run.config import Config
 from utils import distributed
 
@@ -22,25 +22,25 @@ FOLDER = Path("datasets/cache")
 
 
 @dataclass(frozen=True)
-class KeptImages:
+class CachedPixels:
     """What gives pixels by path: of sketches as decoded, of photos as resized; None where none are kept."""
 
     sketches: Callable[[str], np.ndarray] | None = None
     photos: Callable[[str], Tensor] | None = None
 
 
-def kept_images(config: Config, data: Annotation) -> KeptImages:
+def load_cached_pixels(config: Config, data: Annotation) -> CachedPixels:
     """The images of `data` with --cache_images, made if need be; none without.
 
     One file of each domain for training and test: the photos trained on are the gallery, by the protocol, and
     a disk without room for the test sketches is better known before the training than after it.
     """
     if not config.data.cache_images:
-        return KeptImages()
+        return CachedPixels()
     sketch_names = [name for name, _ in (*data.train_sketches, *data.test_sketches)]
     photo_names = [name for name, _ in (*data.train_photos, *data.gallery)]
-    with distributed.first_alone():
-        sketches = kept_sketches(data.root, sketch_names, FOLDER)
-        photos = kept_photos(data.root, photo_names, config.input.image_size, FOLDER)
-        keep([sketches, photos], workers=config.data.num_workers)
-    return KeptImages(sketches.pixels, photos.pixels)
+    with distributed.main_process_first():
+        sketches = cache_sketches(data.root, sketch_names, FOLDER)
+        photos = cache_photos(data.root, photo_names, config.input.image_size, FOLDER)
+        build_caches([sketches, photos], workers=config.data.num_workers)
+    return CachedPixels(sketches.pixels, photos.pixels)

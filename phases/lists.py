@@ -27,7 +27,7 @@ def load_lists(config: Config, left_out: Sequence[str] = (), *, training: bool =
         config.data.data_path, config.data.anno_path, config.data.dataset, left_out, training=training
     )
     if data.left_out:
-        log.info("left out, as in the training: %s", some(data.left_out))
+        log.info("left out, as in the training: %s", abbreviate(data.left_out))
     if not config.data.skip_unreadable:
         return data
     entries = [*data.test_sketches, *data.gallery]
@@ -36,15 +36,15 @@ def load_lists(config: Config, left_out: Sequence[str] = (), *, training: bool =
     names = sorted({name for name, _ in entries})
     first = distributed.rank() == 0
     unreadable = find_unreadable(data.root, names, workers=config.data.num_workers) if first else []
-    unreadable = distributed.said_by_the_first(unreadable)
+    unreadable = distributed.broadcast_object(unreadable)
     if unreadable and first:
         log.warning(
-            "warning: %d images cannot be read and are left out: %s", len(unreadable), some(unreadable)
+            "warning: %d images cannot be read and are left out: %s", len(unreadable), abbreviate(unreadable)
         )
     return data.without(unreadable)
 
 
-def some(names: Sequence[str]) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     """The first few of `names`, and how many there are if there are more."""
     shown = one_line(", ".join(names[:NAMED]))
     return shown + (f", ... ({len(names)} in all)" if len(names) > NAMED else "")

@@ -8,8 +8,15 @@ import torch
 
 from phases.features import Features
 from phases.plots import save_margin_condition
-from phases.trained import Trained
-from retrieval.separation import MARGIN_NEEDED, Separation, implied, measured, nearest_other, share_inside
+from phases.trained import TestableCheckpoint
+from retrieval.separation import (
+    MARGIN_NEEDED,
+    Separation,
+    implied_separation,
+    measure_separation,
+    nearest_other,
+    share_inside,
+)
 from run.config import Config
 
 log = logging.getLogger(__name__)
@@ -30,7 +37,7 @@ DEFINITION = (
 
 
 def measure(
-    model: Trained, sketches: Features, photos: Features, config: Config, device: torch.device
+    model: TestableCheckpoint, sketches: Features, photos: Features, config: Config, device: torch.device
 ) -> dict[str, Any]:
     """The margin condition over centres, photos, test sketches and both; logged, and drawn as a figure."""
     categories = model.data.categories
@@ -73,16 +80,16 @@ def sides_of(sketches: Features, photos: Features) -> dict[str, tuple[np.ndarray
 
 
 def separations(
-    model: Trained,
+    model: TestableCheckpoint,
     sides: dict[str, tuple[np.ndarray, np.ndarray]],
     config: Config,
     device: torch.device,
 ) -> dict[str, Separation]:
     """Of every side, and as "centers" what the margin implies for the centres, if it is that of MEMS."""
     classes = len(model.data.categories)
-    found = {name: measured(*side, classes, device) for name, side in sides.items()}
+    found = {name: measure_separation(*side, classes, device) for name, side in sides.items()}
     if config.loss.loss_type == "mems" and model.centers is not None and len(model.centers) == classes > 1:
-        found["centers"] = implied(model.centers, config.loss.margin or 1.0)
+        found["centers"] = implied_separation(model.centers, config.loss.margin or 1.0)
     return found
 
 

@@ -24,8 +24,8 @@ from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
 from datasets.shapes import draw_demo
 from utils.errors import UserError
-from utils.files import as_json, read_json, remove_leftovers, replacing, write_jsons
-from utils.locks import exclusive
+from utils.files import as_json, atomic_write, read_json, remove_stale_temporaries, write_jsons
+from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +71,9 @@ def run(options: argparse.Namespace) -> None:
             "--test_per_category has no meaning for zero-shot lists: all unseen sketches are tested"
         )
     refuse_existing(lists, config)
-    with exclusive(config.anno_path, f".{config.dataset}.lock"):
+    with folder_lock(config.anno_path, f".{config.dataset}.lock"):
         refuse_existing(lists, config)  # another process may have been faster
-        remove_leftovers(config.anno_path, *(path.name for path in lists.values()))
+        remove_stale_temporaries(config.anno_path, *(path.name for path in lists.values()))
         prepare(config, root, lists, listed)
     from phases.next_command import announce  # these import PyTorch: not before a mistake is told
     from run.config import config_from_options
@@ -242,7 +242,7 @@ def keep_old(files: dict[Path, Any], record: Path) -> None:
     old = [path for path in (*files, record) if path.exists()]
     number = next(n for n in count(1) if not any(renamed(path, n).exists() for path in old))
     for path in old:
-        with replacing(renamed(path, number)) as temporary:
+        with atomic_write(renamed(path, number)) as temporary:
             shutil.copy2(path, temporary)
     log.info("kept the lists that were there as %s", ", ".join(str(renamed(path, number)) for path in old))
 

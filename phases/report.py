@@ -15,14 +15,14 @@ from phases import trained
 from phases.next_command import announce
 from phases.plots import draw_report
 from phases.reporting import tables
-from phases.reporting.examined import examine
+from phases.reporting.examined import evaluate_run
 from phases.reporting.page import page
 from phases.reporting.record import Record, record_of
 from run.config import Config, config_from_options
 from utils import checkpoint_files
 from utils.errors import UserError
-from utils.files import remove_leftovers, write_json, write_text
-from utils.locks import exclusive
+from utils.files import remove_stale_temporaries, write_json, write_text
+from utils.locks import folder_lock
 from utils.runs import describe_missing
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ def write_report(config: Config, names: list[str]) -> None:
     folder = config.folder / "report"
     if len(names) > 1:
         folder /= comparison_folder(names[1:])
-    with exclusive(config.folder):
-        remove_leftovers(folder)
+    with folder_lock(config.folder):
+        remove_stale_temporaries(folder)
         charts = draw_report(records, folder)
         for old in set(folder.glob("*.png")) - set(charts.values()):  # of another data set or attention
             old.unlink()
@@ -85,8 +85,8 @@ def write_report(config: Config, names: list[str]) -> None:
 
 
 def test_again(config: Config) -> Record:
-    with exclusive(config.folder):
-        return record_of(examine(config))
+    with folder_lock(config.folder):
+        return record_of(evaluate_run(config))
 
 
 def compare_lists(records: dict[str, Record]) -> list[str]:

@@ -19,11 +19,11 @@ from experiments.table import Table
 from phases import test, train
 from phases.next_command import announce
 from phases.reporting import tables
-from phases.runs import Run, planned
+from phases.runs import Run, plan_runs
 from run.config import Config, config_from_options
 from utils import checkpoint_files
 from utils.errors import Diverged, UserError
-from utils.locks import Busy
+from utils.locks import Locked
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     config = config_from_options(options)
     if not config.tables.table:
         raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
-    plans = {name: planned(name, load_table(name), config) for name in config.tables.table}
+    plans = {name: plan_runs(name, load_table(name), config) for name in config.tables.table}
     if options.dry_run:
         list_runs(plans, config)
         given = {name: getattr(options, name) for name in options.given - {"phase", "dry_run"}}
@@ -103,7 +103,7 @@ def reproduce(name: str, forecast: Forecast, config: Config) -> int:
         start = time.monotonic()
         try:
             exit_code = complete(each, table)
-        except Busy as busy:
+        except Locked as busy:
             log.info("%s: left to it", busy)
             forecast.left_out.add(each.folder)
             elsewhere += 1

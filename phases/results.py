@@ -8,11 +8,11 @@ from typing import Any
 
 from datasets.annotations import Annotation
 from phases.provenance import provenance
-from phases.trained import Trained
+from phases.trained import TestableCheckpoint
 from retrieval.metrics import DEFINITIONS, DENOMINATORS, Evaluation
 from run.config import Config
 from utils.errors import UserError
-from utils.files import read_json, replacing, write_json
+from utils.files import atomic_write, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class HashFit:
     fit_loss: float
 
 
-def summed_up(fits: list[HashFit]) -> dict[str, Any]:
+def summarize_fits(fits: list[HashFit]) -> dict[str, Any]:
     """The fits of one length of codes: mean and sample standard deviation of MAP, and each fit."""
     values = [each.MAP for each in fits]
     return {
@@ -53,7 +53,7 @@ def summed_up(fits: list[HashFit]) -> dict[str, Any]:
 def write(
     folder: Path,
     config: Config,
-    model: Trained,
+    model: TestableCheckpoint,
     found: Evaluation,
     hashed: dict[int, list[HashFit]],
     condition: dict[str, Any] | None,
@@ -63,7 +63,7 @@ def write(
     The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
     step, data = model.step, model.data
-    codes = {bits: summed_up(fits) for bits, fits in hashed.items()}
+    codes = {bits: summarize_fits(fits) for bits, fits in hashed.items()}
     chance = {
         f"step: {step} | test {name}: {value:.3f}": found.chance[name]
         for name, value in found.metrics.items()
@@ -124,8 +124,8 @@ def write(
     if condition is not None:
         record["margin_condition"] = condition
     path = folder / "result.json"
-    kept = [each for each in read_records(path) if key(each) != key(record)]
-    write_json(path, sorted([*kept, record], key=key))
+    kept = [each for each in read_records(path) if record_key(each) != record_key(record)]
+    write_json(path, sorted([*kept, record], key=record_key))
 
 
 def append(path: Path, lines: list[str]) -> None:
@@ -133,7 +133,7 @@ def append(path: Path, lines: list[str]) -> None:
     before = path.read_bytes() if path.is_file() else b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(before + "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -170,11 +170,11 @@ def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
         "queries_without_positives": found.without_positives,
         "gallery": found.gallery,
         "categories": len(data.categories),
-        "trained_categories": data.trained,
+        "trained_categories": data.num_train_classes,
     }
 
 
-def key(record: dict[str, Any]) -> tuple[int, str, str]:
+def record_key(record: dict[str, Any]) -> tuple[int, str, str]:
     """What sets the records of a run apart."""
     return record["step"], record["distance"], record.get("mirror", "on")  # older ones do not say
 

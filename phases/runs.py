@@ -65,7 +65,7 @@ class Run:
         options.
         """
         tested = {
-            results.key(record): record
+            results.record_key(record): record
             for record in results.read_records(self.folder / "log" / "result.json")
         }
         found = {}
@@ -118,7 +118,7 @@ class Run:
         write_json(self.folder / "log" / DIVERGED, content)
 
 
-def figure(record: dict[str, Any], metric: str) -> float | None:
+def metric_value(record: dict[str, Any], metric: str) -> float | None:
     """One figure, in percent, of a record of result.json."""
     kind, _, what = metric.partition(" ")
     if kind == "hash":
@@ -129,11 +129,11 @@ def figure(record: dict[str, Any], metric: str) -> float | None:
 
 
 def chance(record: dict[str, Any], metric: str) -> float | None:
-    """What `figure` is for photos in random order, in percent; None if the record does not say."""
+    """What `metric_value` is for photos in random order, in percent; None if the record does not say."""
     return record.get("chance", {}).get("MAP" if metric.startswith("hash ") else metric)
 
 
-def planned(name: str, table: Table, config: Config) -> list[Run]:
+def plan_runs(name: str, table: Table, config: Config) -> list[Run]:
     """All runs of `table`, seed by seed, so that a table stopped early has some of every row.
 
     Logs which of the options of the command line the rows set for themselves. Raises UserError if they leave
@@ -163,7 +163,11 @@ def config_of_row(row: Row, common: Config) -> Config:
     values: dict[str, Any] = {"margin": None, "scale": None} if "loss_type" in row.options else {}
     config = common.with_values(**{**values, **row.options})
     loss = ALIASES.get(config.loss.loss_type, config.loss.loss_type)
-    lr = config.train.lr if "lr" in row.options else rates(common.tables.lr_of).get(loss, common.train.lr)
+    lr = (
+        config.train.lr
+        if "lr" in row.options
+        else parse_rates(common.tables.lr_of).get(loss, common.train.lr)
+    )
     given = frozenset(MADE_WITH)
     if loss_facts(loss).default_margin is None:
         given -= {"margin", "scale", "annealing_step"}
@@ -183,7 +187,7 @@ def config_of_seed(config: Config, seed: int) -> Config:
     return dataclasses.replace(config, seed=seed, save_path=path)
 
 
-def rates(pairs: Sequence[str]) -> dict[str, float]:
+def parse_rates(pairs: Sequence[str]) -> dict[str, float]:
     """["mems=2e-4", ...] -> loss -> learning rate. Raises UserError if it is not of that form."""
     found = {}
     for pair in pairs:

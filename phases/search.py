@@ -18,8 +18,8 @@ from phases.searcher import Hit, Searcher, searcher_for
 from phases.training_data import describe_training
 from run.config import config_from_options
 from utils.errors import UserError, one_line
-from utils.files import remove_leftovers, write_json
-from utils.locks import in_turn
+from utils.files import remove_stale_temporaries, write_json
+from utils.locks import wait_for_folder_lock
 from utils.names import compose_unicode, expand_home
 
 log = logging.getLogger(__name__)
@@ -132,8 +132,8 @@ def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher:
         "warning": searcher.warning,
         **provenance(config),
     }
-    with in_turn(folder, ".search.lock"):
-        remove_leftovers(folder, sheet.name, results.name)
+    with wait_for_folder_lock(folder, ".search.lock"):
+        remove_stale_temporaries(folder, sheet.name, results.name)
         save_png(contact_sheet(rows, caption), sheet)
         write_json(results, content)
     log.info("\ndistance: %s; %d photos in %s", unit, len(gallery.names), gallery.root)

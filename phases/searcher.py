@@ -26,8 +26,8 @@ from models import ready_network
 from options.check import check_options
 from options.parser import parse_values
 from phases.gallery import Gallery, load, open_gallery
-from phases.indices import Index, check, open_index
-from phases.trained import Weights
+from phases.indices import Index, check_index, open_index
+from phases.trained import Checkpoint
 from phases.training_data import describe_training, warn_of_foreign_photos
 from retrieval import INDICES
 from retrieval.embed import embed
@@ -57,7 +57,7 @@ class Hit:
 class Searcher:
     """A trained network and a gallery, ready for one query after the other, also from several threads."""
 
-    def __init__(self, weights: Weights, gallery: Gallery, config: Config, device: torch.device) -> None:
+    def __init__(self, weights: Checkpoint, gallery: Gallery, config: Config, device: torch.device) -> None:
         self.weights, self.gallery, self.config, self.device = weights, gallery, config, device
         self.indices: dict[str, Index] = {}
         self.opening = Lock()
@@ -96,7 +96,7 @@ class Searcher:
     def features(self, drawing: Drawing) -> np.ndarray:
         """(f_dim, M) float32, as is and, unless --mirror=off, mirrored."""
         transform = sketch_transform(self.config)
-        images = transform.network_input(transform.resized(drawing.image).to(self.device))[None]
+        images = transform.network_input(transform.prepare(drawing.image).to(self.device))[None]
         batch = [(images, torch.zeros(1, dtype=torch.int64))]
         (pair,) = embed(self.weights.network, batch, domain=SKETCH, device=self.device)  # (2, 1, f_dim)
         return np.ascontiguousarray(pair[:, 0].cpu().numpy().T[:, : self.gallery.values.shape[2]])
@@ -155,7 +155,7 @@ def searcher_for(config: Config) -> Searcher:
     """What the command line asks for, with its index opened."""
     weights = load(config)
     config = weights.config
-    check(config.search.index, weights, config)
+    check_index(config.search.index, weights, config)
     device = pick_device(config.machine)
     weights.network.to(device)
     searcher = Searcher(weights, open_gallery(weights, config, device), config, device)

@@ -25,9 +25,9 @@ from phases.serving.answers import MOST, Answers, examples_of
 from phases.serving.guard import guarded
 from run.config import config_from_options
 from utils.errors import UserError
-from utils.locks import Busy, exclusive
+from utils.locks import Locked, folder_lock
 from utils.memory import share_arenas
-from utils.optional import needed
+from utils.optional import import_optional
 from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--top {config.search.top} is more than the page shows: {MOST}")
     os.environ.update(GRADIO_SETTINGS)
     share_arenas(ARENAS)  # every visit takes threads of its own
-    needed("gradio", "serve", "--phase=serve")
+    import_optional("gradio", "serve", "--phase=serve")
     with bound(config.serve.host, config.serve.port) as listening:
         searcher = searcher_for(config)
         with stop_requests() as stop, drawings() as folder:
@@ -97,14 +97,14 @@ def drawings() -> Iterator[Path]:
     A lock beside the files tells who is at work. Nothing is opened in what other users put there.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{DRAWINGS}*"):
-        with suppress(Busy, OSError):
+        with suppress(Locked, OSError):
             status = left.lstat()
             if S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and (left / ".lock").exists():
-                with exclusive(left):
+                with folder_lock(left):
                     shutil.rmtree(left, ignore_errors=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=DRAWINGS))).resolve()
-        stack.enter_context(exclusive(folder))
+        stack.enter_context(folder_lock(folder))
         (folder / "files").mkdir()
         yield folder / "files"
 

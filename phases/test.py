@@ -17,7 +17,7 @@ from datasets.workers import naming_dead_workers
 from losses import loss_facts
 from phases import margin, results, trained
 from phases.contact_sheet import Cell, SheetRow, contact_sheet, save_png
-from phases.features import Features, test_features
+from phases.features import Features, embed_test_set
 from phases.next_command import announce
 from phases.words import in_words
 from retrieval import hashing
@@ -28,8 +28,8 @@ from retrieval.search import code_rankings, feature_rankings, nearest
 from run.config import Config, config_from_options
 from utils import distributed
 from utils.device import pick_device
-from utils.files import remove_leftovers
-from utils.locks import exclusive
+from utils.files import remove_stale_temporaries
+from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> None:
 
 def test_checkpoint(config: Config) -> None:
     """Test in a folder that no other process works in meanwhile."""
-    with distributed.joined(), naming_dead_workers():
+    with distributed.process_group(), naming_dead_workers():
         trained.find(config)  # before the folder is made
-        with distributed.first_only(exclusive(config.folder)):
+        with distributed.on_main_process(folder_lock(config.folder)):
             evaluate_checkpoint(config)
 
 
@@ -69,10 +69,10 @@ def evaluate_checkpoint(config: Config) -> None:
         len(data.test_sketches),
         len(data.gallery),
     )
-    features = test_features(model.network.to(device), data, config, step=model.step, device=device)
+    features = embed_test_set(model.network.to(device), data, config, step=model.step, device=device)
     if features is None:
         return
-    remove_leftovers(folder / "log")
+    remove_stale_temporaries(folder / "log")
     sketches, photos = features
     condition = None
     if config.test.margin_condition == "on":

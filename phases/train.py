@@ -15,9 +15,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.workers import naming_dead_workers
-from models.weights import initialise
+from models.weights import load_pretrained
 from phases import results, stored, test
-from phases.divergence import Watch, check_weights
+from phases.divergence import LossMonitor, check_weights
 from phases.lists import load_lists
 from phases.next_command import announce
 from phases.plots import save_training_curves
@@ -37,9 +37,9 @@ from run.config import (
 )
 from utils import checkpoint_files, checkpoints, distributed
 from utils.errors import Diverged, UserError
-from utils.files import remove_leftovers
+from utils.files import remove_stale_temporaries
 from utils.hardware import describe, machine
-from utils.locks import exclusive
+from utils.locks import folder_lock
 from utils.signals import stop_requests
 from utils.tracking import Scalars
 
@@ -61,26 +61,26 @@ def run(options: argparse.Namespace) -> int:
 def train_and_test(config: Config) -> int:
     """What `run` does, in each of the processes that torchrun started, or in the one."""
     revision()  # the one that runs: by the first checkpoint, the files may have changed
-    with distributed.joined(), naming_dead_workers():
+    with distributed.process_group(), naming_dead_workers():
         return train_in_group(config)
 
 
 def train_in_group(config: Config) -> int:
     """What `train_and_test` does, once the processes are joined."""
     models = config.folder / "model"
-    steps = distributed.said_by_the_first(checkpoint_files.saved_steps(models))
+    steps = distributed.broadcast_object(checkpoint_files.saved_steps(models))
     if not steps:
         refuse_published(models)
     trainer = resume(config, checkpoint_files.path_for(models, steps[-1])) if steps else begin(config)
     log.info("%s", trainer)
-    with distributed.first_only(exclusive(config.folder)):  # up to here, nothing is written
-        since = distributed.said_by_the_first(checkpoint_files.saved_steps(models))
+    with distributed.on_main_process(folder_lock(config.folder)):  # up to here, nothing is written
+        since = distributed.broadcast_object(checkpoint_files.saved_steps(models))
         if since != steps:  # another run was at it meanwhile
             trainer = resume(config, checkpoint_files.path_for(models, since[-1]))
         if distributed.rank() == 0:
             results.read_records(config.folder / "log" / "result.json")  # its own word, now
             for name in ("model", "log", "vec"):
-                remove_leftovers(config.folder / name)
+                remove_stale_temporaries(config.folder / name)
         if trainer.step < trainer.config.train.num_steps:
             exit_code = train(trainer)
             if exit_code:
@@ -107,7 +107,7 @@ def begin(config: Config) -> Trainer:
     config = resolve_training(config)
     trainer = Trainer(config, load_lists(config))
     if config.train.backbone_weights != "none" and distributed.rank() == 0:  # the others get its weights
-        report = initialise(
+        report = load_pretrained(
             trainer.network,
             config.network.network,
             config.train.backbone_weights,
@@ -189,7 +189,7 @@ def train(trainer: Trainer) -> int:
         disable=distributed.rank() > 0,
     )
     images_a_step = 2 * config.data.batch_size * distributed.size()
-    watch = Watch(trainer)
+    watch = LossMonitor(trainer)
     exit_code, begun = 0, False
     with (
         logging_redirect_tqdm(),
@@ -208,7 +208,7 @@ def train(trainer: Trainer) -> int:
             watch.step(pair)
             progress.update()
             # one is stopped, all stop; the first step may compile, on some longer than on others
-            exit_code = distributed.largest(stop.exit_code, patient=not begun)
+            exit_code = distributed.all_reduce_max(stop.exit_code, patient=not begun)
             begun = True
             ending = bool(exit_code) or trainer.step == config.train.num_steps
             saving = ending or trainer.step % config.train.model_save_step == 0
@@ -229,7 +229,7 @@ def train(trainer: Trainer) -> int:
             config.folder / "log" / "scalars.csv",
             config.folder / "log" / "curves.png",
             run=config.save_path,
-            classes=trainer.data.trained,
+            classes=trainer.data.num_train_classes,
             margin=config.loss.margin is not None,
         )
     if exit_code:
@@ -243,7 +243,7 @@ def save(trainer: Trainer) -> None:
     folder = config.folder
     state = trainer.state_dict()  # of all processes
     check_weights(state)
-    with distributed.first_alone():
+    with distributed.main_process_first():
         if distributed.rank() == 0:
             if trainer.step == config.train.num_steps:
                 state["familiarity_limit"] = measure_familiarity(state, trainer.data, config, trainer.device)
@@ -254,7 +254,7 @@ def save(trainer: Trainer) -> None:
 
 
 @contextmanager
-def saving_on_error(trainer: Trainer, watch: Watch) -> Iterator[None]:
+def saving_on_error(trainer: Trainer, watch: LossMonitor) -> Iterator[None]:
     """Save before a UserError (an unreadable image, say) ends the run, unless a number was not finite."""
     start = trainer.step
     try:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Weights:
+class Checkpoint:
     """What a checkpoint holds, without the data it was trained on.
 
     `config` is the one asked for, completed by what the checkpoint says.
@@ -62,7 +62,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Trained(Weights):
+class TestableCheckpoint(Checkpoint):
     """What a checkpoint brings to a test: its weights, and the lists that it belongs to."""
 
     data: Annotation
@@ -92,7 +92,7 @@ def find(config: Config) -> Path:
     return checkpoints.pick(folder, available, wanted)
 
 
-def load(config: Config) -> Trained:
+def load(config: Config) -> TestableCheckpoint:
     """Read the checkpoint of --pretrained_model with its lists, and complete the config by what it says.
 
     Raises UserError if it is missing, damaged or does not fit the config, the lists or itself.
@@ -114,12 +114,12 @@ def load(config: Config) -> Trained:
             "sketches that it has seen",
             config.data.anno_path,
         )
-    if data.train_sketches and weights.centers is not None and len(weights.centers) != data.trained:
+    if data.train_sketches and weights.centers is not None and len(weights.centers) != data.num_train_classes:
         raise UserError(
             f"the centres in {weights.path.parent} are of {len(weights.centers)} classes, the lists of "
-            f"{config.data.dataset} of {data.trained}; check --dataset and --anno_path"
+            f"{config.data.dataset} of {data.num_train_classes}; check --dataset and --anno_path"
         )
-    return Trained(**vars(weights), data=data)
+    return TestableCheckpoint(**vars(weights), data=data)
 
 
 def check_lists(data: Annotation, lists: str, path: Path) -> None:
@@ -134,14 +134,14 @@ def check_lists(data: Annotation, lists: str, path: Path) -> None:
         )
 
 
-def load_weights(config: Config) -> Weights:
+def load_weights(config: Config) -> Checkpoint:
     """As `load`, but without the lists: the data set need not be there."""
     path = find(config)
     match = checkpoint_files.PAIR_NAME.fullmatch(path.name)
     return load_published(config, path, int(match[2])) if match else load_own(config, path)
 
 
-def load_own(config: Config, path: Path) -> Weights:
+def load_own(config: Config, path: Path) -> Checkpoint:
     ready = path == ready_network.FILE
     state = stored.checked(ready_network.read_ready(), path) if ready else stored.read(path)
     stored_options = state["options"]
@@ -162,10 +162,10 @@ def load_own(config: Config, path: Path) -> Weights:
     said["machine"] = state.get("machine", {})
     said["left_out"] = tuple(state.get("left_out", ()))
     said["familiarity_limit"] = state.get("familiarity_limit")
-    return Weights(config=config, path=path, network=network, centers=centers, **said)
+    return Checkpoint(config=config, path=path, network=network, centers=centers, **said)
 
 
-def load_published(config: Config, path: Path, step: int) -> Weights:
+def load_published(config: Config, path: Path, step: int) -> Checkpoint:
     """A pair of the published program: what its two files do not say is as published, unless given."""
     state = published.read_state(path)
     found = recognise(state)
@@ -195,7 +195,7 @@ def load_published(config: Config, path: Path, step: int) -> Weights:
     config = resolve_input(config)
     unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
     unsaid |= {"machine": {}, "left_out": (), "familiarity_limit": None}
-    return Weights(config, step, path, network, centers, **unsaid)
+    return Checkpoint(config, step, path, network, centers, **unsaid)
 
 
 def find_losses(config: Config, path: Path, step: int) -> tuple[str, Path] | None:

@@ -68,7 +68,7 @@ class Trainer:
         self.device = pick_device(config.machine)
         self.network = build(config.network)
         self.criterion = loss_class(config.loss.loss_type)(
-            data.trained,
+            data.num_train_classes,
             config.network.f_dim,
             margin=config.loss.margin,
             scale=config.loss.scale,
@@ -104,7 +104,7 @@ class Trainer:
         """What is trained, put together at the first step: by then the weights are loaded."""
         if self.config.train.compile:
             self.network.compile()
-        return distributed.joint(
+        return distributed.wrap_ddp(
             Objective(self.network, self.criterion, PRECISIONS[self.config.train.amp]), self.device
         )
 
@@ -118,7 +118,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad()
         for number, part in enumerate(parts, start=1):
-            here = distributed.gradients_kept_here(self.objective) if number < len(parts) else nullcontext()
+            here = distributed.no_sync(self.objective) if number < len(parts) else nullcontext()
             with here:
                 loss = self.objective(*part) * (len(part[1]) / (len(sketches[1]) + len(photos[1])))
                 self.scaler.scale(loss).backward()
@@ -172,7 +172,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": distributed.everyones(random_state()),
+            "random": distributed.gather_objects(random_state()),
             "lists": self.data.digest(),
             "left_out": list(self.data.left_out),
             "categories": self.data.categories,
@@ -208,7 +208,9 @@ class Trainer:
     def __str__(self) -> str:
         data, config = self.data, self.config
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        unseen = f" ({len(data.categories) - data.trained} of them unseen)" if data.zero_shot else ""
+        unseen = (
+            f" ({len(data.categories) - data.num_train_classes} of them unseen)" if data.zero_shot else ""
+        )
         loss = config.loss.loss_type
         if config.loss.margin is not None:
             loss += f" (margin {config.loss.margin:g}, annealed over {config.loss.annealing_step} steps"

@@ -9,9 +9,9 @@ import torch
 from datasets import PHOTO
 from datasets.annotations import Annotation
 from datasets.loaders import ImageSet
-from phases.features import paths_for, weights_digest
+from phases.features import feature_paths, weights_digest
 from phases.gallery import DATASET, Gallery
-from phases.trained import Trained, Weights
+from phases.trained import Checkpoint, TestableCheckpoint
 from retrieval.embed import embed
 from retrieval.familiarity import FOREIGN, familiarity_limit, foreign_fraction
 from run.config import Config
@@ -28,10 +28,10 @@ NAMED = 12  # categories
 BATCH = 16  # photos embedded at once
 
 
-def describe_training(weights: Weights) -> str:
+def describe_training(weights: Checkpoint) -> str:
     """What the network knows, as in "trained on demo: 12 drawn shapes: arrow, ball, ..."."""
     dataset = weights.options.get("dataset")
-    categories = weights.data.categories if isinstance(weights, Trained) else weights.categories
+    categories = weights.data.categories if isinstance(weights, TestableCheckpoint) else weights.categories
     if weights.centers is None or not (dataset or categories):
         return "trained on data that its checkpoint does not name"
     names = [one_line(name.replace("_", " ")) for name in categories[: len(weights.centers)]]
@@ -42,7 +42,7 @@ def describe_training(weights: Weights) -> str:
     return text + (f": {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}" if names else "")
 
 
-def warn_of_foreign_photos(weights: Weights, gallery: Gallery, config: Config) -> str | None:
+def warn_of_foreign_photos(weights: Checkpoint, gallery: Gallery, config: Config) -> str | None:
     """A warning if the photos of `gallery` are unlike those of the training, else None.
 
     None too where that cannot be told: without class centres, or without training photos to compare with.
@@ -64,11 +64,11 @@ def warn_of_foreign_photos(weights: Weights, gallery: Gallery, config: Config) -
     )
 
 
-def limit_by_test(weights: Weights, config: Config) -> float | None:
+def limit_by_test(weights: Checkpoint, config: Config) -> float | None:
     """The limit for a checkpoint that has none: from what its test left, if that was not zero-shot."""
     if weights.centers is None or len(weights.categories) != len(weights.centers):
         return None
-    paths, key = paths_for(config.folder / "vec", weights.step)
+    paths, key = feature_paths(config.folder / "vec", weights.step)
     try:
         if read_json(key).get("weights") != weights_digest(weights.network):
             return None

@@ -20,7 +20,7 @@ import numpy as np
 from retrieval.hashing import normalised
 from retrieval.search import nearest
 from utils.errors import UserError
-from utils.optional import needed
+from utils.optional import import_optional
 
 SHORT_LIST = 100  # neighbours asked for, at least; ten for each photo that is wanted
 LINKS, BUILD_EFFORT = 32, 80  # of hnsw: neighbours of a vector, and candidates looked at while it is added
@@ -119,4 +119,4 @@ def views(values: np.ndarray, kind: str) -> np.ndarray:
 
 def import_faiss() -> Any:
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # how it looks for vector instructions
-    return needed("faiss", "search", "--index=hnsw or ivfpq")
+    return import_optional("faiss", "search", "--index=hnsw or ivfpq")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrieval.hashing import normalised
-from utils.optional import needed
+from utils.optional import import_optional
 
 PERPLEXITY = 30  # about how many neighbours count; its authors say 5 to 50
 
@@ -13,7 +13,7 @@ def project(features: np.ndarray, *, angular: bool, seed: int) -> np.ndarray:
 
     Takes some seconds for 2,000. Raises UserError if scikit-learn is not there.
     """
-    manifold = needed("sklearn.manifold", "report", "the map of features")
+    manifold = import_optional("sklearn.manifold", "report", "the map of features")
     x = np.ascontiguousarray(normalised(features) if angular else features)
     if not np.ptp(x, axis=0).any():  # all the same: there is nothing to lay out
         return np.zeros((len(x), 2), dtype=np.float32)

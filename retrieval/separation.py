@@ -31,7 +31,7 @@ class Separation:
         return float(100 * np.mean(self.max_intra[known] < self.min_inter[known]))
 
 
-def measured(
+def measure_separation(
     features: np.ndarray, labels: np.ndarray, classes: int, device: str | torch.device
 ) -> Separation:
     """Over features (N, D) with labels (N,) in [0, classes): all pairs, in float64, block by block.
@@ -64,7 +64,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return (a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T).clamp_(min=0)
 
 
-def implied(centers: np.ndarray, margin: float) -> Separation:
+def implied_separation(centers: np.ndarray, margin: float) -> Separation:
     """What `margin` implies for features inside the boundaries between centres (C, D), C >= 2.
 
     The nearest other centre, at distance D, bounds both. A margin of 1 bounds nothing: inf and 0.
@@ -79,7 +79,7 @@ def implied(centers: np.ndarray, margin: float) -> Separation:
 def nearest_other(centers: np.ndarray) -> np.ndarray:
     """Distance of every centre (C, D) to the nearest other one, (C,) float64."""
     labels = np.arange(len(centers))
-    return measured(centers, labels, len(centers), "cpu").min_inter
+    return measure_separation(centers, labels, len(centers), "cpu").min_inter
 
 
 def share_inside(features: np.ndarray, labels: np.ndarray, centers: np.ndarray, margin: float) -> float:

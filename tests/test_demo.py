@@ -14,7 +14,7 @@ from datasets.loaders import ImageSet, ordered_batches
 from datasets.shapes import CATEGORIES, draw_demo
 from models import build_network, input_normalisation
 from models.efficientnet_lite import weights_file
-from models.weights import initialise
+from models.weights import load_pretrained
 from options.parser import parse
 from retrieval.distances import DISTANCES
 from retrieval.embed import embed
@@ -69,7 +69,7 @@ def test_an_untrained_network_stays_below(demo: Path, name: str, seed: int, most
     torch.manual_seed(seed)
     network = build_network(name, attention="dase", f_dim=64)
     if name == "efficientnet_lite0":
-        initialise(network, name, "imagenet")
+        load_pretrained(network, name, "imagenet")
     features, labels = [], []
     for domain, folder, suffix, count in ((SKETCH, "sketches", "png", 4), (PHOTO, "photos", "jpg", 10)):
         entries = [

@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from utils.files import naming, replacing, reserve
+from utils.files import atomic_write, preallocate, with_filename
 
 Shape = tuple[int, ...]
 
 
 def new_array(path: Path, shape: Shape, dtype: npt.DTypeLike) -> np.memmap:
     """A new file of numbers, mapped into memory. Raises OSError if the disk has no room for it."""
-    with naming(path):
+    with with_filename(path):
         file = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
-        reserve(path)
+        preallocate(path)
     return file
 
 
 def write_array(path: Path, values: np.ndarray) -> None:
     """Write `values` to `path`, atomically."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(header(values.shape, values.dtype))
         file.write(np.ascontiguousarray(values).data)  # of a full disk numpy.save says "0 written" alone
 

@@ -11,7 +11,7 @@ from torch import nn
 from utils import tensor_files
 from utils.checkpoint_files import path_for, saved_steps
 from utils.errors import UserError
-from utils.files import replacing
+from utils.files import atomic_write
 
 
 def find(folder: Path, step: int = -1) -> Path:
@@ -42,7 +42,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises OSError, with the file's name, where the disk does not take it.
     """
     handled = sys.exc_info()[1]  # what this is called for, if anything
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:

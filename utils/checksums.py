@@ -21,18 +21,18 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def seal_of(path: Path) -> Path:
+def checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def seal(path: Path) -> None:
+def write_checksum(path: Path) -> None:
     """Write down the checksum of the file at `path`."""
-    write_text(seal_of(path), f"{sha256(path)}  {path.name}\n")
+    write_text(checksum_path(path), f"{sha256(path)}  {path.name}\n")
 
 
-def check_seal(path: Path) -> None:
+def verify_checksum(path: Path) -> None:
     """Raise ValueError unless the file at `path` is the one that was sealed."""
-    if not seal_of(path).is_file():
-        raise ValueError(f"there is no {seal_of(path).name} beside it")
-    if seal_of(path).read_bytes() != f"{sha256(path)}  {path.name}\n".encode():
+    if not checksum_path(path).is_file():
+        raise ValueError(f"there is no {checksum_path(path).name} beside it")
+    if checksum_path(path).read_bytes() != f"{sha256(path)}  {path.name}\n".encode():
         raise ValueError("its checksum is another")

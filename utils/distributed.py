@@ -48,7 +48,7 @@ def local_rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Meet the other processes; inside, only process 0 logs more than warnings.
 
     At the end all wait for process 0: torchrun on its own machine may depend on the others' being there.
@@ -67,9 +67,9 @@ def joined() -> Iterator[None]:
         logging.getLogger().setLevel(logging.WARNING)
     try:
         yield
-        said_by_the_first(None)
+        broadcast_object(None)
     except RuntimeError as error:
-        if not of_the_group(error):
+        if not is_group_error(error):
             raise
         raise UserError(
             f"lost another of the {size()} processes, whose own message says why; the last checkpoint "
@@ -81,13 +81,13 @@ def joined() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def of_the_group(error: RuntimeError) -> bool:
+def is_group_error(error: RuntimeError) -> bool:
     """Whether `error` comes from the exchange with other processes."""
     texts = ("gloo", "Connection closed by peer", "Connection reset by peer", "Timed out waiting")
     return isinstance(error, dist.DistError) or any(text in str(error) for text in texts)
 
 
-def joint(module: nn.Module, device: torch.device) -> nn.Module:
+def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
     """`module` with gradients averaged over all processes and weights as process 0 has them."""
     if not launched():
         return module
@@ -97,12 +97,12 @@ def joint(module: nn.Module, device: torch.device) -> nn.Module:
     )
 
 
-def gradients_kept_here(module: nn.Module) -> AbstractContextManager:
-    """Inside, backward passes through a `joint` module add to the gradients of this process alone."""
+def no_sync(module: nn.Module) -> AbstractContextManager:
+    """Inside, backward passes through a `wrap_ddp` module add to the gradients of this process alone."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-def largest(value: int, *, patient: bool = False) -> int:
+def all_reduce_max(value: int, *, patient: bool = False) -> int:
     """The largest `value` among all processes. Waits for the others STEP_TIMEOUT at most, or PATIENCE."""
     if not launched():
         return value
@@ -120,7 +120,7 @@ def mean(value: float) -> float:
     return float(shared) / size()
 
 
-def everyones(value: Any) -> list[Any]:
+def gather_objects(value: Any) -> list[Any]:
     """The `value` of every process, in their order; on process 0 alone, elsewhere empty."""
     if not launched():
         return [value]
@@ -129,7 +129,7 @@ def everyones(value: Any) -> list[Any]:
     return found or []
 
 
-def said_by_the_first(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """What process 0 passed, on all processes. Waits for it as long as PATIENCE."""
     if not launched():
         return value
@@ -139,21 +139,21 @@ def said_by_the_first(value: Any) -> Any:
 
 
 @contextmanager
-def first_alone() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Process 0 goes through the block first; the others find done what it did."""
     if rank():
-        said_by_the_first(None)
+        broadcast_object(None)
     yield
     if rank() == 0:
-        said_by_the_first(None)
+        broadcast_object(None)
 
 
-def first_only(context: AbstractContextManager) -> AbstractContextManager:
+def on_main_process(context: AbstractContextManager) -> AbstractContextManager:
     """`context` for process 0, and none for the others."""
     return nullcontext() if rank() else context
 
 
-def gathered(part: Tensor) -> list[Tensor]:
+def gather_tensor(part: Tensor) -> list[Tensor]:
     """The `part` of every process, of one shape, in their order; on process 0 alone, elsewhere empty."""
     if not launched():
         return [part]

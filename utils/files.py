@@ -15,17 +15,17 @@ log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[1]  # the folder that holds main.py
 
-TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # what `scratch` names files: the name to be, the process
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # what `temporary_path` names files: the name to be, the process
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step.
 
     The content is flushed to the disk before it takes the name, so a crash leaves the old file or the new
     one. If the block raises, the temporary file is removed and `path` stays as it was.
     """
-    with naming(path), scratch(path) as temporary:
+    with with_filename(path), temporary_path(path) as temporary:
         yield temporary
         flush(temporary)
         temporary.replace(path)
@@ -38,7 +38,7 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def with_filename(path: Path) -> Iterator[None]:
     """Put the name of `path` into an OSError that has none: a full disk is found out while writing."""
     try:
         yield
@@ -49,7 +49,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def scratch(path: Path) -> Iterator[Path]:
+def temporary_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which need not be there, and remove it in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -60,8 +60,8 @@ def scratch(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, *names: str) -> None:
-    """Remove what `replacing` left in `folder` when its process was killed; nobody may be at work there.
+def remove_stale_temporaries(folder: Path, *names: str) -> None:
+    """Remove what `atomic_write` left in `folder` when its process was killed; nobody may be at work there.
 
     With `names`, of those files alone: in a folder of the user's, others may have a name of this form.
     """
@@ -72,20 +72,20 @@ def remove_leftovers(folder: Path, *names: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def add_files(digest: "hashlib._Hash", root: Path, names: Iterable[str]) -> None:
+def hash_stats(digest: "hashlib._Hash", root: Path, names: Iterable[str]) -> None:
     """Add to `digest` what tells one state of the files `names` below `root` from another: size and time."""
     for name in names:
-        size, time = state_of(root / name)
+        size, time = size_and_mtime(root / name)
         digest.update(f"{name} {size} {time}\n".encode())
 
 
-def state_of(path: Path) -> tuple[int, int]:
+def size_and_mtime(path: Path) -> tuple[int, int]:
     """What tells one state of a file from another: size in bytes, and time of the last change in ns."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
-def reserve(path: Path) -> None:
+def preallocate(path: Path) -> None:
     """Take the room on the disk that the file at `path` says it has. Raises OSError if it is not there.
 
     A new file that is mapped into memory has holes; where the disk is full, filling one kills the process.
@@ -97,7 +97,7 @@ def reserve(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -114,14 +114,14 @@ def write_jsons(values: dict[Path, Any]) -> None:
     """
     first = next(iter(values))
     with ExitStack() as stack:
-        whole = {path: stack.enter_context(scratch(path)) for path in values}
+        whole = {path: stack.enter_context(temporary_path(path)) for path in values}
         for path, temporary in whole.items():
-            with naming(path):
+            with with_filename(path):
                 temporary.write_text(as_json(values[path]), encoding="utf-8")
                 flush(temporary)
         first.unlink(missing_ok=True)
         for path, temporary in reversed(whole.items()):
-            with naming(path):
+            with with_filename(path):
                 temporary.replace(path)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from utils.errors import UserError
-from utils.files import naming
+from utils.files import with_filename
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +19,12 @@ PATIENCE = 0.05  # seconds: a holder that is just leaving removes its file, and 
 HOLDER_AT = 1  # byte of the lock file from which it names its holder; Windows locks the one before
 
 
-class Busy(UserError):
+class Locked(UserError):
     """Another process is at work in the folder."""
 
 
 @contextmanager
-def exclusive(folder: Path, name: str = ".lock") -> Iterator[None]:
+def folder_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Hold `folder` for this process; it is made if it is not there, and goes again if nothing was put in.
 
     Where several may work side by side, on things of their own, `name` says on which. Raises Busy, naming who
@@ -35,7 +35,7 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[None]:
     try:
         lock = acquire(path)
         try:
-            with naming(path), path.open("r+b") as file:
+            with with_filename(path), path.open("r+b") as file:
                 file.truncate(HOLDER_AT)
                 file.seek(HOLDER_AT)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -51,15 +51,15 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(folder: Path, name: str = ".lock") -> Iterator[None]:
-    """As `exclusive`, after waiting for whoever holds `folder`."""
+def wait_for_folder_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
+    """As `folder_lock`, after waiting for whoever holds `folder`."""
     with ExitStack() as stack:
         holder = ""
         while True:
             try:
-                stack.enter_context(exclusive(folder, name))
+                stack.enter_context(folder_lock(folder, name))
                 break
-            except Busy as busy:
+            except Locked as busy:
                 if str(busy) != holder:
                     log.info("%s: waiting for it", busy)
                 holder = str(busy)
@@ -78,7 +78,7 @@ def acquire(path: Path) -> FileLock:
         except FileNotFoundError:  # another holder removed the folder that it had made
             continue
         except Timeout:
-            raise Busy(f"{path.parent} is in use by {read_holder(path)}") from None
+            raise Locked(f"{path.parent} is in use by {read_holder(path)}") from None
         except OSError as error:
             error.filename = str(path)  # as it was given
             raise

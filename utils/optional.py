@@ -6,7 +6,7 @@ from types import ModuleType
 from utils.errors import UserError
 
 
-def needed(package: str, part: str, purpose: str) -> ModuleType:
+def import_optional(package: str, part: str, purpose: str) -> ModuleType:
     """Import `package`, which requirements-`part`.txt brings, for `purpose`, an option or phase.
 
     Raises UserError that says what to install if it is not there.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.files import replacing
+from utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def drawing(path: Path, width: float = WIDTH, height: float = HEIGHT, title: str
         if title:
             figure.suptitle(title)
         yield figure
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, format="png", backend="agg")
 
 

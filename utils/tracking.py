@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
-from utils.files import naming, write_text
+from utils.files import with_filename, write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -32,15 +32,15 @@ class Scalars:
         write_text(self.path, header + "".join(self.line(int(row["step"]), row) for row in kept))
         self.file = self.path.open("a", encoding="utf-8")
         self.events = folder / "tensorboard"
-        with naming(self.events), raised_here_alone():
+        with with_filename(self.events), raised_here_alone():
             self.board = open_board(self.events, start_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add one row; `values` has the names given at the start."""
-        with naming(self.path):
+        with with_filename(self.path):
             self.file.write(self.line(step, values))
             self.file.flush()
-        with naming(self.events), raised_here_alone():
+        with with_filename(self.events), raised_here_alone():
             for name in self.names:
                 self.board.add_scalar(name, values[name], step)
             self.board.flush()  # it writes in a thread: what the disk refused is raised here

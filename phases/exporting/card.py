@@ -13,7 +13,7 @@ from datasets.annotations import Annotation
 from models import TIMM_PREFIX
 from phases import provenance, results
 from phases.provenance import revision, without_folders
-from phases.trained import Weights
+from phases.trained import Checkpoint
 from phases.words import in_words
 from run.config import (
     DEFAULTS_OF_OLD_CHECKPOINTS,
@@ -73,7 +73,7 @@ class File:
 
 
 def model_card(
-    source: Weights,
+    source: Checkpoint,
     format: str,
     data: Annotation | None,
     files: list[File],
@@ -119,7 +119,7 @@ def model_card(
     )
 
 
-def records_of(config: Config, source: Weights) -> list[dict[str, Any]]:
+def records_of(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
     """The records of the checkpoint's step, one per distance and mirror rule.
 
     Those of another training are left out: of other options, other lists or another kind of input.
@@ -137,7 +137,7 @@ def records_of(config: Config, source: Weights) -> list[dict[str, Any]]:
     ]
 
 
-def list_options(config: Config, source: Weights) -> list[tuple[str, str]]:
+def list_options(config: Config, source: Checkpoint) -> list[tuple[str, str]]:
     """The options of the training, of paths the name alone: a card does not tell where it was made."""
     if source.options:
         stored = {**DEFAULTS_OF_OLD_CHECKPOINTS, **source.options}

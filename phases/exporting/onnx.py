@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
-from utils.optional import needed
+from utils.optional import import_optional
 
 SUFFIX = ".onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -22,7 +22,7 @@ ERRORS_ALONE = 3  # of ONNX Runtime's levels: on some machines it warns that the
 
 def versions() -> dict[str, str]:
     """Those of the packages at work. Raises UserError if one is not installed, or PyTorch is too old."""
-    found = {name: needed(name, "export", "--format=onnx").__version__ for name in PACKAGES}
+    found = {name: import_optional(name, "export", "--format=onnx").__version__ for name in PACKAGES}
     if torch.__version__ < OLDEST:
         raise UserError(
             f"--format=onnx needs PyTorch {OLDEST} or newer, this is {torch.__version__}; update it, or use "
@@ -44,7 +44,7 @@ def write(network: nn.Module, example: Tensor, path: Path, about: dict[str, str]
             f"the network has {size >> 20} MiB of weights, and an ONNX file ends at 2048 MiB; use "
             "--format=torchscript"
         )
-    onnx = needed("onnx", "export", "--format=onnx")
+    onnx = import_optional("onnx", "export", "--format=onnx")
     with silent():
         program = torch.onnx.export(
             network,
@@ -65,7 +65,7 @@ def write(network: nn.Module, example: Tensor, path: Path, about: dict[str, str]
 
 def read(path: Path) -> Callable[[Tensor], Tensor]:
     """The network in the file at `path`, run by ONNX Runtime: images (B, 3, S, S) -> features (B, f_dim)."""
-    onnxruntime = needed("onnxruntime", "export", "--format=onnx")
+    onnxruntime = import_optional("onnxruntime", "export", "--format=onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ALONE
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

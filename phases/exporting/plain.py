@@ -25,8 +25,8 @@ from phases.features import sketch_transform
 from run.config import Config
 from run.input import photo_transform
 from utils.errors import UserError
-from utils.files import remove_leftovers, replacing, write_text
-from utils.locks import exclusive
+from utils.files import atomic_write, remove_stale_temporaries, write_text
+from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +59,17 @@ def run(config: Config, format: str) -> Config:
     both = sides(config, data)
     example = torch.zeros(2, 3, config.input.image_size, config.input.image_size)
     folder = config.folder / "export" / format
-    with exclusive(folder), ExitStack() as unnamed:
-        remove_leftovers(folder)
+    with folder_lock(folder), ExitStack() as unnamed:
+        remove_stale_temporaries(folder)
         files = []
         for side in both:
             path = folder / f"{side.name}{form.SUFFIX}"
-            temporary = unnamed.enter_context(replacing(path))
+            temporary = unnamed.enter_context(atomic_write(path))
             said = about(config, source) | {"domain": side.name}
             form.write(folded(source.network, side.domain), example, temporary, said)
             found = compare(form.read(temporary), source.network, side, path)
             files.append(File(path.name, temporary.stat().st_size, f"the {side.name} network", found))
-        card = unnamed.enter_context(replacing(folder / "model_card.md"))
+        card = unnamed.enter_context(atomic_write(folder / "model_card.md"))
         card.write_text(model_card(source, format, data, files, versions), encoding="utf-8")
         write_text(folder / PROGRAM.name, PROGRAM.read_text(encoding="utf-8"))
     for file in files:

@@ -14,8 +14,8 @@ from phases.exporting.source import announce
 from run.config import DEFAULTS_OF_OLD_CHECKPOINTS, RUN_FIELDS, Config, published_channels
 from utils import checkpoint_files, checkpoints
 from utils.errors import UserError
-from utils.files import remove_leftovers
-from utils.locks import exclusive
+from utils.files import remove_stale_temporaries
+from utils.locks import folder_lock
 from utils.runs import describe_missing
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ def run(config: Config, format: str) -> Config:
             "weights alone: export it with --format=safetensors, onnx or torchscript"
         )
     target = folder / "published" / "model"
-    with exclusive(target):
-        remove_leftovers(target)
+    with folder_lock(target):
+        remove_stale_temporaries(target)
         for what, content in (
             (checkpoint_files.NETWORK, weights.network.state_dict()),
             (config.loss.loss_type, {"centers": torch.from_numpy(weights.centers)}),

@@ -19,8 +19,8 @@ from phases.provenance import without_folders
 from run.config import Config, config_from_options
 from utils import checkpoints
 from utils.errors import UserError
-from utils.files import replacing
-from utils.optional import needed
+from utils.files import atomic_write
+from utils.optional import import_optional
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def write(config: Config) -> None:
 
     Raises UserError if a number does not fit into half precision or the file is too large.
     """
-    safetensors = needed("safetensors.torch", "export", "the ready network")
+    safetensors = import_optional("safetensors.torch", "export", "the ready network")
     path = checkpoints.find(config.folder / "model", config.test.pretrained_model)
     state = stored.read(path)
     tensors = {ready_network.NETWORK + name: in_half(name, value) for name, value in state["network"].items()}
@@ -52,7 +52,7 @@ def write(config: Config) -> None:
     if len(content) > LARGEST:
         raise UserError(f"the file would have {len(content) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}")
     ready_network.FILE.parent.mkdir(exist_ok=True)
-    with replacing(ready_network.FILE) as temporary:
+    with atomic_write(ready_network.FILE) as temporary:
         temporary.write_bytes(content)
     log.info("wrote %s: step %d of %s, %.2f MB", ready_network.FILE, state["step"], path, len(content) / 1e6)
 

@@ -6,7 +6,7 @@ import logging
 from datasets.annotations import Annotation, load_annotation
 from phases import trained
 from phases.provenance import provenance, without_folders
-from phases.trained import Weights, check_lists
+from phases.trained import Checkpoint, check_lists
 from run.config import NETWORK_FIELDS, Config
 from run.input import input_normalisation
 from utils.errors import UserError
@@ -14,7 +14,7 @@ from utils.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def load(config: Config, format: str) -> Weights:
+def load(config: Config, format: str) -> Checkpoint:
     """Read the checkpoint of --pretrained_model, also a published pair.
 
     Raises UserError if it is missing, damaged or does not fit: what is not whole is not handed on.
@@ -25,7 +25,7 @@ def load(config: Config, format: str) -> Weights:
     return weights
 
 
-def announce(weights: Weights, format: str) -> None:
+def announce(weights: Checkpoint, format: str) -> None:
     """Say what is exported."""
     log.info(
         "exporting step %d of %s, trained on %s, as %s",
@@ -36,7 +36,7 @@ def announce(weights: Weights, format: str) -> None:
     )
 
 
-def data_at_hand(config: Config, source: Weights) -> Annotation | None:
+def data_at_hand(config: Config, source: Checkpoint) -> Annotation | None:
     """The data set of the training; None, with the reason logged, if it is not here or not that one."""
     try:
         data = load_annotation(
@@ -50,7 +50,7 @@ def data_at_hand(config: Config, source: Weights) -> Annotation | None:
     return data
 
 
-def about(config: Config, source: Weights) -> dict[str, str]:
+def about(config: Config, source: Checkpoint) -> dict[str, str]:
     """What a file is told about itself, to be read without the model card.
 
     Beside what is needed to use it, what it was made with, as JSON where it is no text.

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from phases.exporting.card import PROGRAM, File, model_card
 from phases.exporting.source import about, data_at_hand, load
-from phases.trained import Weights
+from phases.trained import Checkpoint
 from run.config import Config
 from utils.errors import UserError
-from utils.files import remove_leftovers, replacing, write_text
-from utils.locks import exclusive
-from utils.optional import needed
+from utils.files import atomic_write, remove_stale_temporaries, write_text
+from utils.locks import folder_lock
+from utils.optional import import_optional
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +27,17 @@ def run(config: Config, format: str) -> Config:
 
     Returns the config of the checkpoint.
     """
-    safetensors = needed("safetensors.torch", "export", "--format=safetensors")
-    versions = {"safetensors": needed("safetensors", "export", "--format=safetensors").__version__}
+    safetensors = import_optional("safetensors.torch", "export", "--format=safetensors")
+    versions = {"safetensors": import_optional("safetensors", "export", "--format=safetensors").__version__}
     source = load(config, format)
     config = source.config
     data = data_at_hand(config, source)
     tensors = entries(source)
     folder = config.folder / "export" / format
     path = folder / NAME
-    with exclusive(folder):
-        remove_leftovers(folder)
-        with replacing(path) as temporary:
+    with folder_lock(folder):
+        remove_stale_temporaries(folder)
+        with atomic_write(path) as temporary:
             # not save_file: nobody else could read what it writes
             temporary.write_bytes(safetensors.save(tensors, metadata=metadata(config, source)))
             compare(safetensors.load_file(temporary), tensors, path)
@@ -49,13 +49,13 @@ def run(config: Config, format: str) -> Config:
     return config
 
 
-def entries(source: Weights) -> dict[str, Tensor]:
+def entries(source: Checkpoint) -> dict[str, Tensor]:
     """The network's state dict under the prefix NETWORK, and the centres, if there are any, as CENTERS."""
     tensors = {NETWORK + name: value.contiguous() for name, value in source.network.state_dict().items()}
     return tensors if source.centers is None else tensors | {CENTERS: torch.from_numpy(source.centers)}
 
 
-def metadata(config: Config, source: Weights) -> dict[str, str]:
+def metadata(config: Config, source: Checkpoint) -> dict[str, str]:
     """What is needed to build the network, and the categories in the order of the centres, as JSON."""
     said = about(config, source)
     return said | {"categories": json.dumps(source.categories)} if source.categories else said

@@ -9,7 +9,7 @@ from datasets.annotations import Entry
 from datasets.loaders import Batch, ImageSet, ordered_batches
 from models.gates import bit_offset, domain_modules, gate_changes
 from phases.features import sketch_transform
-from phases.reporting.examined import Examined
+from phases.reporting.examined import EvaluatedRun
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
@@ -18,7 +18,7 @@ from run.input import photo_transform
 BIT_IMAGES = 128  # of each domain
 
 
-def domain_bit(run: Examined) -> dict[str, Any] | None:
+def domain_bit(run: EvaluatedRun) -> dict[str, Any] | None:
     """What flipping the domain bit does to the gates and to the MAP; None without domain-aware modules."""
     model, config = run.model, run.config
     modules = domain_modules(model.network)
@@ -57,7 +57,7 @@ def domain_bit(run: Examined) -> dict[str, Any] | None:
     }
 
 
-def batches_of(run: Examined, entries: list[Entry], domain: int) -> list[Batch]:
+def batches_of(run: EvaluatedRun, entries: list[Entry], domain: int) -> list[Batch]:
     """The images of `entries`, of one domain, as the test feeds them."""
     config = run.config
     transform = (sketch_transform if domain == SKETCH else photo_transform)(config)
@@ -67,7 +67,7 @@ def batches_of(run: Examined, entries: list[Entry], domain: int) -> list[Batch]:
     )
 
 
-def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> float:
+def wrong_bit_map(run: EvaluatedRun, queries: np.ndarray, batches: list[Batch]) -> float:
     """MAP, in percent, of the test sketches `queries`, in `batches`, if they are embedded as photos are."""
     labels = run.sketches.labels[queries]
     rankings = feature_rankings(
@@ -82,7 +82,7 @@ def wrong_bit_map(run: Examined, queries: np.ndarray, batches: list[Batch]) -> f
     return evaluate(rankings, labels).metrics["MAP"]
 
 
-def embed_with_bit(run: Examined, batches: list[Batch], domain: int) -> np.ndarray:
+def embed_with_bit(run: EvaluatedRun, batches: list[Batch], domain: int) -> np.ndarray:
     """Features (N, f_dim, 1 or 2) of images, of whatever domain they are, with the bit of `domain`."""
     parts = list(embed(run.model.network, batches, domain=domain, device=run.device))
     values = np.concatenate([part.cpu().numpy() for part in parts], axis=1).transpose(1, 2, 0)

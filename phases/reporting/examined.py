@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from phases import results, trained
-from phases.features import Features, test_features
+from phases.features import Features, embed_test_set
 from phases.test import rankings_of
-from phases.trained import Trained
+from phases.trained import TestableCheckpoint
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
 from retrieval.search import nearest
@@ -28,14 +28,14 @@ SAME = 1e-6  # percent: figures of one computation are no further apart
 
 
 @dataclass(frozen=True)
-class Examined:
+class EvaluatedRun:
     """A trained network, its features as the test takes them (one mirror or two), and what was found.
 
     `rankings` and `found` are of all test sketches; `positions` (Q, 10) of the photos nearest to each.
     """
 
     config: Config
-    model: Trained
+    model: TestableCheckpoint
     device: torch.device
     sketches: Features
     photos: Features
@@ -49,7 +49,7 @@ class Examined:
         return self.config.test.eval_memory * 2**20
 
 
-def examine(config: Config) -> Examined:
+def evaluate_run(config: Config) -> EvaluatedRun:
     """Test the checkpoint of --pretrained_model in the run's folder. Raises UserError as a test does.
 
     Rankings are kept: about 32 bytes per query and positive, 120 MB for Sketchy and 65 MB for TU-Berlin.
@@ -66,7 +66,7 @@ def examine(config: Config) -> Examined:
         len(model.data.gallery),
         device,
     )
-    features = test_features(model.network.to(device), model.data, config, step=model.step, device=device)
+    features = embed_test_set(model.network.to(device), model.data, config, step=model.step, device=device)
     if features is None:
         raise UserError("--phase=report runs in one process")
     sketches, photos = features
@@ -78,10 +78,12 @@ def examine(config: Config) -> Examined:
         sketches.values, photos.values, config.test.test_distance, TOP, memory=memory, device=device
     )
     found = evaluate(rankings, sketches.labels)
-    return Examined(config, model, device, sketches, photos, rankings, found, positions)
+    return EvaluatedRun(config, model, device, sketches, photos, rankings, found, positions)
 
 
-def compared_with_result_json(run: Examined, hashed: dict[int, float]) -> dict[str, dict[str, float]] | None:
+def compared_with_result_json(
+    run: EvaluatedRun, hashed: dict[int, float]
+) -> dict[str, dict[str, float]] | None:
     """Figures that differ from the record of this test in log/result.json: name -> here and there.
 
     Empty if all are the same, None if that file has no record of this step, distance and lists. Hash codes
@@ -90,7 +92,7 @@ def compared_with_result_json(run: Examined, hashed: dict[int, float]) -> dict[s
     config, model = run.config, run.model
     wanted = (model.step, config.test.test_distance, config.test.mirror)
     for record in results.read_records(config.folder / "log" / "result.json"):
-        if results.key(record) == wanted and record["lists"] == model.data.digest():
+        if results.record_key(record) == wanted and record["lists"] == model.data.digest():
             here, there = dict(run.found.metrics), dict(record["metrics"])
             same = (config.seed, config.test.hash_gradient)
             if (record["seed"], record.get("hash_gradient", "identity")) == same:

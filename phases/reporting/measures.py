@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from phases.margin import TITLES, separations, sides_of
-from phases.reporting.examined import Examined
+from phases.reporting.examined import EvaluatedRun
 from retrieval.curves import confusion, curves
 from retrieval.distances import distance_chunks
 from retrieval.projection import project
@@ -21,7 +21,7 @@ MAP_POINTS, MAP_CATEGORIES = 2000, 20
 PAIRS, BINS = (500, 20_000), 60  # sketches and photos whose distances are taken; bars of their histogram
 
 
-def retrieval_curves(run: Examined) -> dict[str, Any]:
+def retrieval_curves(run: EvaluatedRun) -> dict[str, Any]:
     """Precision by recall and by rank, in percent."""
     found = curves(run.rankings, RANKS)
     return {
@@ -49,7 +49,7 @@ def chosen_queries(ap: np.ndarray, labels: np.ndarray, *, best: bool) -> list[in
     return order[np.sort(places)].tolist()
 
 
-def extreme_queries(run: Examined) -> dict[str, Any]:
+def extreme_queries(run: EvaluatedRun) -> dict[str, Any]:
     """The best and the worst test sketches, with the photos nearest to them."""
     data, ap = run.model.data, run.found.ap
 
@@ -69,7 +69,7 @@ def extreme_queries(run: Examined) -> dict[str, Any]:
     }
 
 
-def confused_categories(run: Examined) -> dict[str, Any]:
+def confused_categories(run: EvaluatedRun) -> dict[str, Any]:
     """Which categories the nearest photos of each category's sketches are of, in percent."""
     categories = run.model.data.categories
     found_labels = run.photos.labels[run.positions]
@@ -84,7 +84,7 @@ def confused_categories(run: Examined) -> dict[str, Any]:
     }
 
 
-def feature_map(run: Examined) -> dict[str, Any]:
+def feature_map(run: EvaluatedRun) -> dict[str, Any]:
     """A map of features of both domains; or, without the package it takes, what to install."""
     data, config = run.model.data, run.config
     draw = random.Random(config.seed)
@@ -112,7 +112,7 @@ def feature_map(run: Examined) -> dict[str, Any]:
     }
 
 
-def pair_distances(run: Examined) -> dict[str, Any]:
+def pair_distances(run: EvaluatedRun) -> dict[str, Any]:
     """Histograms of sketch-photo distances inside a category and between categories."""
     config = run.config
     draw = np.random.default_rng(config.seed)
@@ -146,7 +146,7 @@ def pair_distances(run: Examined) -> dict[str, Any]:
     }
 
 
-def separation(run: Examined) -> dict[str, Any] | None:
+def separation(run: EvaluatedRun) -> dict[str, Any] | None:
     """Largest distance inside each category and smallest to another (phases/margin.py); None if not asked."""
     config, model = run.config, run.model
     if config.test.margin_condition == "off":

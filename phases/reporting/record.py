@@ -11,7 +11,7 @@ from phases import results
 from phases.provenance import provenance
 from phases.reporting.bit import domain_bit
 from phases.reporting.definitions import DEFINITIONS
-from phases.reporting.examined import Examined, compared_with_result_json
+from phases.reporting.examined import EvaluatedRun, compared_with_result_json
 from phases.reporting.measures import (
     confused_categories,
     extreme_queries,
@@ -28,7 +28,7 @@ from utils.tracking import read_scalars
 Record = dict[str, Any]
 
 
-def record_of(run: Examined) -> Record:
+def record_of(run: EvaluatedRun) -> Record:
     """All that the page of a run shows. Its values are plain: figures are drawn from them alone."""
     config, model, found = run.config, run.model, run.found
     data = model.data
@@ -83,13 +83,15 @@ def training(config: Config) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def hash_lengths(run: Examined) -> dict[int, float]:
+def hash_lengths(run: EvaluatedRun) -> dict[int, float]:
     """Mean MAP over the fits, in percent, by the bits of the codes; none without centres to fit them on."""
     centers = run.model.centers
     if centers is None or len(centers) < 2:
         return {}
     return {
-        bits: results.summed_up(evaluate_codes(centers, run.sketches, run.photos, run.config, bits))["MAP"]
+        bits: results.summarize_fits(evaluate_codes(centers, run.sketches, run.photos, run.config, bits))[
+            "MAP"
+        ]
         for bits in run.config.test.hash_bits
     }
 

@@ -18,7 +18,7 @@ from experiments import load_table
 from experiments.table import Column, Table
 from phases.provenance import provenance
 from phases.reporting.tables import write_found
-from phases.runs import Run, planned
+from phases.runs import Run, plan_runs
 from run.config import config_from_stored
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -105,7 +105,7 @@ def rewrite(path: Path) -> None:
     config = config_from_stored({"hash_gradient": "identity", **content["options"]})
     folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
     runs: list[Run] = [
-        StoredRun(each.row, each.config, content) for each in planned(content["table"], table, config)
+        StoredRun(each.row, each.config, content) for each in plan_runs(content["table"], table, config)
     ]
     if {(each.row.label, each.config.seed): str(each.folder) for each in runs} != folders:
         raise UserError(f"{path} names other folders of runs than its options give today")

@@ -18,13 +18,13 @@ from experiments.table import Column, Table
 from phases.plots import save_table
 from phases.provenance import provenance
 from phases.results import compare_with_chance
-from phases.runs import Run, chance, figure, planned
+from phases.runs import Run, chance, metric_value, plan_runs
 from phases.words import in_words
 from run.config import Config, published_recipe
 from utils.errors import UserError
-from utils.files import remove_leftovers, write_json, write_text
+from utils.files import remove_stale_temporaries, write_json, write_text
 from utils.hardware import describe
-from utils.locks import in_turn
+from utils.locks import wait_for_folder_lock
 from utils.runs import describe_runs
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def run(config: Config) -> None:
     for name in names:
         table = load_table(name)
         try:
-            runs = planned(name, table, config)
+            runs = plan_runs(name, table, config)
         except UserError as error:  # options that make no sense for a table nobody asked for
             if config.tables.table:
                 raise
@@ -69,8 +69,8 @@ def write(name: str, table: Table, runs: list[Run], config: Config) -> Path:
     Several processes may be at work on one table: the last one has what all of them found.
     """
     folder = config.folder / "tables"
-    with in_turn(folder):
-        remove_leftovers(folder)
+    with wait_for_folder_lock(folder):
+        remove_stale_temporaries(folder)
         return write_found(folder / f"{name}.md", name, table, runs, config)
 
 
@@ -90,7 +90,7 @@ class Result:
     def value(self, column: Column) -> float | None:
         """The value of `column` in percent, None if it is not there yet, or not defined for this run."""
         record = self.records.get(column.label)
-        return None if record is None else figure(record, column.metric)
+        return None if record is None else metric_value(record, column.metric)
 
 
 def write_found(path: Path, name: str, table: Table, runs: list[Run], config: Config) -> Path:

@@ -24,7 +24,7 @@ from datasets.images import FORMATS_IN_WORDS, UnreadableImage, pixel_count, read
 from phases.gallery import DATASET
 from phases.searcher import Hit, Searcher
 from phases.serving.guard import inside
-from phases.trained import Trained
+from phases.trained import TestableCheckpoint
 from retrieval.search import cores
 from utils.errors import UserError, one_line
 from utils.html import Html, element
@@ -234,7 +234,7 @@ def check_size(path: Path, megapixels: int) -> None:
 
 def examples_of(searcher: Searcher) -> list[Example]:
     """A test sketch of each of some categories, drawn by --seed, if the data set is what is searched."""
-    if not isinstance(searcher.weights, Trained) or searcher.config.search.gallery != DATASET:
+    if not isinstance(searcher.weights, TestableCheckpoint) or searcher.config.search.gallery != DATASET:
         return []
     data, rng = searcher.weights.data, np.random.default_rng(searcher.config.seed)
     sketches: dict[int, list[str]] = {}

@@ -57,7 +57,7 @@ def test_what_is_trained_on_need_not_be_there_for_a_test(root: Path, photo_list:
         del content["photo"]
     write(root.parent / "anno", content)
     data = load_annotation(root.parent, root.parent / "anno", "tiny", training=False)
-    assert data.categories == list(CATEGORIES) and data.trained == 3 and not data.zero_shot
+    assert data.categories == list(CATEGORIES) and data.num_train_classes == 3 and not data.zero_shot
     assert len(data.test_sketches) == 6 and len(data.gallery) == 9 and data.train_sketches == []
     with pytest.raises(UserError, match="names no train sketches"):
         load(root)

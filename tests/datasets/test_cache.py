@@ -17,12 +17,12 @@ from PIL import Image
 
 from datasets import PHOTO, SKETCH, cache, transforms
 from datasets.images import read_image
-from datasets.kept_photos import KeptPhotos, kept_photos
-from datasets.kept_sketches import KeptSketches, kept_sketches
+from datasets.kept_photos import CachedPhotos, cache_photos
+from datasets.kept_sketches import CachedSketches, cache_sketches
 from datasets.loaders import ImageSet, training_batches
 from tests.conftest import draw_tree
 from utils.errors import UserError
-from utils.locks import exclusive
+from utils.locks import folder_lock
 
 SKETCHES = [f"sketches/{category}/{index}.png" for category in ("cat", "hot-dog") for index in range(3)]
 NAMES = [f"photos/{category}/{index}.png" for category in ("cat", "hot-dog") for index in range(3)]
@@ -41,15 +41,17 @@ def folder(tmp_path: Path) -> Path:
 
 def keep(
     root: Path, folder: Path, names: list[str] = NAMES, *, size: int = SIZE, workers: int = 0
-) -> KeptPhotos:
-    kept = kept_photos(root, names, size, folder)
-    cache.keep([kept], workers=workers)
+) -> CachedPhotos:
+    kept = cache_photos(root, names, size, folder)
+    cache.build_caches([kept], workers=workers)
     return kept
 
 
-def keep_sketches(root: Path, folder: Path, names: list[str] = SKETCHES, *, workers: int = 0) -> KeptSketches:
-    kept = kept_sketches(root, names, folder)
-    cache.keep([kept], workers=workers)
+def keep_sketches(
+    root: Path, folder: Path, names: list[str] = SKETCHES, *, workers: int = 0
+) -> CachedSketches:
+    kept = cache_sketches(root, names, folder)
+    cache.build_caches([kept], workers=workers)
     return kept
 
 
@@ -97,7 +99,9 @@ def test_batches_of_kept_sketches_are_those_of_the_files(root: Path, folder: Pat
     draw_sizes(root)
     entries = [(name, 0) for name in SKETCHES]
     plain = ImageSet(root, entries, SKETCH, make(SIZE), seed=3)
-    kept = ImageSet(root, entries, SKETCH, make(SIZE), seed=3, decoded=keep_sketches(root, folder).pixels)
+    kept = ImageSet(
+        root, entries, SKETCH, make(SIZE), seed=3, cached_decoded=keep_sketches(root, folder).pixels
+    )
     for workers in (0, 1):
         batches = [training_batches(images, 3, workers=workers) for images in (plain, kept)]
         for _ in range(4):
@@ -109,7 +113,7 @@ def test_mirror_channels_and_normalisation_come_after(root: Path, folder: Path) 
     entries = [(name, 0) for name in NAMES]
     transform = transforms.photo_train(SIZE, "bgr", normalize=transforms.IMAGENET)
     plain = ImageSet(root, entries, PHOTO, transform, seed=3)
-    kept = ImageSet(root, entries, PHOTO, transform, seed=3, kept=keep(root, folder).pixels)
+    kept = ImageSet(root, entries, PHOTO, transform, seed=3, cached_resized=keep(root, folder).pixels)
     for workers in (0, 1):
         batches = [training_batches(images, 3, workers=workers) for images in (plain, kept)]
         for _ in range(4):
@@ -130,7 +134,11 @@ def test_a_second_run_reads_what_the_first_one_wrote(
 
 
 def test_other_lists_sizes_and_photos_are_other_files(root: Path, folder: Path) -> None:
-    files = {keep(root, folder).file, keep(root, folder, NAMES[1:]).file, keep(root, folder, size=25).file}
+    files = {
+        keep(root, folder).file,
+        keep(root, folder, NAMES[1:]).file,
+        keep(root, folder, size=25).file,
+    }
     changed = root / NAMES[0]
     Image.new("RGB", (40, 40), (9, 8, 7)).save(changed)
     kept = keep(root, folder)
@@ -153,7 +161,7 @@ def test_other_lists_and_sketches_are_other_files(root: Path, folder: Path) -> N
 def test_a_damaged_file_is_made_anew(root: Path, folder: Path, damage: str) -> None:
     kept = keep(root, folder)
     whole, key = kept.file.read_bytes(), kept.file.with_suffix(".json")
-    cache.mapped.cache_clear()
+    cache.map_pixels.cache_clear()
     if damage == "torn":
         kept.file.write_bytes(whole[:-100])
     elif damage == "no key":
@@ -184,7 +192,7 @@ def test_room_is_asked_for_all_files_at_once(
 ) -> None:
     """By the headers: no sketch is decoded for it."""
     draw_sizes(root)
-    wanted = [kept_sketches(root, SKETCHES, folder), kept_photos(root, NAMES, SIZE, folder)]
+    wanted = [cache_sketches(root, SKETCHES, folder), cache_photos(root, NAMES, SIZE, folder)]
     sizes = [each.contents(0).size for each in wanted]
     assert sizes == [30 + 50 + 3 * 1500 + 1600 + 8 * 6, 6 * 3 * SIZE**2]
     need = sum(sizes) + sum(sizes) // 20 + cache.SPARE
@@ -192,7 +200,7 @@ def test_room_is_asked_for_all_files_at_once(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40 - need, need - 1))
     monkeypatch.setattr(cache, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(UserError, match=r"needs 0\.1 GB in .* for 6 sketches and 6 photos of 24 px"):
-        cache.keep(wanted, workers=0)
+        cache.build_caches(wanted, workers=0)
     assert not folder.parent.exists()
 
 
@@ -210,7 +218,7 @@ def test_an_unreadable_sketch_leaves_nothing(
 
 
 def test_a_sketch_that_changes_meanwhile_leaves_nothing(root: Path, folder: Path) -> None:
-    kept = kept_sketches(root, SKETCHES, folder)
+    kept = cache_sketches(root, SKETCHES, folder)
     planned = kept.contents(0)
     Image.new("L", (7, 5), 9).save(root / SKETCHES[0])
     folder.mkdir(parents=True)
@@ -288,7 +296,7 @@ def test_a_second_process_waits_and_uses_what_the_first_one_made(
 ) -> None:
     made = keep(root, tmp_path / "elsewhere").file
     with ExitStack() as stack:
-        with exclusive(folder):
+        with folder_lock(folder):
             second = stack.enter_context(start(root, folder, slow=0))
             assert second.stdout is not None
             assert f"{folder} is in use by process {os.getpid()}" in second.stdout.readline()
@@ -304,7 +312,7 @@ def test_a_second_process_waits_and_uses_what_the_first_one_made(
 def test_a_file_of_a_stranger_is_made_anew(root: Path, folder: Path, damage: str) -> None:
     kept = keep_sketches(root, folder)
     whole, key = kept.file.read_bytes(), kept.file.with_suffix(".json")
-    cache.mapped.cache_clear()
+    cache.map_pixels.cache_clear()
     if damage == "pickle":
         np.save(kept.file, np.array([Path("x")], dtype=object), allow_pickle=True)
     elif damage == "sizes":  # a table that leads beyond the file

@@ -13,7 +13,7 @@ from experiments import TABLES, load_table
 from experiments.published import hashed, real_valued
 from experiments.table import Row
 from losses.margin import MarginLoss
-from phases.runs import figure, planned
+from phases.runs import metric_value, plan_runs
 from run.config import config_from_options
 
 DEFAULTS = vars(main.parse(["--phase=test"]))
@@ -35,7 +35,7 @@ def test_rows_are_options_of_the_command_line(name: str) -> None:
 def test_every_row_is_a_training_that_can_be_planned(name: str) -> None:
     options = main.parse(["--phase=reproduce", f"--table={name}", "--seeds=2"])
     table = load_table(name)
-    runs = planned(name, table, config_from_options(options))
+    runs = plan_runs(name, table, config_from_options(options))
     assert len(runs) == 2 * len(table.rows)
     assert [run.config.seed for run in runs] == [0] * len(table.rows) + [1] * len(table.rows)
     training = {(row.label, str(sorted(row.options.items()))) for row in table.rows}
@@ -60,7 +60,9 @@ def test_a_new_loss_works_in_the_tables_of_losses(monkeypatch: pytest.MonkeyPatc
             if name != "losses"
             else replace(rows_of_losses.TABLE, rows=rows_of_losses.LOSSES)
         )
-        runs = planned(name, table, config_from_options(main.parse(["--phase=reproduce", f"--table={name}"])))
+        runs = plan_runs(
+            name, table, config_from_options(main.parse(["--phase=reproduce", f"--table={name}"]))
+        )
         new = [run for run in runs if run.config.loss.loss_type == "new"]
         assert new and all(run.config.loss.margin == 2.0 for run in new)
         if name == "hashing":
@@ -151,4 +153,4 @@ def test_figures_are_found_in_a_record() -> None:
         "inside photos": None,
         "P@10": None,
     }
-    assert {metric: figure(record, metric) for metric in wanted} == wanted
+    assert {metric: metric_value(record, metric) for metric in wanted} == wanted

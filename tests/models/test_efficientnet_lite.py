@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models import build_network, efficientnet_lite
 from models.gates import domain_modules
 from models.recognise import recognise
-from models.weights import initialise
+from models.weights import load_pretrained
 from utils.errors import UserError
 
 NAMES = sorted(efficientnet_lite.WEIGHTS)
@@ -35,20 +35,20 @@ def pooled(network: nn.Module, images: Tensor, domain: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_packages_weights_are_loaded_tensor_by_tensor(name: str) -> None:
     network = build_network(name, attention="dase", f_dim=8)
-    report = initialise(network, name, "imagenet")
+    report = load_pretrained(network, name, "imagenet")
     expected = [value for key, value in file_of(name).items() if not key.startswith("_fc.")]
     state = network.state_dict()
     found = [key for key in state if ".se_module." not in key and not key.startswith("features.")]
     assert report.loaded == found and report.padded == report.ignored == []
     assert all(torch.equal(state[key], value) for key, value in zip(found, expected, strict=True))
     blocks = len(network.blocks)
-    assert len(report.left_random) == 4 * blocks + 2
+    assert len(report.randomly_initialised) == 4 * blocks + 2
 
 
 @pytest.mark.parametrize("size", [96, 224])
 def test_without_modules_the_features_are_those_of_timm(size: int) -> None:
     network = build_network("efficientnet_lite0", attention="none", f_dim=8).eval()
-    initialise(network, "efficientnet_lite0", "imagenet")
+    load_pretrained(network, "efficientnet_lite0", "imagenet")
     plain = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
     values = [value for key, value in file_of("efficientnet_lite0").items() if not key.startswith("_fc.")]
     plain.load_state_dict(dict(zip(plain.state_dict(), values, strict=True)))
@@ -65,7 +65,7 @@ def test_gates_start_open_and_alike_for_both_domains() -> None:
     for attention in ("dase", "none"):
         torch.manual_seed(1)
         network = build_network("efficientnet_lite0", attention=attention, f_dim=8).eval()
-        initialise(network, "efficientnet_lite0", "imagenet")
+        load_pretrained(network, "efficientnet_lite0", "imagenet")
         if attention == "dase":
             network_with_modules = network
         features[attention] = [pooled(network, images, torch.full((4,), bit)) for bit in (0.0, 1.0)]

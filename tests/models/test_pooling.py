@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.pooling import AveragePool, pooled_by_products
+from models.pooling import AveragePool, pool_by_matmul
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (2, 2), (1, 3), (16, 11)])
@@ -11,7 +11,7 @@ def test_pooling_by_products_is_adaptive_average_pooling(height: int, width: int
     images = torch.rand(2, 3, height, width, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(2, 3, 7, 7, dtype=torch.float64)
     gradients = []
-    for pool in (torch.nn.AdaptiveAvgPool2d(7), lambda x: pooled_by_products(x, 7)):
+    for pool in (torch.nn.AdaptiveAvgPool2d(7), lambda x: pool_by_matmul(x, 7)):
         found = pool(images)
         (gradient,) = torch.autograd.grad((found * weights).sum(), images)
         gradients.append((found, gradient))

@@ -15,7 +15,7 @@ from models import NETWORK_NAMES, build_network
 from models.dase import DomainConv
 from models.folded import folded
 from models.gates import bit_offset, domain_modules, gate_changes
-from models.weights import initialise, load_backbone
+from models.weights import load_backbone, load_pretrained
 from phases.exporting import onnx, torchscript
 from utils.errors import UserError
 
@@ -62,7 +62,7 @@ def test_untrained_it_is_timms_network_for_either_domain(name: str) -> None:
     )
     count, gate = FAMILIES[name]
     modules = domain_modules(network)
-    assert len(report.padded) == len(modules) == count and len(report.left_random) == 2
+    assert len(report.padded) == len(modules) == count and len(report.randomly_initialised) == 2
     assert {type(each.gate).__name__ for each in modules.values()} == {gate}
     with torch.inference_mode():
         expected = network.timm_features(plain(images()))
@@ -211,8 +211,8 @@ def test_weights_come_from_a_file_of_timm(tmp_path: Path, wrapped: bool) -> None
     state = plain.state_dict()
     torch.save({"state_dict": state} if wrapped else state, tmp_path / "file.pth")
     network = make("seresnet18")
-    report = initialise(network, "timm:seresnet18", str(tmp_path / "file.pth"))
-    assert report.left_random == ["timm_features.weight", "timm_features.bias"]
+    report = load_pretrained(network, "timm:seresnet18", str(tmp_path / "file.pth"))
+    assert report.randomly_initialised == ["timm_features.weight", "timm_features.bias"]
     with torch.inference_mode():
         expected = plain.forward_head(plain.forward_features(images()), pre_logits=True)
         network.bit.value = torch.zeros(2)
@@ -222,7 +222,7 @@ def test_weights_come_from_a_file_of_timm(tmp_path: Path, wrapped: bool) -> None
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save(timm.create_model("seresnet18").state_dict(), tmp_path / "file.pth")
     with pytest.raises(UserError, match=r"the weights are of another network: .* entries do not fit"):
-        initialise(make("regnety_002"), "timm:regnety_002", str(tmp_path / "file.pth"))
+        load_pretrained(make("regnety_002"), "timm:regnety_002", str(tmp_path / "file.pth"))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models import NETWORKS, build_network, network_module
-from models.weights import NAMED_HASH, fetch, initialise, load_backbone
+from models.weights import NAMED_HASH, fetch, load_backbone, load_pretrained
 from utils.errors import UserError
 
 
@@ -32,7 +32,7 @@ def test_resnext101_leaves_what_the_published_program_skipped() -> None:
     report = load_backbone(network, source, head="last_linear.")
     assert len(report.loaded) == 758 - 30 - 2
     assert report.padded == []
-    assert len(report.left_random) == 30 + 2  # fc2 of the 30 DASE blocks, and the head
+    assert len(report.randomly_initialised) == 30 + 2  # fc2 of the 30 DASE blocks, and the head
     assert torch.equal(network.layer1[0].se_module.fc2.weight, before)
     assert torch.equal(network.layer4[0].se_module.fc2.weight, source["layer4.0.se_module.fc2.weight"])
     assert torch.equal(network.layer0.conv1.weight, source["layer0.conv1.weight"])
@@ -59,7 +59,7 @@ def test_what_the_network_has_no_place_for_is_counted(attention: str, ignored: i
 def test_resnet18_takes_torchvisions_names() -> None:
     network = build_network("resnet18", attention="dase", f_dim=16)
     report = load_backbone(network, imagenet_like("resnet18"), head="fc.")
-    assert len(report.left_random) == 8 * 4 + 2
+    assert len(report.randomly_initialised) == 8 * 4 + 2
     assert report.ignored == []
 
 
@@ -88,13 +88,13 @@ def test_a_file_may_be_a_state_dict_or_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"network": source.state_dict(), "step": 3}, tmp_path / "checkpoint.pt")
     torch.save({"state_dict": source.state_dict(), "epoch": 3}, tmp_path / "wrapped.pt")
     for file in ("plain.pth", "checkpoint.pt", "wrapped.pt"):
-        report = initialise(network, "resnet18", str(tmp_path / file))
-        assert report.left_random == [] and torch.equal(network.fc.weight, source.fc.weight)
+        report = load_pretrained(network, "resnet18", str(tmp_path / file))
+        assert report.randomly_initialised == [] and torch.equal(network.fc.weight, source.fc.weight)
     torch.save({"epoch": 3}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="holds no state dict"):
-        initialise(network, "resnet18", str(tmp_path / "other.pt"))
+        load_pretrained(network, "resnet18", str(tmp_path / "other.pt"))
     with pytest.raises(UserError, match="no such file"):
-        initialise(network, "resnet18", str(tmp_path / "absent.pth"))
+        load_pretrained(network, "resnet18", str(tmp_path / "absent.pth"))
 
 
 def test_a_failed_download_names_the_urls_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_failed_download_names_the_urls_and_the_way_out(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     network = build_network("resnext101", attention="dase", f_dim=16)
     with pytest.raises(UserError) as error:
-        initialise(network, "resnext101", "imagenet")
+        load_pretrained(network, "resnext101", "imagenet")
     for url in network_module("resnext101").IMAGENET_URLS:
         assert url in str(error.value)
     assert "--backbone_weights=FILE" in str(error.value)
@@ -151,7 +151,7 @@ def test_all_released_weights_have_the_start_of_their_hash_in_their_name() -> No
 
 def test_alexnet_has_no_imagenet_weights() -> None:
     with pytest.raises(UserError, match="no ImageNet weights for alexnet"):
-        initialise(build_network("alexnet", attention="dase", f_dim=16), "alexnet", "imagenet")
+        load_pretrained(build_network("alexnet", attention="dase", f_dim=16), "alexnet", "imagenet")
 
 
 def small_resnet() -> torch.nn.Module:
@@ -192,7 +192,7 @@ FOREIGN = {
 def test_what_is_no_file_of_tensors_is_named(tmp_path: Path, message: str) -> None:
     path = written(tmp_path / "weights.pth", FOREIGN[message])
     with pytest.raises(UserError, match=message) as caught:
-        initialise(small_resnet(), "resnet18", str(path))
+        load_pretrained(small_resnet(), "resnet18", str(path))
     assert "remove" not in str(caught.value)
 
 
@@ -206,14 +206,14 @@ def test_wrappers_and_nests_are_taken_off(tmp_path: Path, prefix: str, nest: tup
     wanted = content[f"{prefix}conv1.weight"]
     for name in nest:
         content = {name: content, "epoch": 3}
-    report = initialise(network, "resnet18", str(written(tmp_path / "weights.pth", content)))
-    assert not report.left_random and torch.equal(network.conv1.weight, wanted)
+    report = load_pretrained(network, "resnet18", str(written(tmp_path / "weights.pth", content)))
+    assert not report.randomly_initialised and torch.equal(network.conv1.weight, wanted)
 
 
 def test_entries_are_listed_where_no_state_dict_is_known(tmp_path: Path) -> None:
     path = written(tmp_path / "weights.pth", {"epoch": 3, "weights of it": {"a": torch.ones(1)}})
     with pytest.raises(UserError, match="it has epoch, weights of it"):
-        initialise(small_resnet(), "resnet18", str(path))
+        load_pretrained(small_resnet(), "resnet18", str(path))
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state = {name: value.clone() for name, value in network.state_dict().items()}
     state["layer2.0.conv1.weight"][0] = torch.nan
     with pytest.raises(UserError, match=r"not finite, first in layer2\.0\.conv1\.weight"):
-        initialise(network, "resnet18", str(written(tmp_path / "weights.pth", state)))
+        load_pretrained(network, "resnet18", str(written(tmp_path / "weights.pth", state)))
     assert torch.equal(network.conv1.weight, before)
 
 
@@ -231,8 +231,8 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     source, network = small_resnet(), small_resnet()
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.save(source.state_dict(), metadata={"of": "a test"}))
-    assert not initialise(network, "resnet18", str(path)).left_random
+    assert not load_pretrained(network, "resnet18", str(path)).randomly_initialised
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in network.state_dict().items())
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="is cut off"):
-        initialise(network, "resnet18", str(path))
+        load_pretrained(network, "resnet18", str(path))

@@ -8,7 +8,7 @@ from PIL import Image
 
 import main
 from datasets.annotations import load_annotation
-from phases.features import test_features as features_of  # a name that pytest would take for a test
+from phases.features import embed_test_set as features_of  # a name that pytest would take for a test
 from phases.trainer import Trainer
 from run.config import config_from_options, resolve_training
 from tests.conftest import SMALL_RUN

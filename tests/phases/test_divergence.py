@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from losses.mems import MEMS
-from phases.divergence import Watch
+from phases.divergence import LossMonitor
 from run.config import make_config
 
 
@@ -16,7 +16,7 @@ class StubTrainer:
 
     def __init__(self, losses: list[float], *, margin: float | None, annealing_step: int) -> None:
         self.config = make_config(margin=margin, num_steps=len(losses), lr=1e-4)
-        self.data = SimpleNamespace(trained=3)
+        self.data = SimpleNamespace(num_train_classes=3)
         self.criterion = MEMS(3, 8) if margin is None else MEMS(3, 8, margin=margin)
         self.scaler = SimpleNamespace(is_enabled=lambda: False)
         self.gradient_norm = torch.ones(())
@@ -32,7 +32,7 @@ class StubTrainer:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture, trainer: StubTrainer) -> list[str]:
-    watch = Watch(trainer)
+    watch = LossMonitor(trainer)
     caplog.clear()
     for _ in trainer.losses:
         watch.step(())

@@ -10,7 +10,7 @@ import pytest
 from phases.searcher import open_searcher
 from tests.phases.test_gallery import COMMON, state_of
 from utils.errors import UserError
-from utils.locks import exclusive
+from utils.locks import folder_lock
 
 
 def test_a_later_search_finds_everything_ready(trained: Path, command) -> None:
@@ -88,7 +88,7 @@ def test_one_process_at_a_time_makes_an_index(trained: Path) -> None:
     folder = opened.gallery.folder
     leftover = folder / ".features.1.npy.binary.1.tmp"
     leftover.write_bytes(b"half")
-    with exclusive(folder), pytest.raises(UserError, match="is in use by process"):
+    with folder_lock(folder), pytest.raises(UserError, match="is in use by process"):
         opened.index("binary")
     assert leftover.exists()
     opened.index("binary")

@@ -194,7 +194,7 @@ def test_zero_shot_lists_test_what_is_never_trained_on(tree: Path, command, argu
     assert [len(lists[domain][part]) for domain in lists for part in ("train", "test")] == [8, 4, 6, 3]
     assert "zero-shot: 2 categories to train on, 1 unseen" in output
     data = load_annotation(tree.parent, Path("anno"), "tiny")
-    assert data.zero_shot and data.trained == 2 and {label for _, label in data.gallery} == {2}
+    assert data.zero_shot and data.num_train_classes == 2 and {label for _, label in data.gallery} == {2}
     if arguments:
         assert data.categories == ["bear (animal)", "hot-dog", "cat"]
 

@@ -9,7 +9,7 @@ import torch
 
 import main
 from models import READY, build_network, ready_network
-from models.weights import initialise
+from models.weights import load_pretrained
 from options.check import check_options
 from options.parser import parse
 from phases.exporting import ready
@@ -115,17 +115,17 @@ def test_these_phases_take_it_and_a_training_does_not(made: Path, phase: str) ->
 
 def test_a_training_starts_from_it(made: Path) -> None:
     network = build_network("efficientnet_lite0", attention="dase", f_dim=8)
-    report = initialise(network, "efficientnet_lite0", "ready")
-    assert report.left_random == report.ignored == []
+    report = load_pretrained(network, "efficientnet_lite0", "ready")
+    assert report.randomly_initialised == report.ignored == []
     expected = ready_network.read_ready()["network"]
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
     wider = build_network("efficientnet_lite0", attention="dase", f_dim=9)
-    assert initialise(wider, "efficientnet_lite0", "ready").left_random == [
+    assert load_pretrained(wider, "efficientnet_lite0", "ready").randomly_initialised == [
         "features.weight",
         "features.bias",
     ]
     with pytest.raises(UserError, match="is of efficientnet_lite0, not of resnet18: give --network="):
-        initialise(build_network("resnet18", attention="dase", f_dim=8), "resnet18", "ready")
+        load_pretrained(build_network("resnet18", attention="dase", f_dim=8), "resnet18", "ready")
 
 
 def test_the_distance_of_its_searches_can_be_chosen(made: Path, made_once: Path, command) -> None:

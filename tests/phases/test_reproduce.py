@@ -19,14 +19,14 @@ from options.parser import parse
 from phases import reproduce, test, train
 from phases.report import is_run
 from phases.reporting.tables import describe_protocol
-from phases.runs import Run, planned
+from phases.runs import Run, plan_runs
 from retrieval import hashing
 from run.config import config_from_options
 from tests.conftest import SMALL_RUN
 from utils import checkpoint_files, checkpoints
 from utils.errors import Diverged
 from utils.files import write_json
-from utils.locks import exclusive
+from utils.locks import folder_lock
 
 COMMON = (*SMALL_RUN[:-1], "--dataset=demo", "--save_path=table", "--seeds=2")
 TABLES = Path("logs/table/tables")
@@ -144,7 +144,7 @@ def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) 
 
 def test_a_run_of_another_process_is_left_to_it(demo: None, command) -> None:
     run = Path("logs/table/tiny-se-mems-m4-f8-annealed2-lr0.0001/seed-0")
-    with exclusive(run):
+    with folder_lock(run):
         status, output, _ = command("reproduce", "--table=attention", *COMMON, "--seeds=1")
     assert status == 0 and "is in use by process" in output and "left to other processes: 1 runs" in output
     assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1", "0 of 1", "1"]
@@ -247,7 +247,9 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     assert "6 runs: 6 not begun" in output and "in all 6 trainings" in output and "6 left to do" in output
 
     options = parse(["--phase=reproduce", *arguments])
-    dase, se, none, dase_1, _, _ = planned("attention", load_table("attention"), config_from_options(options))
+    dase, se, none, dase_1, _, _ = plan_runs(
+        "attention", load_table("attention"), config_from_options(options)
+    )
     tested = [record_of(dase, distance=each) for each in ("euclidean", "angular")]
     write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
     none.give_up(Diverged("the loss became nan"))
@@ -331,7 +333,7 @@ def test_codes_of_the_other_gradient_are_fitted_again(
     monkeypatch.chdir(tmp_path)
     options = parse(["--phase=reproduce", "--table=hashing", "--dataset=sketchy", "--seeds=1"])
     table = load_table("hashing")
-    run = planned("hashing", table, config_from_options(options))[0]
+    run = plan_runs("hashing", table, config_from_options(options))[0]
     record = record_of(run)
     del record["options"]["hash_gradient"]
     record["options"] |= {"hash_gradient": stored} if stored else {}
@@ -363,7 +365,7 @@ def protocol_of(name: str, arguments: list[str], counts: dict | None = None) -> 
     """What the table `name` says of its protocol with these options."""
     config = config_from_options(main.parse(["--phase=report", "--dataset=sketchy", *arguments]))
     table = load_table(name)
-    return describe_protocol(table, planned(name, table, config), config, counts)[1]
+    return describe_protocol(table, plan_runs(name, table, config), config, counts)[1]
 
 
 @pytest.mark.parametrize(

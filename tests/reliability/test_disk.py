@@ -103,7 +103,7 @@ def state(home: Path) -> dict[Path, str]:
 @contextmanager
 def full_for(pattern: str) -> Iterator[None]:
     """The disk is full whenever a file of this name is being written."""
-    plain = files.scratch
+    plain = files.temporary_path
     for phase in PHASES.values():
         import_module(phase.module)  # now, while what they import is what it is
 
@@ -117,7 +117,7 @@ def full_for(pattern: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
             if name.split(".")[0] in ("utils", "phases") and getattr(module, "scratch", None) is plain:
-                patch.setattr(module, "scratch", scratch)
+                patch.setattr(module, "temporary_path", scratch)
         yield
 
 

@@ -128,13 +128,13 @@ def array_file(folder: Path) -> bytes:
 def targets(folder: Path) -> dict[str, Target]:
     user, images = (UserError,), image_files()
     whole = checkpoint_files(folder)
-    read_kept = partial(read_array, shape=(2, 3, 2), dtype=np.float32)
+    load_cached_features = partial(read_array, shape=(2, 3, 2), dtype=np.float32)
     return {
         "annotation lists": Target(read_list, user, lists(), 500, tuple(WORDS)),
         "records of results": Target(results.read_records, user, records(), 80, tuple(WORDS)),
         "image headers, of a data set": Target(pixel_count, user, images, 120),
         "image headers, of uploads": Target(partial(check_size, megapixels=1), user, images, 120),
-        ".npy headers": Target(read_kept, (ValueError,), [array_file(folder)], 60),
+        ".npy headers": Target(load_cached_features, (ValueError,), [array_file(folder)], 60),
         "checkpoints": Target(checkpoints.load, user, whole, 60),
         "checkpoints, damaged inside": Target(checkpoints.load, user, whole[:1], 40),
         "published checkpoints": Target(published.read_state, user, whole[1:], 20),

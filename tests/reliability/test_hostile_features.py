@@ -14,7 +14,7 @@ import pytest
 from phases.indices import open_index
 from phases.searcher import Searcher, open_searcher
 from tests.phases.test_gallery import COMMON, state_of
-from utils.checksums import seal, sha256
+from utils.checksums import sha256, write_checksum
 
 RUN, VEC, GALLERY = Path("logs/run"), Path("logs/run/vec"), Path("logs/run/index/dataset")
 QUERY = "datasets/data/tiny/sketches/cat/0.png"
@@ -283,7 +283,7 @@ def test_codes_of_a_stranger(trained: Path, caplog: pytest.LogCaptureFixture) ->
             b"",
         ):
             path.write_bytes(content)
-            seal(path)
+            write_checksum(path)
             caplog.clear()
             assert search(index="binary")[1] == wanted or content == whole[path]
             assert "cannot be used" in caplog.text or content == whole[path]

@@ -17,7 +17,7 @@ import pytest
 from phases import serve
 from tests.conftest import SMALL_RUN
 from tests.reliability.victims import Victim, Zygote, catches, waited_for
-from utils.locks import exclusive
+from utils.locks import folder_lock
 
 COMMON = ("--anno_path=anno", "--num_workers=0", "--device=cpu")
 PREPARE = ("--phase=prepare", "--test_per_category=1", *COMMON)
@@ -256,10 +256,10 @@ def test_a_photo_list_without_its_sketch_list_is_taken_for_half_a_pair(prepared:
 
 
 def test_two_that_make_lists_of_one_data_set_at_once(prepared: Path, command) -> None:
-    with exclusive(Path("anno"), ".tiny.lock"):
+    with folder_lock(Path("anno"), ".tiny.lock"):
         status, _, errors = command("prepare", "--force")
         assert status == 2 and f"error: anno is in use by process {os.getpid()} on " in errors
-    with exclusive(Path("anno"), ".other.lock"):
+    with folder_lock(Path("anno"), ".other.lock"):
         assert command("prepare", "--force", "--test_per_category=2")[0] == 0
 
 

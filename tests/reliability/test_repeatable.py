@@ -24,7 +24,7 @@ from tests.reliability.training import CONTENTS, Run, prepare, start, trained
 from tests.reliability.victims import Zygote
 from utils import checkpoints
 from utils.files import PROJECT
-from utils.locks import Busy, exclusive, in_turn
+from utils.locks import Locked, folder_lock, wait_for_folder_lock
 
 OWN = ("save_path", "num_workers", "given", "deterministic")  # options that may differ
 
@@ -121,12 +121,12 @@ def test_a_child_does_not_hold_the_folder_for_its_dead_parent(tmp_path: Path) ->
     ) as parent:
         assert parent.stdout
         child = int(parent.stdout.readline())
-        with pytest.raises(Busy, match=f"process {parent.pid} on "), exclusive(tmp_path):
+        with pytest.raises(Locked, match=f"process {parent.pid} on "), folder_lock(tmp_path):
             pass
         parent.kill()
         parent.wait()
         try:
-            with in_turn(tmp_path):  # once the child has got so far
+            with wait_for_folder_lock(tmp_path):  # once the child has got so far
                 os.kill(child, 0)  # it is there
         finally:
             os.kill(child, signal.SIGKILL)

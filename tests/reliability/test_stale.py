@@ -16,7 +16,7 @@ from phases import provenance
 from phases.searcher import open_searcher
 from tests.phases.test_gallery import COMMON
 from utils import checkpoints, locks
-from utils.locks import exclusive
+from utils.locks import folder_lock
 
 RUN, QUERY = Path("logs/run"), "datasets/data/tiny/sketches/cat/0.png"
 PHOTO = Path("datasets/data/tiny/photos/cat/1.png")
@@ -207,7 +207,7 @@ def test_an_index_of_other_versions_is_said_and_made_anew_by_index(
 def test_two_at_once_in_one_folder_are_refused(
     trained: Path, command, folder: Path, arguments: tuple
 ) -> None:
-    with exclusive(folder):
+    with folder_lock(folder):
         status, _, errors = command(*arguments)
     assert status == 2
     assert f"error: {folder} is in use by process {os.getpid()} on " in errors
@@ -215,7 +215,7 @@ def test_two_at_once_in_one_folder_are_refused(
 
 def test_a_second_search_into_one_folder_waits(trained: Path, command, monkeypatch) -> None:
     held = ExitStack()
-    held.enter_context(exclusive(Path("out"), ".search.lock"))
+    held.enter_context(folder_lock(Path("out"), ".search.lock"))
     pauses = []
 
     def pause(seconds: float) -> None:

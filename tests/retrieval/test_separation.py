@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from retrieval import separation
-from retrieval.separation import MARGIN_NEEDED, implied, measured, nearest_other, share_inside
+from retrieval.separation import (
+    MARGIN_NEEDED,
+    implied_separation,
+    measure_separation,
+    nearest_other,
+    share_inside,
+)
 
 
 def naive(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[list[float], list[float]]:
@@ -25,7 +31,7 @@ def test_equals_a_loop_over_all_pairs(monkeypatch: pytest.MonkeyPatch, block: in
     labels[labels == 2] = 3  # a category without features
     labels[0] = 6  # and one with a single one
     labels[1:][labels[1:] == 6] = 0
-    found = measured(features, labels, 7, "cpu")
+    found = measure_separation(features, labels, 7, "cpu")
     intra, inter = naive(features.astype(float), labels, 7)
     assert np.allclose(found.max_intra, intra, atol=1e-6, equal_nan=True)
     assert np.allclose(found.min_inter, inter, atol=1e-6, equal_nan=True)
@@ -34,10 +40,10 @@ def test_equals_a_loop_over_all_pairs(monkeypatch: pytest.MonkeyPatch, block: in
 
 def test_the_share_counts_categories_that_have_features() -> None:
     points = np.array([[0.0], [1.0], [10.0], [30.0]])
-    found = measured(points, np.array([0, 0, 1, 1]), 3, "cpu")
+    found = measure_separation(points, np.array([0, 0, 1, 1]), 3, "cpu")
     assert found.max_intra[:2].tolist() == [1, 20] and found.min_inter[:2].tolist() == [9, 9]
     assert found.share == 50
-    assert measured(points, np.zeros(4, dtype=int), 1, "cpu").min_inter[0] == np.inf
+    assert measure_separation(points, np.zeros(4, dtype=int), 1, "cpu").min_inter[0] == np.inf
 
 
 @pytest.mark.parametrize("margin", [1.5, 2.0, 3.7, 3.74, 5.0])
@@ -46,14 +52,14 @@ def test_what_a_margin_implies_is_what_points_inside_the_boundary_do(margin: flo
     centers = np.array([[0.0, 0.0], [3.0, 0.0]])
     axis = np.linspace(-20, 20, 400_001)  # by symmetry the extremes lie on the line through both centres
     inside = [axis[margin * np.abs(axis - c) < np.abs(axis - o)] for c, o in ((0.0, 3.0), (3.0, 0.0))]
-    found = implied(centers, margin)
+    found = implied_separation(centers, margin)
     assert found.max_intra == pytest.approx([np.ptp(inside[0])] * 2, abs=1e-3)
     assert found.min_inter == pytest.approx([inside[1].min() - inside[0].max()] * 2, abs=1e-3)
     assert (found.share == 100) == (margin > MARGIN_NEEDED)
 
 
 def test_no_margin_bounds_nothing() -> None:
-    found = implied(np.eye(3), 1.0)
+    found = implied_separation(np.eye(3), 1.0)
     assert np.isinf(found.max_intra).all() and (found.min_inter == 0).all() and found.share == 0
 
 

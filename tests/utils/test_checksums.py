@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.checksums import BLOCK, check_seal, seal, sha256
+from utils.checksums import BLOCK, sha256, verify_checksum, write_checksum
 
 
 @pytest.mark.parametrize("size", [0, 5, BLOCK, BLOCK + 1])
@@ -21,14 +21,14 @@ def test_a_sealed_file_that_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content")
     with pytest.raises(ValueError, match=r"there is no file\.sha256 beside it"):
-        check_seal(path)
-    seal(path)
-    check_seal(path)
+        verify_checksum(path)
+    write_checksum(path)
+    verify_checksum(path)
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--strict", "file.sha256"], cwd=tmp_path, check=True)
     path.write_bytes(b"contend")
     with pytest.raises(ValueError, match="its checksum is another"):
-        check_seal(path)
+        verify_checksum(path)
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        check_seal(path)
+        verify_checksum(path)

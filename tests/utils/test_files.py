@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from utils.errors import refusal_of_the_machine
-from utils.files import read_json, remove_leftovers, replacing, write_json, write_jsons, write_text
+from utils.files import atomic_write, read_json, remove_stale_temporaries, write_json, write_jsons, write_text
 
 
 def test_an_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -35,7 +35,7 @@ def test_json_is_plain_and_refuses_nan(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named_by_the_file_that_was_to_be(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
-    with pytest.raises(OSError) as caught, replacing(path) as temporary:
+    with pytest.raises(OSError) as caught, atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")  # as write() has it, without a name
     assert caught.value.filename == str(path) and list(tmp_path.iterdir()) == []
@@ -47,9 +47,9 @@ def test_leftovers_are_those_of_this_program_and_of_the_names_asked_for(tmp_path
     others = {".mine.tmp", "c.tmp", ".swp.x.tmp"}
     for name in (".a.json.12.tmp", ".b.json.13.tmp", *others):
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path, "b.json")
+    remove_stale_temporaries(tmp_path, "b.json")
     assert {path.name for path in tmp_path.iterdir()} == {".a.json.12.tmp", *others}
-    remove_leftovers(tmp_path)
+    remove_stale_temporaries(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == others
 
 
