@@ -5,7 +5,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
-REQUIREMENTS := $(filter-out requirements-bench.txt requirements-audit.txt,$(wildcard requirements*.txt))
+REQUIREMENTS := $(filter-out requirements/bench.txt requirements/audit.txt,$(wildcard requirements.txt requirements/*.txt))
 DEMO := --dataset=demo --save_path=demo
 # a small pretrained network, small images and few steps: what a CPU with two cores trains in a minute
 DEMO_TRAINING := @experiments/demo.args
@@ -18,7 +18,7 @@ setup: .venv/ready
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else \
 		"Python 3.10 to 3.13 is needed, not %d.%d; name one: make setup PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements/dev.txt
 	touch $@
 
 demo: setup
@@ -49,7 +49,7 @@ test-lowest: .venv-lowest/ready
 	$(PYTHON) -m venv --clear .venv-lowest
 	sed -nE 's/ *#.*//; /^(ruff|mypy)>/d; s/>=/==/p' $(REQUIREMENTS) > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet $(PIP_ARGS) --constraint .venv-lowest/constraints.txt \
-		-r requirements-dev.txt
+		-r requirements/dev.txt
 	touch $@
 
 # lines of the four rooms that no test runs; loading processes and other commands are not looked into
@@ -62,8 +62,8 @@ coverage: setup
 audit: setup .venv/audit
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
-.venv/audit: requirements-audit.txt constraints.txt .venv/ready
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements-audit.txt
+.venv/audit: requirements/audit.txt constraints.txt .venv/ready
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements/audit.txt
 	touch $@
 
 # a Chromium for the test of the page: Debian's where that can be had, else Playwright's own
@@ -80,8 +80,8 @@ bench-gpu: setup .venv/bench
 	timeout 120 $(BIN)/python -m pytest -m cuda
 	timeout 350 $(BIN)/python -m benchmarks --device=cuda || $(BIN)/python -m benchmarks.tables
 
-.venv/bench: requirements-bench.txt constraints.txt .venv/ready
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements-bench.txt
+.venv/bench: requirements/bench.txt constraints.txt .venv/ready
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt -r requirements/bench.txt
 	touch $@
 
 lint: setup

@@ -14,13 +14,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from datasets import PHOTO, SKETCH
-from phases.provenance import provenance, without_folders
-from phases.reporting.bit import batches_of, domain_bit, embed_with_bit
-from phases.reporting.examined import EvaluatedRun, evaluate_run
-from phases.words import in_words
+from phases.report.bit import batches_of, domain_bit, embed_with_bit
+from phases.report.evaluated_run import EvaluatedRun, evaluate_run
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
 from run.config import make_config
+from run.provenance import provenance, without_folders
+from run.words import in_words
 from utils.errors import UserError
 from utils.files import PROJECT, write_json, write_text
 from utils.locks import folder_lock

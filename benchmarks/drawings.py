@@ -17,19 +17,20 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from benchmarks.baselines.degraded import WAYS
 from benchmarks.measure import machine, record, seconds
 from benchmarks.tables import MARK, table
-from datasets import PHOTO, SKETCH, shapes
+from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
+from datasets.demo import shapes
 from datasets.drawings import read_drawing
 from datasets.images import read_image
-from phases import trained
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
+from run import checkpoint
 from run.config import make_config
 from run.input import photo_transform, sketch_transform
-from tests.datasets.degraded import WAYS
 from utils.files import atomic_write, write_text
 
 QUERIES_PER_CATEGORY = 5
@@ -53,7 +54,7 @@ Way = Callable[[Image.Image, np.random.Generator, Path], Path]
 
 
 def run() -> dict[str, Any]:
-    model = trained.load(make_config(save_path="demo", device="cpu"))
+    model = checkpoint.load(make_config(save_path="demo", device="cpu"))
     root = model.data.root
     sketch_test = sketch_transform(model.config)
     photo_test = photo_transform(model.config)

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from losses import loss_facts
-from phases import trained
-from phases.features import embed_test_set
-from phases.provenance import provenance, without_folders
 from retrieval.hashing import GRADIENTS, binary_codes, fit_code_map
 from retrieval.metrics import evaluate
 from retrieval.search import code_rankings
+from run import checkpoint
 from run.config import make_config
+from run.features import embed_test_set
+from run.provenance import provenance, without_folders
 from utils.files import read_json, write_json, write_text
 
 LENGTHS = (32, 64, 128)
@@ -85,7 +85,7 @@ def compare(
 
 def examine_run(save_path: str) -> dict[str, Any]:
     """Both gradients on a run's class centres and features, by the distance that its loss trains for."""
-    model = trained.load(make_config(save_path=save_path, device="cpu"))
+    model = checkpoint.load(make_config(save_path=save_path, device="cpu"))
     config = model.config
     if model.centers is None:
         sys.exit(f"logs/{save_path} has no class centres")

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.evaluation import CATEGORIES, FEATURES, PHOTOS, clustered
 from benchmarks.measure import record
-from phases.indices import Index
+from phases.search.indices import Index
 from retrieval import approximate, flat
 from retrieval.binary import Binary
 from retrieval.hashing import binary_codes, fit_code_map

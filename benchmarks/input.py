@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from benchmarks.baselines import literal
 from benchmarks.measure import Variant, compare, record
 from datasets import PHOTO, SKETCH, transforms
-from datasets.cache import build_caches
-from datasets.kept_photos import cache_photos
-from datasets.kept_sketches import cache_sketches
+from datasets.image_cache import build_caches
+from datasets.image_cache.photos import cache_photos
+from datasets.image_cache.sketches import cache_sketches
 from datasets.loaders import MODES, ImageSet, pixel_batches
-from tests.datasets import literal
 from utils.seeding import seeded
 
 FILES, BATCH, SIZE = 44, 22, 224

@@ -21,6 +21,7 @@ import torch
 from PIL import Image, ImageFilter
 from scipy.ndimage import map_coordinates, zoom
 
+from benchmarks.baselines.degraded import WAYS, Rng, saved
 from benchmarks.drawings import CPU, handed_in
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import load_annotation
@@ -30,7 +31,6 @@ from models import build_network, input_normalisation, ready_network
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
-from tests.datasets.degraded import WAYS, Rng, saved
 
 LEFT_OUT_EVERY = 5
 BATCH = 50

@@ -18,7 +18,7 @@ import main as program
 from benchmarks.measure import CPU, Variant, compare, record, seconds
 from datasets import SKETCH
 from datasets.annotations import Annotation, load_annotation
-from phases.trainer import WEIGHT_DECAY, Trainer
+from phases.train.trainer import WEIGHT_DECAY, Trainer
 from run.config import config_from_options, resolve_training
 
 BATCHES = 4  # per timed run

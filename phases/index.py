@@ -9,18 +9,17 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from phases import gallery as galleries
-from phases import indices
-from phases.features import embed_test_set
-from phases.gallery import DATASET
-from phases.indices import Index
-from phases.next_command import announce
-from phases.provenance import provenance
-from phases.trained import Checkpoint, TestableCheckpoint
+from phases.search import gallery as galleries
+from phases.search import indices
+from phases.search.indices import Index
 from retrieval import INDICES
 from retrieval.metrics import evaluate
 from retrieval.ranking import Ranking, rank_positives
-from run.config import Config, config_from_options
+from run.checkpoint import Checkpoint, TestableCheckpoint
+from run.config import DATASET, Config, config_from_options
+from run.features import embed_test_set
+from run.next_command import announce
+from run.provenance import provenance
 from utils.device import pick_device
 from utils.errors import UserError
 from utils.files import remove_stale_temporaries, write_json

@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets import dataset_facts
 from datasets.annotations import list_path
+from datasets.demo.shapes import draw_demo
 from datasets.folders import (
     check_enough,
     find_categories,
@@ -22,7 +23,6 @@ from datasets.folders import (
 )
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
-from datasets.shapes import draw_demo
 from utils.errors import UserError
 from utils.files import as_json, atomic_write, read_json, remove_stale_temporaries, write_jsons
 from utils.locks import folder_lock
@@ -75,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
         refuse_existing(lists, config)  # another process may have been faster
         remove_stale_temporaries(config.anno_path, *(path.name for path in lists.values()))
         prepare(config, root, lists, listed)
-    from phases.next_command import announce  # these import PyTorch: not before a mistake is told
     from run.config import config_from_options
+    from run.next_command import announce  # these import PyTorch: not before a mistake is told
 
     announce("prepare", config_from_options(options))
 
@@ -221,7 +221,7 @@ def record_path(config: PrepareConfig) -> Path:
 
 def record_of(config: PrepareConfig, files: dict[Path, Any]) -> dict[str, Any]:
     """What the lists `files` were made with, and their checksums, which tell whether they are still those."""
-    from phases.provenance import made_with  # imports PyTorch: not before a mistake is told
+    from run.provenance import made_with  # imports PyTorch: not before a mistake is told
 
     values = {name: getattr(config, name) for name in MADE_WITH}
     values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

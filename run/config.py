@@ -119,12 +119,15 @@ class MachineConfig:
     deterministic: bool = False
 
 
+DATASET = "dataset"  # what --gallery says for the photos of the data set
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """What is searched, and how."""
 
     query: tuple[Path, ...] = ()
-    gallery: str = "dataset"
+    gallery: str = DATASET
     top: int = 10
     index: str = "flat"
     clean_query: str = "on"

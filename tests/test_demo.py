@@ -10,8 +10,8 @@ import torch
 
 import main
 from datasets import PHOTO, SKETCH, transforms
+from datasets.demo.shapes import CATEGORIES, draw_demo
 from datasets.loaders import ImageSet, ordered_batches
-from datasets.shapes import CATEGORIES, draw_demo
 from models import build_network, input_normalisation
 from models.efficientnet_lite import weights_file
 from models.weights import load_pretrained

@@ -147,7 +147,7 @@ def test_every_command_that_is_shown_is_understood(monkeypatch: pytest.MonkeyPat
         "python -m benchmarks.nothing",
         "python docs/nothing.py",
         "make setup && make tests",
-        "pip install -r requirements-nothing.txt",
+        "pip install -r requirements/nothing.txt",
     ],
 )
 def test_a_wrong_command_would_be_found(command: str) -> None:

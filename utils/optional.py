@@ -7,7 +7,7 @@ from utils.errors import UserError
 
 
 def import_optional(package: str, part: str, purpose: str) -> ModuleType:
-    """Import `package`, which requirements-`part`.txt brings, for `purpose`, an option or phase.
+    """Import `package`, which requirements/`part`.txt brings, for `purpose`, an option or phase.
 
     Raises UserError that says what to install if it is not there.
     """
@@ -15,5 +15,5 @@ def import_optional(package: str, part: str, purpose: str) -> ModuleType:
         return import_module(package)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{purpose} needs {error.name}, which is not installed: pip install -r requirements-{part}.txt"
+            f"{purpose} needs {error.name}, which is not installed: pip install -r requirements/{part}.txt"
         ) from None

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
+from benchmarks.baselines import degraded
+from datasets.demo.shapes import CATEGORIES, sketch
 from datasets.drawings import MARGIN, cleaned, read_drawing
 from datasets.images import read_image
-from datasets.shapes import CATEGORIES, sketch
-from tests.datasets import degraded
 from utils.errors import UserError
 
 INVERTED = "inverted: it was light on dark"

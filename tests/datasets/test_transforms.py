@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.baselines import literal
+from benchmarks.baselines.literal import drawing
 from datasets import transforms
-from tests.datasets import literal
-from tests.datasets.literal import drawing
 from utils.seeding import seeded
 
 

@@ -13,7 +13,7 @@ from experiments import TABLES, load_table
 from experiments.published import hashed, real_valued
 from experiments.table import Row
 from losses.margin import MarginLoss
-from phases.runs import metric_value, plan_runs
+from phases.reproduce.runs import metric_value, plan_runs
 from run.config import config_from_options
 
 DEFAULTS = vars(main.parse(["--phase=test"]))

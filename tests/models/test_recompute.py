@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import build_network, network_module
-from models.recompute import recompute
+from models.gradient_checkpointing import recompute
 
 
 def trained(name: str, recomputed: bool) -> tuple[nn.Module, int]:

@@ -16,7 +16,7 @@ from models.dase import DomainConv
 from models.folded import folded
 from models.gates import bit_offset, domain_modules, gate_changes
 from models.weights import load_backbone, load_pretrained
-from phases.exporting import onnx, torchscript
+from phases.export import onnx, torchscript
 from utils.errors import UserError
 
 FAMILIES = {  # of small networks: how many SE modules, and the kind of their gates

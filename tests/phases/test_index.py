@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phases.searcher import open_searcher
-from tests.phases.test_gallery import COMMON, state_of
+from phases.search.searcher import open_searcher
+from tests.phases.search.test_gallery import COMMON, state_of
 from utils.errors import UserError
 from utils.locks import folder_lock
 

@@ -97,7 +97,7 @@ def test_missing_and_empty_folders(tree: Path, command) -> None:
 
 
 def test_the_demo_set_is_drawn(tree: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datasets import shapes
+    from datasets.demo import shapes
     from phases import prepare
 
     def draw_small(root: Path) -> None:

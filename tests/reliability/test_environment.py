@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import main
-from phases.searcher import open_searcher
+from phases.search.searcher import open_searcher
 from tests.conftest import SMALL_RUN
 from utils.errors import UserError
 

@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw
 
 from datasets.annotations import read_list
 from datasets.images import UnreadableImage, pixel_count
-from phases import results
-from phases.serving.answers import check_size
+from phases.serve.answers import check_size
+from run import results
 from utils import checkpoints, published
 from utils.arrays import read_array, write_array
 from utils.errors import UserError

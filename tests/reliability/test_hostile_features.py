@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phases.indices import open_index
-from phases.searcher import Searcher, open_searcher
-from tests.phases.test_gallery import COMMON, state_of
+from phases.search.indices import open_index
+from phases.search.searcher import Searcher, open_searcher
+from tests.phases.search.test_gallery import COMMON, state_of
 from utils.checksums import sha256, write_checksum
 
 RUN, VEC, GALLERY = Path("logs/run"), Path("logs/run/vec"), Path("logs/run/index/dataset")

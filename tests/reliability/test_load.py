@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.phases.test_serve import BOUNDARY, FEATURES, PATIENCE, Server, png, server  # noqa: F401
+from tests.phases.serve.test_serve import BOUNDARY, FEATURES, PATIENCE, Server, png, server  # noqa: F401
 
 CANVAS = 640
 GROWTH = 1.1  # of memory, after the first seconds

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from datasets.loaders import ImageSet
-from phases.divergence import REPORT
-from phases.trainer import Trainer, norm_of
+from phases.train.monitor import REPORT
+from phases.train.trainer import Trainer, norm_of
 from retrieval import hashing
 from retrieval.metrics import average_precision, evaluate
 from retrieval.search import feature_rankings, nearest
@@ -174,7 +174,7 @@ SPOILED = """
 import os, sys; sys.path.insert(0, sys.argv.pop(1))
 import torch; torch.set_num_threads(1)
 from tests.tiny_main import main
-from phases.trainer import Trainer
+from phases.train.trainer import Trainer
 step = Trainer.training_step
 def spoiled(self, *batches):
     loss = step(self, *batches)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from phases import provenance, train
+from phases import train
+from run import provenance
 from run.config import PART_OF
 from tests.conftest import SMALL_RUN
 from utils.errors import Diverged

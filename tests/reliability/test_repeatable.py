@@ -18,7 +18,7 @@ import torch
 import main
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
-from tests.phases.test_speed import stepped
+from tests.phases.train.test_speed import stepped
 from tests.reliability.equal import equal
 from tests.reliability.training import CONTENTS, Run, prepare, start, trained
 from tests.reliability.victims import Zygote

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phases import provenance
-from phases.searcher import open_searcher
-from tests.phases.test_gallery import COMMON
+from phases.search.searcher import open_searcher
+from run import provenance
+from tests.phases.search.test_gallery import COMMON
 from utils import checkpoints, locks
 from utils.locks import folder_lock
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from phases import results
 from phases import test as test_phase
 from phases import train as train_phase
-from phases.trainer import Trainer
+from phases.train.trainer import Trainer
+from run import results
 from tests.conftest import SMALL_RUN
 from tests.reliability.disks import files_end_at, main_after, mount
 from tests.reliability.training import COMMON, Run, start, uninterrupted

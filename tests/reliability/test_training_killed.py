@@ -191,7 +191,7 @@ STOPPED = """
 import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))
 import torch; torch.set_num_threads(1)
 from tests.tiny_main import main
-from phases import features
+from run import features
 embed = features.embed
 def stopped(*arguments, **named):
     yield next(embed(*arguments, **named))

@@ -35,7 +35,7 @@ def serve() -> None:
     # another user may not be able to
     for package in ("torch.utils.tensorboard", "matplotlib.figure", "encodings.utf_8_sig"):
         import_module(package)
-    import_module("phases.next_command")
+    import_module("run.next_command")
     hashing.FIT_STEPS = 100
     prepare.draw_demo = partial(prepare.draw_demo, sketches=3, photos=2, image_size=32)
     for line in sys.stdin:

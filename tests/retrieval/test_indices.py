@@ -97,7 +97,7 @@ def test_too_few_photos_and_files_that_are_not_an_index(tmp_path: Path) -> None:
 
 def test_without_faiss_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UserError, match=r"faiss.*pip install -r requirements-search\.txt"):
+    with pytest.raises(UserError, match=r"faiss.*pip install -r requirements/search\.txt"):
         approximate.build("hnsw", clustered(10, 1), "euclidean", tmp_path / "index")
 
 

@@ -47,5 +47,5 @@ def test_features_that_are_all_the_same_lie_in_one_place() -> None:
 
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(UserError, match=r"pip install -r requirements-report\.txt"):
+    with pytest.raises(UserError, match=r"pip install -r requirements/report\.txt"):
         project(groups(3)[0], angular=False, seed=0)

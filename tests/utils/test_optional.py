@@ -13,5 +13,5 @@ def test_a_package_that_is_there() -> None:
 
 
 def test_a_package_that_is_not_there_is_named_with_what_brings_it() -> None:
-    with pytest.raises(UserError, match=r"--index=hnsw needs nowhere_at_all.*-r requirements-search.txt"):
+    with pytest.raises(UserError, match=r"--index=hnsw needs nowhere_at_all.*-r requirements/search.txt"):
         import_optional("nowhere_at_all.part", "search", "--index=hnsw")

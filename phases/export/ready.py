@@ -1,0 +1,84 @@
+"""The network that comes with the program, from a run: python -m phases.export.ready RUN [DISTANCE]
+
+Writes models/ready/model.safetensors from the newest checkpoint of logs/RUN; its card is written by hand.
+Searches compare by DISTANCE (euclidean or angular) unless told otherwise; by default by that of the run.
+"""
+
+import json
+import logging
+import sys
+
+import torch
+from torch import Tensor
+
+from models import ready_network
+from options.check import check_options
+from options.parser import parse_values
+from run import validation
+from run.config import Config, config_from_options
+from run.provenance import without_folders
+from utils import checkpoints
+from utils.errors import UserError
+from utils.files import atomic_write
+from utils.optional import import_optional
+
+log = logging.getLogger(__name__)
+
+LARGEST = 10_000_000  # bytes: it is part of the repository
+
+
+def write(config: Config) -> None:
+    """Write the newest checkpoint of the run in half precision, as `models.ready_network` reads it.
+
+    Raises UserError if a number does not fit into half precision or the file is too large.
+    """
+    safetensors = import_optional("safetensors.torch", "export", "the ready network")
+    path = checkpoints.find(config.folder / "model", config.test.pretrained_model)
+    state = validation.read(path)
+    tensors = {ready_network.NETWORK + name: in_half(name, value) for name, value in state["network"].items()}
+    tensors[ready_network.CENTERS] = in_half("centers", state["loss"]["centers"])
+    tensors["step"] = state["loss"]["step"]
+    names = ("step", "lists", "categories", "versions", "revision", "familiarity_limit", "left_out")
+    about = {name: state[name] for name in names if name in state}
+    about["options"] = without_folders(state["options"])
+    if "test_distance" in config.given:
+        about["options"]["test_distance"] = config.test.test_distance
+    content = safetensors.save(
+        tensors,
+        metadata={
+            name: value if name in ready_network.TEXTS else json.dumps(value) for name, value in about.items()
+        },
+    )
+    if len(content) > LARGEST:
+        raise UserError(f"the file would have {len(content) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}")
+    ready_network.FILE.parent.mkdir(exist_ok=True)
+    with atomic_write(ready_network.FILE) as temporary:
+        temporary.write_bytes(content)
+    log.info("wrote %s: step %d of %s, %.2f MB", ready_network.FILE, state["step"], path, len(content) / 1e6)
+
+
+def in_half(name: str, value: Tensor) -> Tensor:
+    """float16 where it is a float. Raises UserError if a number gets lost."""
+    if not value.is_floating_point():
+        return value.contiguous()
+    half = value.to(torch.float16).contiguous()
+    if not bool(half.isfinite().all()):
+        raise UserError(f"{name} has numbers that half precision does not hold")
+    return half
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    run, *distance = arguments
+    try:
+        options = parse_values({"phase": "export", "save_path": run, "test_distance": [None, *distance][-1]})
+        check_options(options)
+        write(config_from_options(options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

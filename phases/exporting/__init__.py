@@ -1,1 +1,0 @@
-"""What --phase=export writes: one module per form, and the model card that goes with it."""

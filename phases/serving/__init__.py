@@ -1,1 +1,0 @@
-"""What --phase=serve is made of: a gate, a page, and its answers."""

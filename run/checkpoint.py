@@ -1,0 +1,244 @@
+"""A trained network and its class centres, from one of this program's checkpoints or a published pair."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets import DATASETS
+from datasets.annotations import Annotation
+from losses import ALIASES, LOSSES, loss_class
+from models import READY, ready_network
+from models.recognise import recognise
+from run import validation
+from run.config import (
+    NETWORK_FIELDS,
+    RUN_FIELDS,
+    TRAINING_FIELDS,
+    Config,
+    default_folders_from_checkpoint,
+    default_from_checkpoint,
+    require_same_as_checkpoint,
+    resolve_input,
+    resolve_loss,
+)
+from run.lists import load_lists
+from run.network import build
+from utils import checkpoint_files, checkpoints, published
+from utils.errors import UserError
+from utils.runs import describe_missing
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, without the data it was trained on.
+
+    `config` is the one asked for, completed by what the checkpoint says.
+    `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
+    given, `lists` the digest of its lists, `categories` theirs, trained on first, `versions` those of the
+    training, `revision` the program's of then, `machine` what it ran on and `left_out` the images that it did
+    without: all empty if the checkpoint does not say.
+    """
+
+    config: Config
+    step: int
+    path: Path
+    network: nn.Module
+    centers: np.ndarray | None
+    options: dict[str, Any]
+    lists: str
+    categories: list[str]
+    versions: dict[str, str]
+    revision: str
+    machine: dict[str, Any]
+    left_out: tuple[str, ...]
+    familiarity_limit: float | None  # see retrieval.familiarity
+
+
+@dataclass(frozen=True)
+class TestableCheckpoint(Checkpoint):
+    """What a checkpoint brings to a test: its weights, and the lists that it belongs to."""
+
+    data: Annotation
+
+
+def find(config: Config) -> Path:
+    """The file with the network of --pretrained_model in the run's folder, of this program before others.
+
+    For --save_path=ready that of the network that comes with this program, unless a run has that name.
+    Raises UserError if there is none, naming the steps that are there.
+    """
+    folder = config.folder / "model"
+    pairs = checkpoint_files.saved_pairs(folder)
+    networks = {step: pair.network for step, pair in pairs.items() if pair.network}
+    own = {step: checkpoint_files.path_for(folder, step) for step in checkpoint_files.saved_steps(folder)}
+    available = {**networks, **own}
+    wanted = config.test.pretrained_model
+    if config.save_path == READY and wanted == -1 and not available and not pairs:
+        return ready_network.FILE
+    if wanted == -1 and not available and pairs:
+        wanted = max(pairs)
+    if not available and not pairs:
+        raise UserError(describe_missing(config.save_path))
+    if wanted in pairs and wanted not in available:
+        lacking = checkpoint_files.pair_path(folder, checkpoint_files.NETWORK, wanted).name
+        raise UserError(f"the pair of step {wanted} in {folder} is incomplete: there is no {lacking}")
+    return checkpoints.pick(folder, available, wanted)
+
+
+def load(config: Config) -> TestableCheckpoint:
+    """Read the checkpoint of --pretrained_model with its lists, and complete the config by what it says.
+
+    Raises UserError if it is missing, damaged or does not fit the config, the lists or itself.
+    """
+    weights = load_weights(config)
+    config = weights.config
+    data = load_lists(config, weights.left_out, training=False)
+    if not data.train_sketches:
+        log.warning(
+            "warning: the lists in %s have no training sketches; if the checkpoint was trained on those that "
+            "they test with, the figures say little",
+            config.data.anno_path,
+        )
+    elif weights.lists:
+        check_lists(data, weights.lists, weights.path)
+    else:
+        log.warning(
+            "warning: the checkpoint does not say its lists; if they are not those in %s, it is tested on "
+            "sketches that it has seen",
+            config.data.anno_path,
+        )
+    if data.train_sketches and weights.centers is not None and len(weights.centers) != data.num_train_classes:
+        raise UserError(
+            f"the centres in {weights.path.parent} are of {len(weights.centers)} classes, the lists of "
+            f"{config.data.dataset} of {data.num_train_classes}; check --dataset and --anno_path"
+        )
+    return TestableCheckpoint(**vars(weights), data=data)
+
+
+def check_lists(data: Annotation, lists: str, path: Path) -> None:
+    """Raise UserError unless the checkpoint at `path`, whose lists have the digest `lists`, is of `data`.
+
+    With another split, sketches that were trained on would be tested with.
+    """
+    if lists != data.digest():
+        raise UserError(
+            f"{path} was trained with other annotation lists; put those back (--anno_path), or train on "
+            "these under another --save_path"
+        )
+
+
+def load_weights(config: Config) -> Checkpoint:
+    """As `load`, but without the lists: the data set need not be there."""
+    path = find(config)
+    match = checkpoint_files.PAIR_NAME.fullmatch(path.name)
+    return load_published(config, path, int(match[2])) if match else load_own(config, path)
+
+
+def load_own(config: Config, path: Path) -> Checkpoint:
+    ready = path == ready_network.FILE
+    state = validation.checked(ready_network.read_ready(), path) if ready else validation.read(path)
+    stored_options = state["options"]
+    config = require_same_as_checkpoint(config, stored_options, NETWORK_FIELDS + TRAINING_FIELDS, path)
+    config = default_from_checkpoint(config, stored_options, (*RUN_FIELDS, "test_distance"))
+    config = default_folders_from_checkpoint(config, stored_options)
+    validation.check_network(config, state["network"], path)
+    network = build(config.network)
+    checkpoints.load_strictly(network, state["network"], path)
+    # without centres of this width, the loading says so; those of none say how many there are for nothing
+    centers = state["loss"].get("centers", torch.empty(0))
+    classes = len(centers) if centers.shape[1:] == (config.network.f_dim,) else 1
+    criterion = loss_class(config.loss.loss_type)(classes, config.network.f_dim)
+    checkpoints.load_strictly(criterion, state["loss"], path)
+    centers = criterion.centers.detach().numpy()
+    said = {name: state[name] for name in ("step", "options", "lists", "categories")}
+    said |= {"versions": state.get("versions", {}), "revision": state.get("revision", "")}
+    said["machine"] = state.get("machine", {})
+    said["left_out"] = tuple(state.get("left_out", ()))
+    said["familiarity_limit"] = state.get("familiarity_limit")
+    return Checkpoint(config=config, path=path, network=network, centers=centers, **said)
+
+
+def load_published(config: Config, path: Path, step: int) -> Checkpoint:
+    """A pair of the published program: what its two files do not say is as published, unless given."""
+    state = published.read_state(path)
+    found = recognise(state)
+    if found is None:
+        raise UserError(f"{path} is of no network known here: it has no last layer of any")
+    said = {
+        "network": found.network,
+        "attention": found.attention,
+        "se_reduction": found.closest_reduction(config.network.se_reduction),
+        "f_dim": found.f_dim,
+        "dase_layer4": found.dase_layer4,
+    }
+    config = require_same_as_checkpoint(config, said, tuple(said), path)
+    validation.check_network(config, state, path)
+    network = build(config.network)
+    checkpoints.load_strictly(network, state, path)
+    shape = (found.network, found.attention, said["se_reduction"], found.f_dim)
+    log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *shape)
+    losses = find_losses(config, path, step)
+    centers = None
+    if losses:
+        loss_type, file = losses
+        config = resolve_loss(config.with_values(loss_type=loss_type))
+        centers = read_centers(file, config.network.f_dim)
+    if "dataset" not in config.given:
+        config = guess_dataset(config, None if centers is None else len(centers))
+    config = resolve_input(config)
+    unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
+    unsaid |= {"machine": {}, "left_out": (), "familiarity_limit": None}
+    return Checkpoint(config, step, path, network, centers, **unsaid)
+
+
+def find_losses(config: Config, path: Path, step: int) -> tuple[str, Path] | None:
+    """Loss type and file of the class centres beside the network at `path`; None, with a message, if none."""
+    losses = checkpoint_files.saved_pairs(path.parent)[step].losses
+    if "loss_type" in config.given:
+        losses = {n: file for n, file in losses.items() if ALIASES.get(n, n) == config.loss.loss_type}
+    if not losses:
+        wanted = config.loss.loss_type if "loss_type" in config.given else "<loss_type>"
+        lacking = checkpoint_files.pair_path(path.parent, wanted, step).name
+        log.warning("warning: no %s beside %s: no class centres, so no hash codes", lacking, path.name)
+        return None
+    if len(losses) > 1:
+        raise UserError(
+            f"{path} has several losses beside it ({', '.join(sorted(losses))}); name one with --loss_type"
+        )
+    name, file = next(iter(losses.items()))
+    if ALIASES.get(name, name) not in LOSSES:
+        raise UserError(f"{file} is of a loss that is not known here; there are {', '.join(sorted(LOSSES))}")
+    return ALIASES.get(name, name), file
+
+
+def read_centers(file: Path, f_dim: int) -> np.ndarray:
+    """The class centres in a published loss file, (classes, f_dim) float32. Raises UserError for others."""
+    centers = published.read_state(file).get("centers")
+    if centers is None or centers.dim() != 2:
+        raise UserError(f"{file} has no entry centers of shape (classes, f_dim)")
+    if centers.shape[1] != f_dim:
+        raise UserError(
+            f"{file} has centres of {centers.shape[1]} features, the network beside it gives "
+            f"{f_dim}: they are not of one training"
+        )
+    return centers.detach().float().numpy()
+
+
+def guess_dataset(config: Config, classes: int | None) -> Config:
+    """`config` with the published data set that has so many classes; else the default, with a warning."""
+    fitting = [name for name, facts in DATASETS.items() if facts.categories == classes]
+    if classes is not None and len(fitting) == 1:
+        log.info("data set %s: the one with %d classes", fitting[0], classes)
+        return config.with_values(dataset=fitting[0])
+    log.warning(
+        "warning: data set %s, the default: the checkpoint does not say which; give --dataset",
+        config.data.dataset,
+    )
+    return config

@@ -1,0 +1,270 @@
+"""What to type next: the last line that a phase prints, ready to be pasted into a shell."""
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from datasets.annotations import Entry, list_path, read_list
+from experiments import TABLES
+from models import READY
+from options.check import has_checkpoints
+from options.declarations import OPTIONS
+from run.config import NETWORK_FIELDS, Config, published_channels
+from utils import distributed
+from utils.errors import UserError
+from utils.files import PROJECT, read_json
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 7  # runs that one report can show
+DEMO_TRAINING = PROJECT / "experiments" / "demo.args"
+
+# What the next phase needs again where it was given. The checkpoint of a training has the rest.
+FOLDERS = ("data_path", "anno_path", "device")
+CHECKPOINT = (*NETWORK_FIELDS, *FOLDERS, "pretrained_model", "batch_size", "threads")
+FEATURES = ("test_distance", "mirror")
+MEASURES = (*FEATURES, "hash_bits", "hash_gradient", "margin_condition", "all_definitions", "eval_memory")
+IMAGES = ("skip_unreadable", "cache_images")
+SEARCHES = (*FEATURES, "gallery", "index", "hash_bits", "clean_query")
+
+
+# What a published pair does not say, with what it is taken to be
+PAIR_DEFAULTS = {
+    "image_size": 224,
+    "se_activation": "sigmoid",
+    "test_distance": "euclidean",
+    "seed": 0,
+    "batch_size": 22,
+    "data_path": "datasets/data",
+    "anno_path": "anno",
+}
+
+
+def announce(phase: str, config: Config, **details: Any) -> None:
+    """Log what to type next, after `phase` has ended well; of several processes the first does.
+
+    `details` are what the function for that phase takes beside the config.
+    """
+    follow: dict[str, Callable[..., list[str]]] = {
+        "prepare": after_prepare,
+        "train": after_train,
+        "test": after_test,
+        "index": after_index,
+        "search": after_search,
+        "report": after_report,
+        "export": after_export,
+        "reproduce": after_reproduce,
+    }
+    if distributed.rank() == 0:
+        for line in follow[phase](config, **details):
+            log.info("%s", line)
+
+
+def after_prepare(config: Config) -> list[str]:
+    values = {"dataset": config.data.dataset, "save_path": free_run(config.data.dataset)}
+    line = compose("train", values | given(config, FOLDERS))
+    if config.data.dataset == "demo":  # the published settings are for days on a GPU
+        line += f" {quote(f'@{from_here(DEMO_TRAINING)}')}"
+        return [f"next: {line}"]
+    return [
+        "the published settings are for days on a GPU; docs/training.md has those for hours and minutes",
+        f"next: {line}",
+    ]
+
+
+def after_train(config: Config) -> list[str]:
+    values = {"save_path": config.save_path} | given(config, FOLDERS)
+    report = compose("report", values)
+    sketch = find_test_sketch(config)
+    if sketch is None:
+        return [f"next: {report}"]
+    return [f"next: {compose('search', values | {'query': [sketch]})}", f"or:   {report}"]
+
+
+def after_test(config: Config) -> list[str]:
+    values = {"save_path": config.save_path} | as_given(config, (*CHECKPOINT, *MEASURES, *IMAGES))
+    return [f"next: {compose('report', values)}"]
+
+
+def after_index(config: Config) -> list[str]:
+    sketch = find_test_sketch(config)
+    if sketch is None:  # there is nothing to search with: one has to draw
+        return after_search(config)
+    return [f"next: {compose('search', name_run(config) | {'query': [sketch]})}"]
+
+
+def after_search(config: Config) -> list[str]:
+    return [f"next: {compose('serve', name_run(config))}"]
+
+
+def after_report(config: Config, of_tables: bool = False) -> list[str]:
+    if of_tables:
+        return compare_rows(config)
+    values = {"save_path": config.save_path} | as_given(config, (*CHECKPOINT, *FEATURES))
+    values.pop("threads", None)  # an export computes little
+    return [f"next: {compose('export', values | {'format': 'onnx' if find_spec('onnx') else 'torchscript'})}"]
+
+
+def after_export(config: Config, format: str) -> list[str]:
+    if format == "published":
+        values = {"save_path": f"{config.save_path}/published"} | values_unsaid(config)
+        return [f"next: {compose('test', values)}"]
+    folder = config.folder / "export" / format
+    line = f"{interpreter()} {quote(folder / 'use.py')} {quote(folder)}"
+    if format == "safetensors":  # the weights need the program's network
+        line = f"PYTHONPATH={quote(PROJECT)} {line}"
+    sketch, photos = find_test_sketch(config), find_photos(config)
+    if sketch is None or not photos:
+        return [f"to use it, with files of your own: {line} DRAWING PHOTO PHOTO..."]
+    return [f"next: {line} {' '.join(map(quote, [sketch, *photos]))}"]
+
+
+def values_unsaid(config: Config) -> dict[str, Any]:
+    """What a pair does not say, to be called after `run`: its data set, and all that is not the default."""
+    values: dict[str, Any] = {"dataset": config.data.dataset}
+    values |= {
+        name: config.value(name)
+        for name, usual in PAIR_DEFAULTS.items()
+        if str(config.value(name)) != str(usual)
+    }
+    if config.input.photo_channels != published_channels(config.data.dataset):
+        values["photo_channels"] = config.input.photo_channels
+    return values | ({"normalize": True} if config.input.normalize else {})
+
+
+def after_reproduce(config: Config, dry_run: dict[str, Any] | None = None) -> list[str]:
+    """`dry_run` has the options that were given, if it was one."""
+    if dry_run is not None:
+        lists = list_path(config.data.anno_path, config.data.dataset, "sketch")
+        if not lists.is_file():  # a warning has said what to do first
+            return []
+        return [f"next: {compose('reproduce', dry_run)}"]
+    return compare_rows(config)
+
+
+def compare_rows(config: Config) -> list[str]:
+    """The report of the runs with the first seed, of the table that has most of them."""
+    folder = config.folder / "tables"
+    tables = [runs_of_table(folder / f"{name}.json", config.seed) for name in config.tables.table or TABLES]
+    names = max(tables, key=len)[:AT_ONCE]
+    return [f"next: {compose('report', {'save_path': names} | given(config, FOLDERS))}"] if names else []
+
+
+def runs_of_table(path: Path, seed: int) -> list[str]:
+    """The --save_path of the tested runs of a table with `seed`, each once, in the order of its rows."""
+    try:
+        runs = [each for each in read_json(path)["runs"] if each["seed"] == seed]
+        names = dict.fromkeys(str(Path(each["folder"]).relative_to("logs")) for each in runs)
+    except (OSError, ValueError, KeyError, TypeError):  # there is no such table
+        return []
+    return [name for name in names if has_result(name)]
+
+
+def has_result(save_path: str) -> bool:
+    return has_checkpoints(save_path) and Path("logs", save_path, "log", "result.json").is_file()
+
+
+def name_run(config: Config) -> dict[str, Any]:
+    """The run and gallery of a search. The network that comes with this program need not be named."""
+    values = {} if config.save_path == READY else {"save_path": config.save_path}
+    return values | as_given(config, (*CHECKPOINT, *SEARCHES))
+
+
+def free_run(name: str) -> str:
+    """A --save_path that no run has yet: `name`, else with a number."""
+    number, path = 1, name
+    while has_checkpoints(path):
+        number += 1
+        path = f"{name}-{number}"
+    return path
+
+
+def find_test_sketch(config: Config) -> Path | None:
+    """A sketch that the run is tested with, None if the data set is not at hand."""
+    return next(iter(first_files(config, "sketch", lambda entries: entries[:1])), None)
+
+
+def find_photos(config: Config) -> list[Path]:
+    """Three photos of the gallery, of three categories if there are so many; none without a photo list."""
+    return first_files(config, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
+
+
+def first_files(config: Config, domain: str, choose: Any) -> list[Path]:
+    """What `choose` takes of a list's test entries, as files; none if one of them is not there."""
+    try:
+        entries: list[Entry] = read_list(list_path(config.data.anno_path, config.data.dataset, domain))[
+            "test"
+        ]
+    except (UserError, OSError):
+        return []
+    files = [
+        config.data.data_path / config.data.dataset / name for name, _ in (choose(entries) if entries else [])
+    ]
+    return files if all(file.is_file() for file in files) else []
+
+
+def as_given(config: Config, names: Collection[str]) -> dict[str, Any]:
+    """Those of `names` that were on the command line, with their values.
+
+    Defaults among them too: without them, the next phase would take the checkpoint's.
+    """
+    return {name: config.value(name) for name in names if name in config.given}
+
+
+def given(config: Config, names: Collection[str]) -> dict[str, Any]:
+    """As `as_given`, without those that are the defaults."""
+    usual = Config()
+    return {name: value for name, value in as_given(config, names).items() if value != usual.value(name)}
+
+
+def compose(phase: str, values: dict[str, Any]) -> str:
+    """`python main.py --phase=...` with the options `values`, to be pasted into a shell.
+
+    True and False are for options that are switched on and off; None leaves an option out, and so does a
+    phase that does not take it.
+    """
+    words = [interpreter(), quote(from_here(PROJECT / "main.py")), f"--phase={phase}"]
+    for name, value in values.items():
+        if not OPTIONS[name].is_taken_by(phase):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list | tuple) and len(value) != 1:
+            words += [f"--{name}", *map(quote, value)]
+        elif value is not None:
+            (single,) = value if isinstance(value, list | tuple) else (value,)
+            words.append(f"--{name}={quote(single)}")
+    return " ".join(words)
+
+
+def interpreter() -> str:
+    """What to call this Python by: `python` where that is the one, else where it lies."""
+    on_path = shutil.which("python")
+    here = Path(sys.executable)
+    if on_path and Path(on_path).parent.resolve() == here.parent.resolve():
+        return "python"
+    return quote(from_here(here))
+
+
+def from_here(path: Path) -> Path:
+    """`path` from the current folder on where it lies in it, else as it is."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def quote(value: object) -> str:
+    """`value` as one word of a shell; what cannot be printed as codes that bash and zsh know."""
+    text = str(value)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = range(0x20, 0x7F)
+    codes = (chr(b) if b in plain and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
+    return f"$'{''.join(codes)}'"

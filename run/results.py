@@ -1,0 +1,228 @@
+"""What a test found, as the published program prints it and as JSON with everything it depends on."""
+
+import logging
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.annotations import Annotation
+from retrieval.metrics import DEFINITIONS, DENOMINATORS, Evaluation
+from run.checkpoint import TestableCheckpoint
+from run.config import Config
+from run.provenance import provenance
+from utils.errors import UserError
+from utils.files import atomic_write, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+HASH_DEFINITION = (
+    "MAP as above, by Hamming distance between codes; their linear map is fitted on the class centres alone. "
+    "Mean over fits with several seeds; std: the sample standard deviation over them"
+)
+GALLERY = "all photos of the data set, training photos among them"
+ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
+COUNTS = ("queries", "gallery", "categories")  # older records have no more
+NEAR_CHANCE = 0.25  # of chance: untrained networks are up to a tenth of it above
+# what every record has, beside others
+ENTRIES = {"step": int, "distance": str, "lists": str} | dict.fromkeys(
+    ("metrics", "hash", "definitions", "counts", "per_category_MAP", "options"), dict
+)
+
+
+@dataclass(frozen=True)
+class HashFit:
+    """What hash codes of one fit gave: MAP in percent, and the loss that their map was fitted to."""
+
+    seed: int
+    MAP: float
+    fit_loss: float
+
+
+def summarize_fits(fits: list[HashFit]) -> dict[str, Any]:
+    """The fits of one length of codes: mean and sample standard deviation of MAP, and each fit."""
+    values = [each.MAP for each in fits]
+    return {
+        "MAP": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "fit_loss": statistics.fmean(each.fit_loss for each in fits),
+        "fits": [asdict(each) for each in fits],
+    }
+
+
+def write(
+    folder: Path,
+    config: Config,
+    model: TestableCheckpoint,
+    found: Evaluation,
+    hashed: dict[int, list[HashFit]],
+    condition: dict[str, Any] | None,
+) -> None:
+    """Append to `folder`/result.txt in the published format, and put the record into `folder`/result.json.
+
+    The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
+    """
+    step, data = model.step, model.data
+    codes = {bits: summarize_fits(fits) for bits, fits in hashed.items()}
+    chance = {
+        f"step: {step} | test {name}: {value:.3f}": found.chance[name]
+        for name, value in found.metrics.items()
+    } | {
+        f"step: {step} | code length: {bits} | hash MAP: {each['MAP']:.3f}": found.chance["MAP"]
+        for bits, each in codes.items()
+    }
+    append(folder / "result.txt", list(chance))
+    for line, expected in chance.items():
+        log.info("%s (chance %.3f)", line, expected)
+    log.info(
+        "(in percent; MAP over the whole ranking, mAP@200 divided by min(200, positives); ties averaged; "
+        "chance: photos in random order; %d queries, %d photos)",
+        found.queries,
+        found.gallery,
+    )
+    for bits, each in codes.items():
+        values = ", ".join(f"{fit['MAP']:.3f}" for fit in each["fits"])
+        log.info(
+            "(%d bits: mean of fits with the seeds from %d on, %s; standard deviation %.3f; gradient %s)",
+            bits,
+            config.seed,
+            values,
+            each["std"],
+            config.test.hash_gradient,
+        )
+    figures = {"MAP": found.metrics["MAP"]}
+    figures |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in codes.items()}
+    warn_of_chance(figures, found.chance["MAP"])
+    if found.without_positives:
+        log.warning(
+            "warning: %d test sketches have no photo of their category: left out", found.without_positives
+        )
+
+    record = {
+        "step": step,
+        "distance": config.test.test_distance,
+        "mirror": config.test.mirror,
+        "metrics": found.metrics,
+        "chance": found.chance,
+        "hash": {str(bits): each for bits, each in codes.items()},
+        "hash_gradient": config.test.hash_gradient,
+        "definitions": {
+            **DEFINITIONS,
+            **{name: text for name, text in DENOMINATORS.items() if name in found.metrics},
+            "hash MAP": HASH_DEFINITION,
+            "gallery": ZERO_SHOT_GALLERY if data.zero_shot else GALLERY,
+        },
+        "counts": counts(found, data),
+        "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
+        "checkpoint": str(model.path),
+        "training_options": model.options,
+        "training_machine": model.machine,
+        "lists": data.digest(),
+        "left_out": list(data.left_out),
+        **provenance(config),
+    }
+    if condition is not None:
+        record["margin_condition"] = condition
+    path = folder / "result.json"
+    kept = [each for each in read_records(path) if record_key(each) != record_key(record)]
+    write_json(path, sorted([*kept, record], key=record_key))
+
+
+def append(path: Path, lines: list[str]) -> None:
+    """Add `lines` to a text in one step: a full disk leaves it as it was. A torn last line is ended."""
+    before = path.read_bytes() if path.is_file() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(before + "".join(f"{line}\n" for line in lines).encode())
+
+
+def compare_with_chance(value: float, chance: float) -> str | None:
+    """What to say of a figure, in percent, that photos in random order or an untrained network have too.
+
+    None for one that is above `chance` by a quarter of it, or by a quarter of the way from there to 100.
+    """
+    if value <= chance:
+        return "not above chance"
+    if value - chance < NEAR_CHANCE * min(chance, 100 - chance):
+        return "hardly above chance"
+    return None
+
+
+def warn_of_chance(values: dict[str, float], chance: float) -> None:
+    """Log a warning for each of `values`, in percent by their names, that is at `chance`."""
+    for name, value in values.items():
+        verdict = compare_with_chance(value, chance)
+        if verdict:
+            log.warning(
+                "warning: %s %.3f is %s (%.3f, photos in random order): an untrained network does as well",
+                name,
+                value,
+                verdict,
+                chance,
+            )
+
+
+def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
+    """What the figures of a test were computed from."""
+    return {
+        "queries": found.queries,
+        "queries_without_positives": found.without_positives,
+        "gallery": found.gallery,
+        "categories": len(data.categories),
+        "trained_categories": data.num_train_classes,
+    }
+
+
+def record_key(record: dict[str, Any]) -> tuple[int, str, str]:
+    """What sets the records of a run apart."""
+    return record["step"], record["distance"], record.get("mirror", "on")  # older ones do not say
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a result.json, none if there is no such file. Raises UserError if it is not one."""
+    if not path.is_file():
+        return []
+    try:
+        records = read_json(path)
+        if not isinstance(records, list) or not all(map(is_record, records)):
+            raise ValueError("it does not hold the records of tests")
+    except ValueError as error:
+        raise UserError(f"cannot read {path}: {error}; remove it, and a test writes it anew") from error
+    for each in records:  # from before there were zero-shot lists
+        each["counts"].setdefault("trained_categories", each["counts"]["categories"])
+    return records
+
+
+def is_record(value: object) -> bool:
+    """Whether `value` has what all records have."""
+    return (
+        isinstance(value, dict)
+        and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
+        and all(are_numbers(value[name]) for name in ("metrics", "counts", "per_category_MAP"))
+        and are_numbers(value.get("chance", {}))  # older records do not say it
+        and all(map(is_of_codes, value["hash"].values()))
+        and set(COUNTS) <= set(value["counts"])
+        and "MAP" in value["metrics"]
+        and value.get("mirror", "on") in ("on", "off")
+        and isinstance(value.get("training_options", {}), dict)
+        and isinstance(value.get("seed", 0), int)
+    )
+
+
+def is_of_codes(value: object) -> bool:
+    """Whether `value` is what a record has of one length of codes; older ones have one fit."""
+    if not isinstance(value, dict) or not isinstance(fits := value.get("fits", []), list):
+        return False
+    numbers = {name: each for name, each in value.items() if name != "fits"}
+    return "MAP" in numbers and all(map(are_numbers, [numbers, *fits]))
+
+
+def are_numbers(values: object) -> bool:
+    return isinstance(values, dict) and all(type(each) in (int, float) for each in values.values())
+
+
+def best_step(path: Path, distance: str) -> int | None:
+    """The step with the highest MAP by `distance` in a result.json, None if none was tested."""
+    tested = [each for each in read_records(path) if each["distance"] == distance]
+    return max(tested, key=lambda each: each["metrics"]["MAP"])["step"] if tested else None

@@ -1,0 +1,111 @@
+"""What a network was trained on, and whether the photos that are searched are like it."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets import PHOTO
+from datasets.annotations import Annotation
+from datasets.loaders import ImageSet
+from retrieval.embed import embed
+from retrieval.familiarity import FOREIGN, familiarity_limit, foreign_fraction
+from run.checkpoint import Checkpoint, TestableCheckpoint
+from run.config import DATASET, Config
+from run.features import feature_paths, weights_digest
+from run.input import photo_transform
+from run.network import build
+from utils.errors import UserError, one_line
+from utils.files import read_json
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 128  # training photos that the limit is taken from
+GALLERY_SAMPLE = 1000  # photos of a gallery that are compared with it
+NAMED = 12  # categories
+BATCH = 16  # photos embedded at once
+
+
+def describe_training(weights: Checkpoint) -> str:
+    """What the network knows, as in "trained on demo: 12 drawn shapes: arrow, ball, ..."."""
+    dataset = weights.options.get("dataset")
+    categories = weights.data.categories if isinstance(weights, TestableCheckpoint) else weights.categories
+    if weights.centers is None or not (dataset or categories):
+        return "trained on data that its checkpoint does not name"
+    names = [one_line(name.replace("_", " ")) for name in categories[: len(weights.centers)]]
+    kind = "drawn shapes" if dataset == "demo" else "categories"
+    text = (
+        f"trained on {one_line(str(dataset or 'a data set without a name'))}: {len(weights.centers)} {kind}"
+    )
+    return text + (f": {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}" if names else "")
+
+
+def warn_of_foreign_photos(weights: Checkpoint, features: np.ndarray, config: Config) -> str | None:
+    """A warning if the photos with `features` (N, f_dim, M) are unlike those of the training, else None.
+
+    None too where that cannot be told: without class centres, or without training photos to compare with.
+    """
+    if weights.centers is None or config.search.gallery == DATASET:
+        return None
+    limit = weights.familiarity_limit
+    if limit is None:
+        limit = limit_by_test(weights, config)
+    if limit is None:
+        return None
+    rows = np.linspace(0, len(features) - 1, min(GALLERY_SAMPLE, len(features))).astype(int)
+    fraction = foreign_fraction(features[rows, :, 0], weights.centers, limit)
+    if fraction <= FOREIGN:
+        return None
+    return (
+        f"{fraction:.0%} of these photos are unlike those that the network was trained on: what it finds in "
+        "them may have little to do with the drawing"
+    )
+
+
+def limit_by_test(weights: Checkpoint, config: Config) -> float | None:
+    """The limit for a checkpoint that has none: from what its test left, if that was not zero-shot."""
+    if weights.centers is None or len(weights.categories) != len(weights.centers):
+        return None
+    paths, key = feature_paths(config.folder / "vec", weights.step)
+    try:
+        if read_json(key).get("weights") != weights_digest(weights.network):
+            return None
+        values = np.load(paths["photo"], mmap_mode="r", allow_pickle=False)[0]  # (N, f_dim), as they are
+        rows = np.linspace(0, len(values) - 1, min(GALLERY_SAMPLE, len(values))).astype(int)
+        return familiarity_limit(values[rows], weights.centers)
+    except (OSError, ValueError, IndexError, AttributeError, UserError):
+        return None  # no test, or not of this checkpoint
+
+
+def measure_familiarity(
+    state: dict[str, Any], data: Annotation, config: Config, device: torch.device
+) -> float | None:
+    """The limit for the network and centres of `state`, a training's, by SAMPLE of its photos.
+
+    A network of its own computes it: that of the training stays in its mode, compiled or not.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = build(config.network)
+    network.load_state_dict(state["network"])
+    network.to(device)
+    positions = np.linspace(0, len(data.train_photos) - 1, min(SAMPLE, len(data.train_photos))).astype(int)
+    entries = [data.train_photos[position] for position in positions]
+    transform = photo_transform(config)
+    photos = ImageSet(data.root, entries, PHOTO, transform)
+    samples = [each for each in (photos[index, 0] for index in range(len(photos))) if isinstance(each, tuple)]
+    if not samples:
+        return None
+    batches = (
+        (
+            transform.network_input(torch.stack([pixels for pixels, _ in part]).to(device)),
+            torch.zeros(len(part), dtype=torch.int64),
+        )
+        for part in (samples[start : start + BATCH] for start in range(0, len(samples), BATCH))
+    )
+    try:
+        features = torch.cat([pair[0].cpu() for pair in embed(network, batches, domain=PHOTO, device=device)])
+    except RuntimeError as error:  # memory of a device, say: no reason to lose a trained network
+        log.warning("warning: the checkpoint cannot tell foreign photos: %s", str(error).splitlines()[0])
+        return None
+    return familiarity_limit(features.numpy(), state["loss"]["centers"].cpu().numpy())

@@ -1,0 +1,294 @@
+"""The model card: what it says is what the run's files say, and the program in it works."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phases.export import use
+from phases.export.card import backbone, program_licence
+from retrieval import hashing
+from tests.conftest import SMALL_RUN
+from tests.run.test_checkpoint import small_network, write_pair
+from utils import checkpoints
+from utils.files import PROJECT
+
+FORMS = ("onnx", "torchscript", "safetensors")
+CARD = Path("logs/run/export/torchscript/model_card.md")
+EXPORT = ("--save_path=run", "--format=torchscript")
+
+
+def card_of(folder: Path, form: str) -> str:
+    return (folder / f"logs/run/export/{form}/model_card.md").read_text(encoding="utf-8")
+
+
+def section(card: str, title: str) -> str:
+    return card.split(f"\n## {title}\n\n")[1].split("\n\n## ")[0]
+
+
+def ranked(folder: Path, form: str) -> dict[str, float]:
+    """Run the program of a card somewhere else, as its user does: distance by photo, in the order printed."""
+    script = folder / "use.py"
+    program = re.findall(r"```python\n(.*?)```", card_of(folder, form), re.DOTALL)[0]
+    script.write_text(program, encoding="utf-8")
+    drawing, photos = images_of(folder)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, folder / f"logs/run/export/{form}", drawing, *photos],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={"PYTHONPATH": str(PROJECT) if form == "safetensors" else ""},
+    )
+    assert done.stderr == ""
+    lines = [line.split("  ", 1) for line in done.stdout.splitlines()]
+    return {name: float(distance) for distance, name in lines}
+
+
+def images_of(folder: Path) -> tuple[Path, list[Path]]:
+    """The first test sketch and the gallery."""
+    sketches, photos = (
+        json.loads((folder / f"anno/tiny_{domain}.json").read_text())["test"]
+        for domain in ("sketch", "photo")
+    )
+    root = folder / "datasets/data/tiny"
+    return root / sketches[0][0], [root / name for name, _ in photos]
+
+
+def measured(folder: Path, *, angular: bool = False, views: int = 2) -> list[float]:
+    """Distances from the first test sketch to the gallery, of the features that the test left."""
+    query, gallery = (
+        np.load(folder / f"logs/run/vec/{domain}-4.npy").astype(float) for domain in ("sketch", "photo")
+    )
+    found = []
+    for photo in range(gallery.shape[1]):
+        pairs = [(query[i, 0], gallery[j, photo]) for i in range(views) for j in range(views)]
+        if angular:
+            norms = [np.linalg.norm(a) * np.linalg.norm(b) for a, b in pairs]
+            found.append(min(np.arccos(a @ b / norm) for (a, b), norm in zip(pairs, norms, strict=True)))
+        else:
+            found.append(min(((a - b) ** 2).sum() for a, b in pairs))
+    return found
+
+
+def check_program(folder: Path, form: str, expected: list[float]) -> None:
+    found = ranked(folder, form)
+    assert list(found.values()) == sorted(found.values())
+    distances = [found[str(each)] for each in images_of(folder)[1]]
+    assert distances == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_its_program_finds_the_distances_of_the_test(exported: Path, form: str) -> None:
+    check_program(exported, form, measured(exported))
+
+
+def test_its_program_and_its_input_follow_the_switches_of_the_run(
+    prepared: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    switches = ["--photo_channels=bgr", "--normalize", "--test_distance=angular"]
+    assert command("train", *SMALL_RUN, *switches)[0] == 0
+    assert command("export", *EXPORT)[0] == 0
+    check_program(Path.cwd(), "torchscript", measured(Path.cwd(), angular=True))
+    text = section(CARD.read_text(), "Input")
+    assert "resized to 70 x 70" in text and "64 x 64 from row and column 3 on" in text  # int(1.1 * 64) = 70
+    assert "in the order blue, green, red" in text and "normalised by mean 0.485, 0.456, 0.406" in text
+
+
+def test_its_program_leaves_mirror_images_out_where_the_test_did(trained: Path, command) -> None:
+    assert command("export", *EXPORT, "--mirror=off")[0] == 0
+    check_program(trained, "torchscript", measured(trained, views=1))
+
+
+def test_its_program_ends_quietly_when_nobody_reads_and_prints_names_of_any_kind(exported: Path) -> None:
+    folder = exported / "logs/run/export/torchscript"
+    drawing, photos = images_of(exported)
+    latin = os.fsdecode(os.fsencode(exported) + b"/caf\xe9.png")
+    shutil.copy(photos[0], latin)
+    command = [sys.executable, "-W", "ignore", folder / "use.py", folder, drawing, latin]
+    reader, writer = os.pipe()
+    for end in ("open", "closed"):
+        if end == "closed":
+            os.close(reader)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+        assert (done.returncode, done.stderr) == (0 if end == "open" else -signal.SIGPIPE, b"")
+        if end == "open":
+            assert os.read(reader, 1000).endswith(b"/caf\\udce9.png\n")
+    os.close(writer)
+
+
+def test_it_has_the_figures_of_the_test(exported: Path) -> None:
+    record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
+    text = section(card_of(exported, "onnx"), "Results")
+    header, _, row, chance = (
+        line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")
+    )
+    shown = dict(zip(header, row, strict=True))
+    assert (shown.pop("distance"), shown.pop("mirror")) == ("euclidean", "on")
+    assert shown.pop("hash MAP, 4 bits") == f"{record['hash']['4']['MAP']:.3f}"
+    assert shown == {name: f"{value:.3f}" for name, value in record["metrics"].items()}
+    expected = [*record["chance"].values(), record["chance"]["MAP"]]
+    assert chance == ["chance", "", *(f"{value:.3f}" for value in expected)]
+    assert all(f"- {name}: {meaning}" in text for name, meaning in record["definitions"].items())
+    assert "over 6 test sketches and 9 photos" in text
+    worst = min(record["per_category_MAP"].items(), key=lambda each: each[1])
+    assert f"Lowest MAP of a category: {worst[0]} {worst[1]:.1f}," in text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_says_what_the_checkpoint_says(exported: Path, form: str) -> None:
+    card = card_of(exported, form)
+    state = torch.load(exported / "logs/run/model/checkpoint-4.pt", weights_only=True)
+    assert "\n---\n\n# run, step 4\n" in card
+    data = section(card, "Data")
+    assert "categories: 3, all of them trained on: bear (animal), cat, hot-dog" in data
+    assert "training: 6 sketches and 9 photos; test: 6 sketches against 9 photos" in data
+    assert state["lists"] in data
+    training = section(card, "Training")
+    for name in (
+        "network",
+        "attention",
+        "loss_type",
+        "margin",
+        "lr",
+        "seed",
+        "batch_size",
+        "backbone_weights",
+    ):
+        assert f"| `--{name}` | {state['options'][name]} |" in training
+    versions = section(card, "Versions")
+    assert (
+        f"trained with python {state['versions']['python']}, torch {state['versions']['torch']}" in versions
+    )
+    packages = {"onnx": ["onnx ", "onnxruntime "], "torchscript": [], "safetensors": ["safetensors "]}
+    assert all(package in versions for package in packages[form])
+    for path in (exported / f"logs/run/export/{form}").iterdir():
+        if path.name != "model_card.md":
+            assert f"| `{path.name}` | {path.stat().st_size:,} |" in section(card, "Files")
+    assert str(exported) not in card and str(PROJECT) not in card
+
+
+def test_it_says_what_was_announced(exported: Path) -> None:
+    said = (exported / "onnx.out").read_text()
+    found = re.findall(r"its features are within \S+ of PyTorch's", said)
+    assert len(found) == 2 and all(each in section(card_of(exported, "onnx"), "Files") for each in found)
+
+
+def test_what_was_not_tested_has_no_figures(trained: Path, command) -> None:
+    Path("logs/run/log/result.json").unlink()
+    assert command("export", *EXPORT)[0] == 0
+    assert "Step 4 has not been tested" in section(CARD.read_text(), "Results")
+    assert command("export", *EXPORT, "--pretrained_model=2")[0] == 0
+    assert "\n# run, step 2\n" in CARD.read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.update(step=3),
+        lambda record: record.update(lists="of another split"),
+        lambda record: record["training_options"].update(margin=9.0),
+        lambda record: record["options"].update(image_size=32),
+    ],
+)
+def test_figures_of_other_weights_are_not_its_own(trained: Path, command, change) -> None:
+    path = Path("logs/run/log/result.json")
+    records = json.loads(path.read_text())
+    change(records[0])
+    path.unlink()
+    path.write_text(json.dumps(records))
+    assert command("export", *EXPORT)[0] == 0
+    assert "Step 4 has not been tested" in section(CARD.read_text(), "Results")
+
+
+def test_every_distance_that_was_tested_has_its_row(trained: Path, command) -> None:
+    assert command("test", "--save_path=run", "--test_distance=angular", "--hash_bits=8")[0] == 0
+    assert command("export", *EXPORT)[0] == 0
+    text = section(CARD.read_text(), "Results")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == ["angular", "euclidean", "chance"]
+    assert "hash MAP, 4 bits | hash MAP, 8 bits" in text
+
+
+def test_of_a_published_pair_it_says_what_is_not_known(prepared: Path, command) -> None:
+    write_pair(Path("logs/run"), small_network("resnet18"))
+    status, _, errors = command("export", *EXPORT, "--image_size=32")
+    assert status == 0, errors
+    card = CARD.read_text()
+    assert "tiny, as given or guessed: the checkpoint does not say it" in section(card, "Data")
+    assert "what stands here is of those at hand" in section(card, "Data")
+    assert "says nothing of its training" in section(card, "Training")
+    assert "| `--image_size` | 32 |" in section(card, "Training")
+    assert "margin" not in section(card, "Training")
+    assert "the checkpoint does not say" in section(card, "Licences")
+    assert "trained with" not in section(card, "Versions")
+
+
+def test_categories_that_were_not_trained_on_are_told(
+    tree: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "FIT_STEPS", 100)
+    assert command("prepare", "--protocol=zero-shot", "--anno_path=anno")[0] == 0
+    assert command("train", *SMALL_RUN)[0] == 0
+    assert command("export", *EXPORT)[0] == 0
+    assert "categories: 3, the first 2 of them trained on" in section(CARD.read_text(), "Data")
+    assert "the categories searched for were not trained on" in section(CARD.read_text(), "Limits")
+
+
+@pytest.mark.parametrize(
+    ("network", "training", "said"),
+    [
+        ("resnext101", {"backbone_weights": "imagenet"}, "SENet, Apache-2.0), learned on ImageNet"),
+        ("resnet18", {"backbone_weights": "imagenet"}, "IMAGENET1K_V1 (BSD-3-Clause), learned on ImageNet"),
+        ("alexnet", {"backbone_weights": "none"}, "none, the training started at random"),
+        ("resnext101", {"backbone_weights": "/home/me/other.pth"}, "those of a file, other.pth."),
+        ("resnext101", {}, "does not say. The published program starts from SE-ResNeXt-101"),
+        ("alexnet", {}, "does not say. The published program starts this network at random"),
+    ],
+)
+def test_what_the_weights_started_from(network: str, training: dict[str, str], said: str) -> None:
+    text = backbone(network, training)
+    assert said in text and "/home" not in text
+
+
+def test_the_programs_licence_is_named_if_there_is_one(tmp_path: Path) -> None:
+    assert "states no licence of its own" in program_licence(tmp_path)
+    (tmp_path / "LICENSE.txt").write_text("as you like")
+    assert "stands in its LICENSE.txt" in program_licence(tmp_path)
+
+
+def test_cells_may_hold_bars(trained: Path, command) -> None:
+    path = Path("logs/run/model/checkpoint-4.pt")
+    state = checkpoints.load(path)
+    state["options"]["backbone_weights"] = "/home/me/my|weights.pth"
+    checkpoints.save(path, state)
+    assert command("export", *EXPORT)[0] == 0
+    assert "| `--backbone_weights` | my\\|weights.pth |" in section(CARD.read_text(), "Training")
+
+
+def test_its_head_is_what_the_hub_reads(exported: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
+    for form in FORMS:
+        card = hub.ModelCard(card_of(exported, form))
+        assert card.data.datasets == ["tiny"] and card.data.model_name == "run"
+        assert card.data.license == "other" and "sketch-based-image-retrieval" in card.data.tags
+        found = {each.metric_name: each.metric_value for each in card.data.eval_results}
+        expected = {
+            f"{name}, euclidean distance, mirror on": value for name, value in record["metrics"].items()
+        }
+        assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_program_names_what_it_looks_for(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"has none of sketch\.onnx, sketch\.pt, model\.safetensors"):
+        use.load(tmp_path, "sketch")
