@@ -67,8 +67,6 @@ def test_rows_are_counted_without_a_progress_bar(mine: Path) -> None:
     """TQDM_DISABLE=1 is read when tqdm is imported: another process."""
     searched = "import tests.tiny_main; from tests.phases.search.test_gallery import opened; "
     searched += "opened(batch_size=2)"
-        "import tests.tiny_main; from tests.phases.search.test_gallery import opened; opened(batch_size=2)"
-    )
     environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(PROJECT)}
     subprocess.run([sys.executable, "-c", searched], env=environment, check=True, timeout=120)
     disabled = rows(opened(batch_size=2))
