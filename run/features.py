@@ -21,11 +21,11 @@ from datasets.annotations import Annotation
 from datasets.images import PIXEL_VERSION
 from datasets.loaders import ImageSet, ordered_batches
 from retrieval.embed import embed
+from run import provenance
 from run.cached_pixels import load_cached_pixels
 from run.config import Config
 from run.feature_files import create_feature_file, load_cached_features, map_features
 from run.input import photo_transform, sketch_transform
-from run.provenance import versions
 from utils import distributed
 from utils.checksums import sha256
 from utils.errors import Diverged
@@ -127,7 +127,7 @@ def test_set_fingerprint(
         "lists": data.digest(),
         "files": files_digest(data),
         "device": device.type,
-        "versions": versions(),
+        "versions": provenance.versions(),
     }
 
 

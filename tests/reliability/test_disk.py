@@ -108,7 +108,7 @@ def full_for(pattern: str) -> Iterator[None]:
         import_module(phase.module)  # now, while what they import is what it is
 
     @contextmanager
-    def scratch(path: Path) -> Iterator[Path]:
+    def full(path: Path) -> Iterator[Path]:
         with plain(path) as temporary, ExitStack() as stack:
             if path.absolute().match(pattern):
                 stack.enter_context(files_end_at(20))
@@ -116,8 +116,10 @@ def full_for(pattern: str) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
-            if name.split(".")[0] in ("utils", "phases") and getattr(module, "scratch", None) is plain:
-                patch.setattr(module, "temporary_path", scratch)
+            if name.split(".")[0] not in ("utils", "run", "phases"):
+                continue
+            if getattr(module, "temporary_path", None) is plain:
+                patch.setattr(module, "temporary_path", full)
         yield
 
 

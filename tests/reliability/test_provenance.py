@@ -65,11 +65,11 @@ def table(command: Command) -> dict[str, Any]:
 
 
 def diverged(command: Command) -> dict[str, Any]:
-    def diverging(options: Any) -> int:
+    def diverging(config: Any) -> int:
         raise Diverged("the loss became nan")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "run", diverging)
+        patch.setattr(train, "train_and_test", diverging)
         arguments = ["--table=attention", "--save_path=table", "--seeds=1"]
         assert command("reproduce", *SMALL_RUN[:-1], *arguments)[0] == 0
     return read(next(Path("logs/table").glob("*/seed-0/log/diverged.json")))

@@ -105,8 +105,8 @@ import multiprocessing
 import sys
 import time
 from pathlib import Path
-from utils.locks import exclusive
-with exclusive(Path(sys.argv[1])):
+from utils.locks import folder_lock
+with folder_lock(Path(sys.argv[1])):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     child.start()
     print(child.pid, flush=True)

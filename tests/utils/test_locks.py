@@ -16,8 +16,8 @@ import sys
 import threading
 import time
 from pathlib import Path
-from utils.locks import exclusive
-with exclusive(Path(sys.argv[1])):
+from utils.locks import folder_lock
+with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

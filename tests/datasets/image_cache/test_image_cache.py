@@ -257,10 +257,10 @@ def read_slowly(*arguments):
     return plain(*arguments)
 loaders.read_image, photos.BATCH = read_slowly, 1
 if kind == "photos":
-    kept = photos.kept_photos(root, names, 24, folder)
+    kept = photos.cache_photos(root, names, 24, folder)
 else:
-    kept = sketches.kept_sketches(root, names, folder)
-image_cache.keep([kept], workers=2)
+    kept = sketches.cache_sketches(root, names, folder)
+image_cache.build_caches([kept], workers=2)
 print(kept.file, flush=True)
 """
 
