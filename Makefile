@@ -32,7 +32,7 @@ demo: setup
 	@echo "  $(BIN)/python main.py --phase=serve --gallery ~/Pictures"
 
 test: setup lint
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --durations=10
 
 # every fault at its full number: half an hour on two cores; the table of docs/reliability.md
 test-long: setup

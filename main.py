@@ -20,7 +20,10 @@ from options.phases import PHASES
 from utils.console import Console, ending_quietly, escape_what_cannot_be_shown
 from utils.environment import check_environment
 from utils.errors import UserError, one_line, refusal_of_the_machine
+from utils.files import PROJECT
 from utils.names import check_names
+
+INSTALL = "install what the program needs: make setup, or pip install -r requirements.txt"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +57,11 @@ def main(argv: list[str] | None = None) -> int:
         if line is None:
             raise
         print(f"error: {one_line(line)}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (PROJECT / str(error.name).partition(".")[0]).exists():  # of this program: a fault of its own
+            raise
+        print(f"error: the package {error.name} is not installed; {INSTALL}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from options.declarations import GROUPS, OPTIONS, READING, Option, one_of
 from options.phases import PHASES
 from utils.errors import UserError
+from utils.revision import revision
 
 VERSION = "0.1.0"
 CHECKPOINT_OPTIONS = """Options of network, input and loss are read from the checkpoint. Given again,
@@ -127,7 +128,7 @@ def build_parser(phase: str | None = None) -> argparse.ArgumentParser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=describe_version())
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the versions and exit")
     for title, declared in GROUPS.items():
         group = parser.add_argument_group(title)
         for each in declared:
@@ -193,10 +194,16 @@ def did_you_mean(name: str, known: Any) -> str:
     return f"; did you mean --{nearest[0]}?" if nearest else ""
 
 
-def describe_version() -> str:
-    """The version of this program and of what it computes with."""
-    torch = metadata.version("torch")
-    return f"dase-mems {VERSION}, Python {platform.python_version()}, torch {torch}"
+class ShowVersion(argparse.Action):
+    """Prints the versions of this program, with its commit, and of what it computes with."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        try:
+            torch = metadata.version("torch")
+        except metadata.PackageNotFoundError:
+            torch = "not installed"
+        print(f"dase-mems {VERSION} (commit {revision()}), Python {platform.python_version()}, torch {torch}")
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):

@@ -145,7 +145,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         main.main(["--version"])
     assert stop.value.code == 0
     (version,) = re.findall(r'^version = "(.+)"', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert capsys.readouterr().out.startswith(f"dase-mems {version}, Python 3.")
+    assert capsys.readouterr().out.startswith(f"dase-mems {version} (commit ")
     assert f"version: {version}\n" in (PROJECT / "CITATION.cff").read_text().replace('"', "")
 
 
@@ -160,6 +160,23 @@ def test_a_refused_option_is_refused_before_torch_is_loaded(tmp_path: Path) -> N
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_a_machine_without_the_packages_is_told_what_to_do(tmp_path: Path) -> None:
+    """Without site-packages there is no torch."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-S", str(PROJECT / "main.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    done = run("--data_path=.")
+    assert done.returncode == 2 and "no folder TUBerlin" in done.stderr
+    (tmp_path / "TUBerlin").mkdir()
+    done = run("--data_path=.")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "is not installed; install what the program needs: make setup" in done.stderr
+    done = run("--version")
+    assert done.returncode == 0 and done.stdout.endswith("torch not installed\n")
 
 
 def test_import_and_parsing_load_no_torch_and_touch_no_file(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from phases import train
 from run import provenance
 from run.config import PART_OF
 from tests.conftest import SMALL_RUN
+from utils import revision as revisions
 from utils.errors import Diverged
 from utils.hardware import describe, machine
 
@@ -140,10 +141,10 @@ def test_a_comparison_and_a_model_card_say_it_too(trained: Path, command: Comman
     assert command("report", "--save_path", "run", "other")[0] == 0
     folder = RUN / "report/compared-with-other"
     for record in read(folder / "report.json")["runs"].values():
-        assert record["revision"] == provenance.revision() and record["seed"] == 0
-    assert provenance.revision() in (folder / "index.html").read_text(encoding="utf-8")
+        assert record["revision"] == revisions.revision() and record["seed"] == 0
+    assert revisions.revision() in (folder / "index.html").read_text(encoding="utf-8")
     card = (exported(command, "torchscript") / "model_card.md").read_text(encoding="utf-8")
-    assert card.count(f"revision `{provenance.revision()}` of the program") == 2
+    assert card.count(f"revision `{revisions.revision()}` of the program") == 2
     options = json.loads(card.partition("```json\n")[2].partition("\n```")[0])
     state = checkpoint(command)
     assert options == provenance.without_folders(state["options"]) and str(trained) not in card
@@ -155,8 +156,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "above" / "program"
     folder.mkdir(parents=True)
     (folder / "main.py").write_text("pass\n")
-    monkeypatch.setattr(provenance, "PROJECT", folder)
-    monkeypatch.setattr(provenance, "revision", provenance.revision.__wrapped__)  # asked anew
+    monkeypatch.setattr(revisions, "PROJECT", folder)
+    monkeypatch.setattr(revisions, "revision", revisions.revision.__wrapped__)  # asked anew
     return folder
 
 
@@ -181,19 +182,19 @@ def test_the_revision_is_the_commit_and_whether_files_differ(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = committed(program)
-    assert provenance.revision() == commit
+    assert revisions.revision() == commit
     (program / "new.txt").touch()  # logs and data lie there too
-    assert provenance.revision() == commit
+    assert revisions.revision() == commit
     monkeypatch.setenv("GIT_DIR", str(program / "elsewhere"))  # as in a hook of git
-    assert provenance.revision() == commit
+    assert revisions.revision() == commit
     (program / "main.py").write_text("print()\n")
-    assert provenance.revision() == f"{commit}+changes"
+    assert revisions.revision() == f"{commit}+changes"
 
 
 def test_a_copy_inside_another_repository_has_none(program: Path) -> None:
-    assert provenance.revision() == "unknown"
+    assert revisions.revision() == "unknown"
     committed(program.parent)
-    assert provenance.revision() == "unknown"
+    assert revisions.revision() == "unknown"
 
 
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexec sleep 60\n", "#!/bin/sh\nexit 3\n"])
@@ -207,5 +208,5 @@ def test_no_git_or_one_that_does_not_answer_is_no_error(
         (tools / "git").write_text(script)
         (tools / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin" if script else str(tools))
-    monkeypatch.setattr(provenance, "PATIENCE", 0.2)
-    assert provenance.revision() == "unknown"
+    monkeypatch.setattr(revisions, "PATIENCE", 0.2)
+    assert revisions.revision() == "unknown"
