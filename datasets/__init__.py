@@ -1,7 +1,7 @@
 """Data sets: folders and lists in, tensors out.
 
-A data set is a folder `<data_path>/<name>/{photos,sketches}/<category>/<file>`; any name will do. What is
-special about the two published ones stands here.
+A data set is a folder `<data_path>/<name>/{photos,sketches}/<category>/<file>`; any name works. This module
+holds what is specific to the two published ones.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ SKETCH, PHOTO = 0, 1  # the domain bit
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is fixed for a data set (docs/method.md, Networks, Training and Files).
+    """Constants of a data set (docs/method.md, Networks, Training and Files).
 
-    test_per_category: test sketches drawn from each category when lists are made.
-    photo_channels: order in which photos are fed, "rgb" or "bgr".
-    unseen: categories that zero-shot lists keep from the training, None for a fifth of them.
-    categories, sketches, photos: published counts, None where there are none.
+    test_per_category: test sketches drawn per category by --phase=prepare.
+    photo_channels: channel order in which the network sees photos, "rgb" or "bgr".
+    unseen: number of held-out categories in zero-shot lists; None: a fifth of all.
+    categories, sketches, photos: published counts, None if there are none.
     """
 
     test_per_category: int
@@ -37,5 +37,5 @@ DEFAULT_FACTS = DatasetFacts(test_per_category=10)
 
 
 def dataset_facts(name: str) -> DatasetFacts:
-    """The facts of the data set `name`; defaults for one of your own."""
+    """The facts of the data set `name`; defaults for your own data."""
     return DATASETS.get(name, DEFAULT_FACTS)

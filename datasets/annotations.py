@@ -2,8 +2,8 @@
 
 One JSON file per domain, `<dataset>_sketch.json` and `<dataset>_photo.json`:
 `{"train": [["sketches/cat/1.png", 0], ...], "test": [...]}`, paths relative to the data set's folder, label
-ids shared by both files. The published lists have this form; photo lists repeat every photo in both parts.
-Zero-shot lists have it too, with no label in both parts: what is tested was never trained on.
+ids shared by both files. This is the format of the published lists; photo lists repeat every photo in both
+parts. In zero-shot lists no label is in both parts: test categories are unseen in training.
 """
 
 import hashlib
@@ -20,26 +20,27 @@ from datasets.list_checks import (
     WRITE_BELOW,
     Entry,
     Lists,
-    category_of,
     check_agreement,
     check_labels,
     check_repeats,
-    labels_of,
+    collect_labels,
     locate_files,
+    parse_category,
 )
 from utils.errors import UserError
 from utils.files import read_json
 from utils.names import compose_unicode, is_utf8
 
-LARGEST = 2**28  # bytes of a list: some five million entries
+MAX_LIST_BYTES = 2**28  # some five million entries
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """The lists of one data set, checked: every file is there, labels run from 0 to len(categories) - 1.
+    """The validated lists of one data set: every file exists, labels run from 0 to len(categories) - 1.
 
-    The first `trained` categories are those trained on: all of them, but for zero-shot lists. Images that
-    cannot be read may be `left_out` of the lists; `full_digest` is the digest of the whole ones then.
+    The first `num_train_classes` categories are the training classes: all of them, except in zero-shot lists.
+    `excluded` are the unreadable images that were dropped; `full_digest` is then the digest of the full
+    lists.
     """
 
     root: Path
@@ -49,18 +50,18 @@ class Annotation:
     train_photos: list[Entry]
     gallery: list[Entry]
     num_train_classes: int
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     full_digest: str = ""
 
     @property
     def zero_shot(self) -> bool:
-        """Whether the categories that are tested were never trained on."""
+        """Whether the test categories are unseen in training."""
         return self.num_train_classes < len(self.categories)
 
     def digest(self) -> str:
-        """A hash of the whole lists: two runs with the same one saw the same data set, as far as readable.
+        """A hash of the full lists, excluded images included: equal for runs on the same data set.
 
-        A copy of the data set whose names are in Unicode's other spelling has the same one.
+        It does not depend on whether file names are in composed or decomposed Unicode.
         """
         if self.full_digest:
             return self.full_digest
@@ -69,9 +70,9 @@ class Annotation:
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
     def without(self, names: Collection[str]) -> "Annotation":
-        """The same lists with the images `names` left out, those among them that are in one.
+        """The same lists without the images `names`; names that are not listed are ignored.
 
-        Raises UserError if a category had images for training, for test or to be found, and has none then.
+        Raises UserError if this leaves a category without training images, test sketches or gallery photos.
         """
         if not names:
             return self
@@ -81,7 +82,7 @@ class Annotation:
         for part in parts:
             entries = getattr(self, part)
             left[part] = [entry for entry in entries if compose_unicode(entry[0]) not in gone]
-            emptied = labels_of(entries) - labels_of(left[part])
+            emptied = collect_labels(entries) - collect_labels(left[part])
             if emptied:
                 raise UserError(
                     f"no image of {self.categories[min(emptied)]} in {part.replace('_', ' ')} can be read "
@@ -89,14 +90,14 @@ class Annotation:
                     "without these categories"
                 )
         present = {name for part in parts for name, _ in getattr(self, part)}
-        left_out = tuple(
-            sorted({*self.left_out, *(name for name in present if compose_unicode(name) in gone)})
+        excluded = tuple(
+            sorted({*self.excluded, *(name for name in present if compose_unicode(name) in gone)})
         )
-        return replace(self, **left, left_out=left_out, full_digest=self.digest())
+        return replace(self, **left, excluded=excluded, full_digest=self.digest())
 
 
 def list_path(anno_path: Path, dataset: str, domain: str) -> Path:
-    """Where the list of `domain` ("sketch" or "photo") lies."""
+    """Path of the list of `domain` ("sketch" or "photo")."""
     return anno_path / f"{dataset}_{domain}.json"
 
 
@@ -104,17 +105,17 @@ def load_annotation(
     data_path: Path,
     anno_path: Path,
     dataset: str,
-    left_out: Collection[str] = (),
+    excluded: Collection[str] = (),
     *,
     training: bool = True,
 ) -> Annotation:
-    """Read and check both lists of `dataset`, whose images lie in `data_path`/`dataset`.
+    """Read and validate both lists of `dataset`, whose images are in `data_path`/`dataset`.
 
-    Without a photo list (the published photo lists are not in circulation) the photos are listed from the
-    folder, under the label ids of the sketch list. Label ids are mapped to 0, 1, ... in their order. Images
-    that are `left_out` need not be there. Without `training`, lists may have test sketches alone; all
-    categories count as trained on then. Raises UserError that names file and entry for anything that
-    training or test would stumble over, and for links that lead out of the data set's folder.
+    Without a photo list (the published photo lists are not in circulation) photos are listed from the folder
+    and get the label ids of the sketch list. Label ids are mapped to 0, 1, ... in ascending order. `excluded`
+    images may be missing. Without `training`, lists may have only test sketches; all categories then count as
+    training classes. Raises UserError, naming file and entry, for anything that would break a training or a
+    test, and for links that lead out of the data set's folder.
     """
     root = data_path / dataset
     sketch_list, photo_list = (list_path(anno_path, dataset, domain) for domain in ("sketch", "photo"))
@@ -127,23 +128,23 @@ def load_annotation(
             f"--anno_path={shlex.quote(str(anno_path))}, or put the published list there"
         )
     sketches = read_list(sketch_list)
-    photos = read_list(photo_list) if photo_list.is_file() else photos_from_folder(root, sketches)
+    photos = read_list(photo_list) if photo_list.is_file() else list_photos(root, sketches)
     for part, entries in sketches.items():
         if not entries and (training or part == "test"):
             raise UserError(f"{sketch_list} names no {part} sketches")
     if not sketches["train"]:
-        photos = {**photos, "train": []}  # not to be taken for the photos of other categories
+        photos = {**photos, "train": []}  # or they would count as photos of other categories
     check_repeats(sketch_list, sketches["train"] + sketches["test"])
-    for entries in photos.values():  # each by itself: photos are trained on and searched, by the protocol
+    for entries in photos.values():  # separately: the protocol trains on the photos of the gallery
         check_repeats(photo_list, entries)
     labels, trained = check_labels(sketches, photos, sketch_list, photo_list, training=training)
     check_agreement(sketches, photos, sketch_list, photo_list)
-    sketches = locate_files(root, sketch_list, sketches, left_out)
-    photos = locate_files(root, photo_list, photos, left_out)
+    sketches = locate_files(root, sketch_list, sketches, excluded)
+    photos = locate_files(root, photo_list, photos, excluded)
     number = {label: index for index, label in enumerate(labels)}
     sketches, photos = renumber(sketches, number), renumber(photos, number)
     names = {
-        label: category_of(path)
+        label: parse_category(path)
         for part in (photos["test"], sketches["test"], sketches["train"])
         for path, label in part
     }
@@ -156,7 +157,7 @@ def load_annotation(
         gallery=photos["test"],
         num_train_classes=trained,
     )
-    return whole.without(left_out)
+    return whole.without(excluded)
 
 
 def renumber(lists: Lists, number: dict[int, int]) -> Lists:
@@ -164,9 +165,9 @@ def renumber(lists: Lists, number: dict[int, int]) -> Lists:
 
 
 def read_list(path: Path) -> Lists:
-    """The "train" and "test" entries of one list. Raises UserError if the file is not of that form."""
-    if path.stat().st_size > LARGEST:
-        raise UserError(f"{path} has more than {LARGEST >> 20} MiB: it is no list of images")
+    """The "train" and "test" entries of one list. Raises UserError if the file has another format."""
+    if path.stat().st_size > MAX_LIST_BYTES:
+        raise UserError(f"{path} has more than {MAX_LIST_BYTES >> 20} MiB: it is no list of images")
     try:
         content = read_json(path)
     except ValueError as error:
@@ -179,8 +180,8 @@ def read_list(path: Path) -> Lists:
 def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
     match entry:
         case [str() as name, int() as label] if not isinstance(label, bool) and label >= 0:
-            # by hand: for a million entries, pathlib takes ten times as long
-            parts = [each for each in name.split("/") if each not in ("", ".")]
+            # without pathlib, which takes ten times as long for a million entries
+            parts = [piece for piece in name.split("/") if piece not in ("", ".")]
             outside = name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
             if len(parts) < 2 or outside or not is_utf8(name):
                 raise UserError(
@@ -192,7 +193,7 @@ def parse_entry(list_file: Path, part: str, entry: object) -> Entry:
 
 
 def explain_path(name: str) -> str:
-    """What is wrong with a path in a list, and what to do, as the end of a message."""
+    """End of an error message: what is wrong with a listed path, and the remedy."""
     if name.startswith("/") or re.match(r"[A-Za-z]:[/\\]|\\\\", name):
         return f": it is absolute; {WRITE_BELOW}"
     if "\\" in name:
@@ -200,20 +201,23 @@ def explain_path(name: str) -> str:
     return f"; {WRITE_BELOW}"
 
 
-def photos_from_folder(root: Path, sketches: Lists) -> Lists:
-    """List the photos of the sketch list's categories, under its labels, as both "train" and "test".
+def list_photos(root: Path, sketches: Lists) -> Lists:
+    """List the photos of the sketch list's categories, with its labels, as both "train" and "test".
 
-    For a zero-shot list, those of the categories trained on as "train" and of the others as "test".
+    For a zero-shot list: training categories as "train", the others as "test".
     """
-    label_of = {category_of(path): label for part in sketches.values() for path, label in part}
+    label_of = {parse_category(path): label for part in sketches.values() for path, label in part}
     tree = list_images(root / "photos")
-    pairs, lone, _ = pair_categories(sorted(label_of), list(tree))
-    if lone:
-        raise UserError(f"no folder in {root / 'photos'} for {len(lone)} categories: {', '.join(lone[:5])}")
+    pairs, unpaired, _ = pair_categories(sorted(label_of), list(tree))
+    if unpaired:
+        raise UserError(
+            f"no folder in {root / 'photos'} for {len(unpaired)} categories: {', '.join(unpaired[:5])}"
+        )
     photos = [(f"photos/{pairs[c]}/{name}", label_of[c]) for c in sorted(pairs) for name in tree[pairs[c]]]
-    train, test = (labels_of(sketches[part]) for part in ("train", "test"))
+    train, test = (collect_labels(sketches[part]) for part in ("train", "test"))
     if train & test or not train:
         return {"train": photos, "test": photos}
     return {
-        part: [each for each in photos if each[1] in own] for part, own in (("train", train), ("test", test))
+        part: [entry for entry in photos if entry[1] in labels]
+        for part, labels in (("train", train), ("test", test))
     }

@@ -1,11 +1,11 @@
-"""One image file -> one picture, upright and in a known mode. Every reader of images goes through here.
+"""Decode image files: upright, in a known mode. All image reading goes through here.
 
-`read_image` gives grey or RGB, for networks and contact sheets; `read_upright` leaves colour and transparency
-in, for what still has to judge them; `upright` does the same to a picture that is in memory already. A file
-that gives no picture raises UnreadableImage, whatever Pillow raised.
+`read_image` returns grey or RGB, for networks and contact sheets; `read_upright` also leaves colour and
+transparency, for callers that inspect them; `turn_upright` does the same for a picture in memory. Any failure
+to decode raises UnreadableImage, whatever Pillow raised.
 
-Beyond the published program, which takes Pillow's `convert` and nothing else: EXIF orientation is applied,
-transparency is laid on white, 16-bit grey is scaled instead of clipped, and numbers without a known range are
+Unlike the published program, which only calls Pillow's `convert`: EXIF orientation is applied, transparency
+is composited on white, 16-bit grey is scaled instead of clipped, and pixel types without a known range are
 refused.
 """
 
@@ -21,16 +21,16 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from utils.errors import REMEDIES, UserError, is_shortage, one_line
 
-# by content, whatever a file's name ends with; of what else Pillow knows, EPS would start another program
+# by content, whatever the suffix; of the other formats in Pillow, EPS would start another program
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 FORMATS_IN_WORDS = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-PIXEL_VERSION = 2  # of how pixels are read and resized: raise it with any change, so that caches are rebuilt
+PIXEL_VERSION = 2  # version of decoding and resizing: raise it with any change, so that caches are rebuilt
 IN_A_DATA_SET = (
-    f"repair it ({FORMATS_IN_WORDS}), go on without it by --skip_unreadable, or remove it and make the lists "
-    "anew with --phase=prepare --force"
+    f"repair it ({FORMATS_IN_WORDS}), skip it with --skip_unreadable, or remove it and rebuild the lists "
+    "with --phase=prepare --force"
 )
 
-# a text or colour profile of more than 1 MiB is no reason to refuse a PNG: that of all together is enough
+# do not refuse a PNG for a single text or colour profile above 1 MiB; Pillow's limit on their sum is enough
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 0x0102, 0x0106, 0x0112  # tags of EXIF and TIFF
@@ -46,7 +46,7 @@ TURNS = {
 }
 XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\b""")
 
-# how files start that people take for one of FORMATS: position, bytes, name
+# signatures of files that people mistake for one of FORMATS: position, bytes, name
 SIGNATURES = (
     (4, b"ftypavif", "AVIF"),
     (4, b"ftypavis", "AVIF"),
@@ -66,15 +66,15 @@ SIGNATURES = (
     (0, b"<html", "a web page"),
     (0, b"version https://git-lfs", "a Git LFS pointer (git lfs pull fetches the file)"),
 )
-# how files of FORMATS start
-TAKEN = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# first bytes of FORMATS
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class UnreadableImage(UserError):
-    """An image that cannot be read: its `path`, the `reason` in plain words, and the `remedy`."""
+    """An image that cannot be read: its `path`, the `reason` for a user, and the `remedy`."""
 
     def __init__(self, path: Path, reason: str, remedy: str) -> None:
-        super().__init__(path, reason, remedy)  # all of them: errors are sent between processes by their args
+        super().__init__(path, reason, remedy)  # all three: exceptions are pickled by their args
         self.path, self.reason, self.remedy = path, reason, remedy
 
     def __str__(self) -> str:
@@ -82,13 +82,13 @@ class UnreadableImage(UserError):
 
 
 class _Refused(ValueError):
-    """A picture that Pillow can read and this program does not take; the text is the reason."""
+    """A picture that Pillow can read and this program does not accept; the text is the reason."""
 
 
 def read_image(path: Path, mode: str, *, near: int | None = None, remedy: str = IN_A_DATA_SET) -> Image.Image:
-    """The picture at `path` as `mode`, "L" (grey) or "RGB", 8 bits a channel, on white paper.
+    """Read `path` as `mode`, "L" (grey) or "RGB", 8 bits per channel, transparency on white.
 
-    `near`, `remedy` and the errors are those of `read_upright`.
+    `near`, `remedy` and errors: see `read_upright`.
     """
     return flatten(read_upright(path, near=near, remedy=remedy), mode)
 
@@ -96,97 +96,97 @@ def read_image(path: Path, mode: str, *, near: int | None = None, remedy: str = 
 def read_upright(
     path: Path, *, near: int | None = None, pixels: int | None = None, remedy: str = IN_A_DATA_SET
 ) -> Image.Image:
-    """The picture at `path`, turned upright, of mode L, RGB or RGBA; of an animation the first frame.
+    """Read `path`, turned upright, as mode L, RGB or RGBA; of an animation, the first frame.
 
-    With `near`, a large JPEG may come at a half, a quarter or an eighth, with no side below so many pixels.
+    With `near`, a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, no side below `near` pixels.
     Raises UnreadableImage, with the `remedy` in its message, if the file does not decode, has more than
-    `pixels` pixels (default: `Image.MAX_IMAGE_PIXELS`, 89 million) or numbers of no known range; UserError
-    if the machine is short of memory or open files, which says nothing of the image.
+    `pixels` pixels (default: `Image.MAX_IMAGE_PIXELS`, 89 million) or a pixel type without a known range;
+    UserError if the machine is short of memory or open files: the image itself may be fine.
     """
-    with _opened(path, remedy) as image:
+    with _open_image(path, remedy) as image:
         _check_size(image, Image.MAX_IMAGE_PIXELS if pixels is None else pixels)
-        xmp = image.info.pop("xmp", None)  # Pillow would look into it, and fail on some
+        xmp = image.info.pop("xmp", None)  # Pillow parses it, and fails on some
         if isinstance(image, TiffImageFile):
-            _keep_orientation_alone(image)
+            _drop_other_metadata(image)
         elif near is not None:
             image.draft(None, (near, near))
         image.load()
-        return _upright(image, xmp)
+        return _turn_and_convert(image, xmp)
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A picture in memory, of any mode, as `read_upright` has it. Raises UserError if it cannot be read."""
+def turn_upright(image: Image.Image) -> Image.Image:
+    """`read_upright` for a picture in memory, of any mode. Raises UserError if it cannot be read."""
     try:
         image.load()
-        return _upright(image, image.info.get("xmp"))
+        return _turn_and_convert(image, image.info.get("xmp"))
     except Exception as error:
-        raise UserError(f"a picture of mode {image.mode} cannot be read: {_reason(error)}") from error
+        raise UserError(f"a picture of mode {image.mode} cannot be read: {_explain_error(error)}") from error
 
 
 def flatten(image: Image.Image, mode: str) -> Image.Image:
-    """A picture of `read_upright` as `mode`, "L" or "RGB", its transparency laid on white."""
+    """Convert a picture of `read_upright` to `mode`, "L" or "RGB", with transparency on white."""
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == mode else image.convert(mode)
 
 
-def pixel_count(path: Path, *, remedy: str = IN_A_DATA_SET) -> int:
-    """How many pixels `path` has, by its header alone. Raises UnreadableImage or UserError."""
-    with _opened(path, remedy) as image:
+def count_pixels(path: Path, *, remedy: str = IN_A_DATA_SET) -> int:
+    """Number of pixels of `path`, from its header. Raises UnreadableImage or UserError."""
+    with _open_image(path, remedy) as image:
         return image.width * image.height
 
 
-def starts_as_image(path: Path) -> bool:
-    """Whether a file starts as those of FORMATS do; False if it cannot be opened."""
-    return path.is_file() and _start_of(path).startswith(TAKEN)
+def has_image_signature(path: Path) -> bool:
+    """Whether a file starts like one of FORMATS; False if it cannot be opened."""
+    return path.is_file() and _read_start(path).startswith(IMAGE_STARTS)
 
 
 @contextmanager
-def _opened(path: Path, remedy: str) -> Iterator[Image.Image]:
-    """The image at `path`, its header alone read. What is raised inside is that image unreadable."""
+def _open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
+    """Open `path` and read its header. Errors raised in the block become UnreadableImage."""
     try:
         if path.exists() and not path.is_file():
-            raise _Refused("it is no regular file")  # a pipe would be waited for
+            raise _Refused("it is not a regular file")  # opening a pipe would block
         with Image.open(path, formats=FORMATS) as image:
             yield image
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+    except Exception as error:  # on damaged files, Pillow's decoders raise exceptions of any type
         if isinstance(error, OSError) and is_shortage(error):
             raise UserError(f"cannot read image {path}: {error}; {REMEDIES[error.errno or 0]}") from error
-        raise UnreadableImage(path, _reason(error, path), remedy) from error
+        raise UnreadableImage(path, _explain_error(error, path), remedy) from error
 
 
-def _reason(error: Exception, path: Path | None = None) -> str:
-    """What Pillow raised, in words for who has the file."""
+def _explain_error(error: Exception, path: Path | None = None) -> str:
+    """Explain Pillow's exception to the owner of the file."""
     text = one_line(str(error))
     if isinstance(error, _Refused):
         return text
     if isinstance(error, UnidentifiedImageError) and path is not None:
-        return _kind_of(path)
+        return _describe_file(path)
     if isinstance(error, Image.DecompressionBombError):
-        return "it has far too many pixels, as a decompression bomb has"
+        return "it has far too many pixels, like a decompression bomb"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):
-        return "it needs more memory than there is"
+        return "it needs more memory than is available"
     if "MAX_TEXT_" in text:
-        return "the texts or the colour profile in it take more than 64 MiB: save it without them"
+        return "its texts or colour profile take more than 64 MiB: save it without them"
     return f"it is damaged or incomplete ({text or type(error).__name__})"
 
 
-def _kind_of(path: Path) -> str:
-    """What a file is that is of none of FORMATS, by its first bytes."""
-    start = _start_of(path)
+def _describe_file(path: Path) -> str:
+    """What a file not in FORMATS is, judged by its first bytes."""
+    start = _read_start(path)
     if not start:
         return "the file is empty"
     for position, signature, name in SIGNATURES:
         if start[position:].startswith(signature):
-            return f"it is {name}, which is not read"
-    if start.startswith(TAKEN):
+            return f"it is {name}, which is not supported"
+    if start.startswith(IMAGE_STARTS):
         return "it is damaged or incomplete (its header cannot be read)"
-    return "it is no image of a format that is read"
+    return "it is not an image in a supported format"
 
 
-def _start_of(path: Path) -> bytes:
+def _read_start(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(32)
@@ -200,43 +200,43 @@ def _check_size(image: Image.Image, limit: int | None) -> None:
         raise _Refused(f"it has {count / 1e6:.1f} megapixels, more than {limit / 1e6:.1f}: make it smaller")
 
 
-def _keep_orientation_alone(image: TiffImageFile) -> None:
-    """Let Pillow, which turns a TIFF while it loads it, meet no other metadata: it fails on some."""
+def _drop_other_metadata(image: TiffImageFile) -> None:
+    """Drop all EXIF tags but the orientation: Pillow reads them while loading a TIFF, and fails on some."""
     exif = image.getexif()
     for tag in set(exif) - {ORIENTATION}:
         del exif[tag]
 
 
-def _upright(image: Image.Image, xmp: Any) -> Image.Image:
-    """A loaded picture in a known mode, turned by its orientation; nothing is written to its metadata."""
-    turn = TURNS.get(_orientation(image, xmp))
-    plain = _in_a_known_mode(image)
+def _turn_and_convert(image: Image.Image, xmp: Any) -> Image.Image:
+    """Convert a loaded picture to a known mode and apply its orientation; its metadata stay untouched."""
+    turn = TURNS.get(_read_orientation(image, xmp))
+    plain = _convert_mode(image)
     return plain if turn is None else plain.transpose(turn)
 
 
-def _orientation(image: Image.Image, xmp: Any) -> int:
-    """1 to 8, by EXIF or else by XMP; 1 if neither says so in a way that can be read."""
+def _read_orientation(image: Image.Image, xmp: Any) -> int:
+    """Orientation 1 to 8, from EXIF or else XMP; 1 if neither has a valid one."""
     try:
         value = image.getexif().get(ORIENTATION)
-    except Exception:  # a block that is none: as if there were none
+    except Exception:  # an invalid EXIF block counts as none
         value = None
     if value is not None:
         return value if isinstance(value, int) else 1
-    match = XMP_ORIENTATION.search(_as_bytes(image.info.get("XML:com.adobe.xmp") or xmp))
+    match = XMP_ORIENTATION.search(_join_xmp(image.info.get("XML:com.adobe.xmp") or xmp))
     return int(match[1]) if match else 1
 
 
-def _as_bytes(xmp: Any) -> bytes:
-    """An XMP block, which a TIFF may hold as bytes, as text, or as a row of either."""
+def _join_xmp(xmp: Any) -> bytes:
+    """An XMP block as bytes; in a TIFF it may be bytes, text, or a tuple of either."""
     if isinstance(xmp, str):
         return xmp.encode(errors="replace")
     if isinstance(xmp, tuple):
-        return b"".join(map(_as_bytes, xmp))
+        return b"".join(map(_join_xmp, xmp))
     return xmp if isinstance(xmp, bytes) else b""
 
 
-def _in_a_known_mode(image: Image.Image) -> Image.Image:
-    """L, RGB or RGBA, 8 bits a channel."""
+def _convert_mode(image: Image.Image) -> Image.Image:
+    """Convert to L, RGB or RGBA, 8 bits per channel."""
     if image.mode == "F":
         raise _Refused("its floating point numbers have no known range: save it with 8 or 16 bits")
     if image.mode == "I":
@@ -244,10 +244,10 @@ def _in_a_known_mode(image: Image.Image) -> Image.Image:
     if image.mode in ("P", "PA") and image.palette is None:
         raise _Refused("it is damaged: its palette is missing")
     if image.mode.startswith("I;16"):
-        return _eight_bits(image)
+        return _scale_to_8_bits(image)
     if image.has_transparency_data:
         plain = image.convert("RGBA")
-        # many a program that writes 32-bit BMP files leaves alpha 0, and means an opaque picture
+        # many programs write opaque 32-bit BMP files with alpha 0
         if image.format == "BMP" and plain.getchannel("A").getextrema() == (0, 0):
             return plain.convert("RGB")
         return plain
@@ -256,8 +256,8 @@ def _in_a_known_mode(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """12- or 16-bit grey, scaled: Pillow would clip it at 255."""
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale 12- or 16-bit grey to 8 bits; Pillow would clip at 255."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
     values = np.asarray(image).astype(np.uint32)

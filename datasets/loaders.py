@@ -1,11 +1,11 @@
 """Batches of images: endless and shuffled for training, in order for test.
 
-What a training sample looks like depends on the run's seed, the epoch and the sample alone, and which
-samples a batch holds on the seed and the batch's number. So a run that continues at step t needs no saved
-loader state, and the number of workers changes nothing.
+The augmentation of a training sample depends only on the run's seed, the epoch and the sample; the samples of
+a batch only on the seed and the batch number. So a run resumed at step t needs no saved loader state, and the
+number of workers has no effect.
 
-What loading processes hand over is uint8, grey sketches in one channel: a twelfth (photos: a quarter) of what
-the network takes. `delivered` turns it into that, on the device.
+Workers send uint8, sketches with one channel: 1/12 (photos: 1/4) of the size of the network's input.
+`to_network_inputs` converts on the device.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ from datasets import PHOTO, SKETCH
 from datasets.annotations import Entry
 from datasets.images import read_image
 from datasets.transforms import Transform
-from datasets.workers import Batch, begun, collate, naming_dead_workers, prepare
+from datasets.workers import Batch, collate, explain_dead_workers, set_up_worker, start_iterating
 from utils.errors import UserError
 from utils.seeding import seeded, stream_seed
 
@@ -29,7 +29,7 @@ MODES = {SKETCH: "L", PHOTO: "RGB"}
 
 CPU = torch.device("cpu")
 
-Share = tuple[int, int]  # the number of this process, and how many there are
+Shard = tuple[int, int]  # rank, world size
 ALONE = (0, 1)
 
 
@@ -37,10 +37,10 @@ ALONE = (0, 1)
 class ImageSet(Dataset):
     """The images of `entries` below `root`, of one domain, transformed.
 
-    Indexed by (position, epoch), it gives pixels, uint8 (C, S, S), and a label: random transforms draw from a
-    stream of their own for each pair. An unreadable image comes back as a UserError rather than raising it,
-    to cross process borders unharmed. Where there is a cache, `cached_resized` gives the resized pixels of a
-    path, or `cached_decoded` the pixels as they are in the file.
+    Indexed by (position, epoch), it returns pixels, uint8 (C, S, S), and a label; each pair has its own
+    random stream. For an unreadable image it returns the UserError instead of raising it, so that it reaches
+    the main process unchanged. With a cache, `cached_resized` returns the resized pixels of a path, or
+    `cached_decoded` the decoded ones at full size.
     """
 
     root: Path
@@ -72,17 +72,16 @@ class ImageSet(Dataset):
 
 
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):
-    """Endless batches of (position, epoch): each epoch in a new order, its last partial batch dropped.
+    """Endless batches of (position, epoch): every epoch reshuffled, its last partial batch dropped.
 
-    Starts at batch `start`, as if those before had been taken. With `share` (number, of so many processes)
-    the batches of all are parts of one large one, no sample in two of them. Raises UserError if not one large
-    batch is full.
+    Starts at batch `start`. With `shard` (rank, world size), the batches of all ranks are disjoint parts of
+    one large batch. Raises UserError if there are too few samples for one large batch.
     """
 
     def __init__(
-        self, length: int, batch_size: int, *, seed: int, start: int = 0, share: Share = ALONE
+        self, length: int, batch_size: int, *, seed: int, start: int = 0, shard: Shard = ALONE
     ) -> None:
-        number, processes = share
+        number, processes = shard
         if length < batch_size * processes:
             raise UserError(
                 f"--batch_size {batch_size}"
@@ -105,8 +104,8 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
             epoch, first = epoch + 1, 0
 
 
-def entries_of_batch(entries: list[Entry], batch_size: int, seed: int, number: int) -> list[Entry]:
-    """Which of `entries` the batch `number` of `ShuffledBatches` holds."""
+def list_batch_entries(entries: list[Entry], batch_size: int, seed: int, number: int) -> list[Entry]:
+    """The `entries` in batch `number` of `ShuffledBatches`."""
     sampler = ShuffledBatches(len(entries), batch_size, seed=seed, start=number)
     return [entries[index] for index, _ in next(iter(sampler))]
 
@@ -118,63 +117,67 @@ def training_batches(
     workers: int,
     start: int = 0,
     device: torch.device = CPU,
-    share: Share = ALONE,
+    shard: Shard = ALONE,
 ) -> Iterator[Batch]:
-    """Endless batches of `images` from batch number `start` on: float32 (B, 3, S, S) on `device`, and labels.
+    """Endless batches of `images` from batch `start` on: float32 (B, 3, S, S) on `device`, and labels.
 
     Raises UserError at an unreadable image.
     """
     seed = stream_seed(images.seed, images.domain)
-    sampler = ShuffledBatches(len(images), batch_size, seed=seed, start=start, share=share)
-    return delivered(loader(images, sampler, workers, device), images.transform, device)
+    sampler = ShuffledBatches(len(images), batch_size, seed=seed, start=start, shard=shard)
+    return to_network_inputs(build_loader(images, sampler, workers, device), images.transform, device)
 
 
 def ordered_batches(
-    images: ImageSet, batch_size: int, *, workers: int, device: torch.device = CPU, share: Share = ALONE
+    images: ImageSet, batch_size: int, *, workers: int, device: torch.device = CPU, shard: Shard = ALONE
 ) -> Iterator[Batch]:
-    """All of `images` once, in order, as `training_batches` has them. Raises UserError as it does.
+    """All of `images` once, in order; batches and errors as in `training_batches`.
 
-    With `share` (number, of so many processes) every so many-th batch, from the one of that number on.
+    With `shard` (rank, world size), every `world size`-th batch, starting at number `rank`.
     """
-    batches = pixel_batches(images, batch_size, workers=workers, device=device, share=share)
-    return delivered(batches, images.transform, device)
+    batches = pixel_batches(images, batch_size, workers=workers, device=device, shard=shard)
+    return to_network_inputs(batches, images.transform, device)
 
 
 def pixel_batches(
-    images: ImageSet, batch_size: int, *, workers: int, device: torch.device = CPU, share: Share = ALONE
+    images: ImageSet, batch_size: int, *, workers: int, device: torch.device = CPU, shard: Shard = ALONE
 ) -> Iterator[Batch]:
-    """As `ordered_batches`, but uint8 (B, C, S, S), still in the memory of the CPU."""
+    """As `ordered_batches`, but uint8 (B, C, S, S) on the CPU."""
     keys = [(index, 0) for index in range(len(images))]
     batches = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
-    number, processes = share
-    return raising(loader(images, batches[number::processes], workers, device))
+    number, processes = shard
+    return raise_errors(build_loader(images, batches[number::processes], workers, device))
 
 
-def loader(images: ImageSet, batches: Sampler | list, workers: int, device: torch.device) -> DataLoader:
+def build_loader(images: ImageSet, batches: Sampler | list, workers: int, device: torch.device) -> DataLoader:
     return DataLoader(
         images,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
-        worker_init_fn=prepare,
-        # a loader draws once for its workers; from the global generator, that would shift a continued run
+        worker_init_fn=set_up_worker,
+        # a loader draws a base seed for its workers; from the global generator, that would shift a resumed
+        # run
         generator=torch.Generator(),
     )
 
 
-def raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
-    with naming_dead_workers():
-        for batch in begun(batches):
+def raise_errors(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
+    """Pass batches on, and raise the errors that workers returned in their place."""
+    with explain_dead_workers():
+        for batch in start_iterating(batches):
             if isinstance(batch, UserError):
-                # not this one: its traceback would lead to the frame that has it, and neither would ever go
-                raise type(batch)(*batch.args)
+                # a copy: the traceback of `batch` itself would refer to this frame, which refers to `batch`,
+                # and the cycle would keep the workers alive
+                copied_error = type(batch)(*batch.args)
+                raise copied_error
             yield batch
 
 
-def delivered(
+def to_network_inputs(
     batches: Iterable[Batch | UserError], transform: Transform, device: torch.device
 ) -> Iterator[Batch]:
-    """Batches as the network takes them: the one place where pixels become float32, on `device`."""
-    for pixels, labels in raising(batches):
+    """Convert batches to the network's input: the only place where pixels become float32, on `device`."""
+    for pixels, labels in raise_errors(batches):
         yield transform.network_input(pixels.to(device, non_blocking=True)), labels

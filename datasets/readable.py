@@ -1,4 +1,4 @@
-"""Which images can be read: all of them opened once, before anything is made of them."""
+"""Find unreadable images by opening all of them once."""
 
 import logging
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def find_unreadable(root: Path, names: Sequence[str], *, workers: int) -> list[s
 
 
 def reason_unreadable(path: Path) -> str | None:
-    """Why the image cannot be read; None if it can."""
+    """Why the image is unreadable; None if it is not."""
     try:
         read_image(path, "RGB")
     except UnreadableImage as error:

@@ -1,12 +1,11 @@
-"""Strong augmentation (`--augmentation=strong`): views of a coarse doodle, and closer views of photos.
+"""Strong augmentation (`--augmentation=strong`): coarser sketches, and crops of photos.
 
-What the published views lack. Sketches of a data set have lines of one width, drawn with care; what people
-draw with a mouse, a thick pen or a finger has not. So, before the published view is taken, half of the
-sketches are bent and others get lines of another width, strokes drawn twice, and gaps. Photos are only
-mirrored in the published program; with few photos a category a network learns those by heart, so here they
-are also cropped, lightened or darkened, and a tenth of them is grey.
+The sketches of the data sets are drawn with care, in lines of one width; drawings by mouse, thick pen or
+finger are not. So, before the published augmentation, half of the sketches are bent, and some get wider
+lines, strokes drawn twice, and gaps. The published program only flips photos; with few photos per category a
+network memorises them, so here they are also cropped and made lighter or darker, and a tenth of them is grey.
 
-All draws come from torch's generator, as those of the published views do: a sample follows from its seed.
+All random numbers come from torch's generator, as in the published augmentation, so a seed fixes a sample.
 """
 
 import numpy as np
@@ -14,11 +13,11 @@ import torch
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
-MESH = 4  # cells of the grid that a sketch is bent by, along each side
-BEND = 0.035  # largest shift of a corner of the mesh, as a part of the sketch's side
-TWICE = 0.02  # the same of a stroke's second drawing
-WIDEST = 0.012  # radius by which lines grow, as a part of the side
-LEAST_AREA = 0.4  # of a photo
+MESH = 4  # cells per side of the mesh that bends a sketch
+BEND = 0.035  # largest shift of a mesh corner, as a fraction of the sketch's side
+TWICE = 0.02  # the same for strokes drawn twice
+WIDEST = 0.012  # largest radius by which lines grow, as a fraction of the side
+LEAST_AREA = 0.4  # smallest crop, as a fraction of the photo's area
 
 
 def uniform(low: float, high: float) -> float:
@@ -30,7 +29,7 @@ def happens(probability: float) -> bool:
 
 
 def draw_coarsely(image: Image.Image) -> Image.Image:
-    """A grey sketch, dark on white, as a coarser hand might have drawn it: of the same size."""
+    """Make a grey sketch (dark on white) look drawn with a coarser hand; the size stays the same."""
     if happens(0.5):
         image = bend(image, BEND)
     if happens(0.2):
@@ -43,7 +42,7 @@ def draw_coarsely(image: Image.Image) -> Image.Image:
 
 
 def bend(image: Image.Image, amount: float) -> Image.Image:
-    """Move the corners of a coarse mesh at random, and the strokes with them; paper comes in at the edges."""
+    """Warp the picture by shifting the corners of a coarse mesh at random; the edges fill with paper."""
     width, height = image.size
     cells = min(MESH, width, height)
     steps = torch.linspace(0, 1, cells + 1)
@@ -67,14 +66,14 @@ def bend(image: Image.Image, amount: float) -> Image.Image:
 
 
 def widen(image: Image.Image, radius: float) -> Image.Image:
-    """Lines that are about `radius` pixels wider on each side, with soft edges."""
+    """Widen lines by about `radius` pixels on each side, with soft edges."""
     ink = 255 - np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
-    ink *= 1 + 2.5 * radius  # a blurred line is paler, the more so the wider the blur
+    ink *= 1 + 2.5 * radius  # compensates for the blur, which makes lines paler
     return Image.fromarray((255 - np.minimum(ink, 255)).astype(np.uint8))
 
 
 def leave_gaps(image: Image.Image) -> Image.Image:
-    """Up to four small squares of paper: strokes that stop, and start again."""
+    """Erase one to four small squares, which interrupts strokes."""
     image = image.copy()
     side = max(1, int(0.08 * max(image.size)))
     for _ in range(1 + int(uniform(0, 4))):
@@ -84,7 +83,7 @@ def leave_gaps(image: Image.Image) -> Image.Image:
 
 
 def vary_photo(pixels: Tensor) -> Tensor:
-    """A part of a photo at full size, mirrored half of the time, lighter or darker: uint8 (3, S, S)."""
+    """Random crop (resized to full size), flip, greyscale, contrast and brightness: uint8 (3, S, S)."""
     size = pixels.shape[-1]
     side = size * uniform(LEAST_AREA, 1) ** 0.5
     stretch = uniform(0.85, 1.15)

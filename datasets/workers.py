@@ -1,4 +1,4 @@
-"""Loading processes: whose signals are whose, and what is said when one cannot go on."""
+"""DataLoader workers: signal handling and error reporting."""
 
 import atexit
 import signal
@@ -17,88 +17,88 @@ from utils.signals import signals_held_back
 
 Batch = tuple[Tensor, Tensor]  # images, labels (B,) int64
 
-trouble: UserError | None = None  # of this loading process
+startup_error: UserError | None = None  # of this worker
 
 
-def prepare(worker: int) -> None:
-    """What a loading process does first: leave signals to its parent, and try to hand over a tensor.
+def set_up_worker(worker: int) -> None:
+    """Initialise a worker: ignore signals, and check that it can share a tensor.
 
-    Its batches go through a socket in the folder for temporary files. If that is full, PyTorch finds out in a
-    thread, and the main process waits for ever; so it is found out here, for `collate` to say.
+    Batches are handed over through a socket in the temporary folder. If that folder is full, PyTorch fails in
+    a background thread and the main process waits forever. So test it here, and let `collate` report it.
     """
-    global trouble
-    leave_signals_to_the_parent()
+    global startup_error
+    ignore_signals()
     try:
         ForkingPickler.dumps(torch.zeros(1).share_memory_())
     except (OSError, RuntimeError) as error:
-        trouble = cannot_work(error)
+        startup_error = worker_error(error)
 
 
-def leave_signals_to_the_parent() -> None:
-    """Let the main process decide when Ctrl-C or SIGTERM reaches the whole process group.
+def ignore_signals() -> None:
+    """Leave Ctrl-C and SIGTERM, which reach the whole process group, to the main process.
 
-    It finishes its step, saves and ends its loading processes; without it they end by themselves.
+    It finishes its step, saves, and stops its workers. Orphaned workers exit by themselves.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def collate(samples: list[tuple[Tensor, int] | UserError]) -> Batch | UserError:
-    """One batch, or the first error among its samples, or that of this process."""
+    """One batch; or the first error among its samples, or the worker's startup error."""
     for sample in samples:
         if isinstance(sample, UserError):
             return sample
     try:
-        return trouble or default_collate(samples)
+        return startup_error or default_collate(samples)
     except RuntimeError as error:
         if "shared memory" not in str(error):
             raise
-        return cannot_work(error)
+        return worker_error(error)
 
 
-def begun(batches: Iterable[Batch | UserError]) -> Iterator[Batch | UserError]:
-    """An iterator over the batches, for which processes may be started. Raises UserError if that fails."""
+def start_iterating(batches: Iterable[Batch | UserError]) -> Iterator[Batch | UserError]:
+    """Start the workers and return an iterator over the batches. Raises UserError if they cannot start."""
     try:
         with signals_held_back():
             return iter(batches)
     except OSError as error:
-        raise cannot_work(error) from error
-    finally:  # the last to be registered is the first to be called, and PyTorch's own waits for seconds
-        atexit.unregister(end_all)
-        atexit.register(end_all)
+        raise worker_error(error) from error
+    finally:  # registered last, so called first: PyTorch's own exit handler waits for seconds
+        atexit.unregister(kill_workers)
+        atexit.register(kill_workers)
 
 
-def end_all() -> None:
-    """End the loading processes of an exit that no loader was told of, after SIGTERM for instance."""
-    left = [process for process in active_children() if process.daemon]
-    if left:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would take it for an accident
-    for process in left:
+def kill_workers() -> None:
+    """Kill the workers still running at exit, for example after SIGTERM."""
+    running = [process for process in active_children() if process.daemon]
+    if running:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report a crash
+    for process in running:
         process.kill()
 
 
-def cannot_work(error: Exception) -> UserError:
+def worker_error(error: Exception) -> UserError:
     if "AF_UNIX path too long" in str(error):
         return UserError(
-            f"loading processes cannot work here: the folder for temporary files, {gettempdir()}, has too "
-            "long a path for a socket; set TMPDIR to a shorter one, or take --num_workers=0"
+            f"DataLoader workers cannot start: the path of the temporary folder {gettempdir()} is too long "
+            "for a socket; set TMPDIR to a shorter path, or use --num_workers=0"
         )
     return UserError(
-        f"loading processes cannot work here ({error}); make room in /dev/shm and in the folder for "
-        "temporary files (TMPDIR), allow more processes and open files (ulimit -u, -n), or take a smaller "
-        "--num_workers, 0 for none"
+        f"DataLoader workers cannot start ({error}); free space in /dev/shm and in the temporary folder "
+        "(TMPDIR), allow more processes and open files (ulimit -u, -n), or use a smaller --num_workers "
+        "(0 for none)"
     )
 
 
 @contextmanager
-def naming_dead_workers() -> Iterator[None]:
-    """Raise a UserError when a loading process died, wherever PyTorch says so: its handler acts at once."""
+def explain_dead_workers() -> Iterator[None]:
+    """Turn PyTorch's error about a dead worker, which may come up anywhere in the block, into a UserError."""
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise UserError(
-            f"a loading process died ({str(error).strip()}); if the machine ended it for want of memory, "
-            "take a smaller --num_workers, 0 for none, or a smaller --batch_size"
+            f"a DataLoader worker died ({str(error).strip()}); if the system killed it for lack of memory, "
+            "use a smaller --num_workers (0 for none) or a smaller --batch_size"
         ) from error

@@ -156,12 +156,12 @@ def by_own_names(network: nn.Module, plain: nn.Module, state: dict[str, Tensor])
     target = network.state_dict()
     classifiers = getattr(plain, "pretrained_cfg", {}).get("classifier") or ()
     classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
-    left_out = [*classifiers] + [
+    excluded = [*classifiers] + [
         path for path in se_modules(plain) if not any(key.startswith(f"{BACKBONE}{path}.") for key in target)
     ]
     weights = {}
     for key, value in state.items():
-        if any(key.startswith(f"{each}.") for each in left_out):
+        if any(key.startswith(f"{each}.") for each in excluded):
             continue
         own = target.get(BACKBONE + key)
         if own is not None and lacks_domain_column(value, own):

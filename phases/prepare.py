@@ -14,12 +14,12 @@ from datasets import dataset_facts
 from datasets.annotations import list_path
 from datasets.demo.shapes import draw_demo
 from datasets.folders import (
-    check_enough,
+    check_sketch_count,
     find_categories,
     list_images,
     pair_categories,
     read_class_list,
-    split,
+    split_names,
 )
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
@@ -120,7 +120,7 @@ def prepare(config: PrepareConfig, root: Path, lists: dict[str, Path], listed: s
         )
     if not unseen:
         for category in sorted(sketches):  # before every image is opened
-            check_enough(sketches[category], count_test_sketches(config), category=category)
+            check_sketch_count(sketches[category], count_test_sketches(config), category=category)
     names = [
         f"{domain}/{category}/{name}"
         for domain, tree in (("sketches", sketches), ("photos", photos))
@@ -199,7 +199,7 @@ def write_lists(
         if unseen:
             train, test = ([], names) if category in unseen else (names, [])
         else:
-            train, test = split(names, count_test_sketches(config), seed=config.seed, category=category)
+            train, test = split_names(names, count_test_sketches(config), seed=config.seed, category=category)
         for part, chosen in (("train", train), ("test", test)):
             content["sketch"][part] += [[f"sketches/{category}/{name}", label] for name in chosen]
             if chosen:  # the gallery is all photos, training photos among them, but for zero-shot lists

@@ -42,7 +42,7 @@ class Checkpoint:
     `config` is the one asked for, completed by what the checkpoint says.
     `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
     given, `lists` the digest of its lists, `categories` theirs, trained on first, `versions` those of the
-    training, `revision` the program's of then, `machine` what it ran on and `left_out` the images that it did
+    training, `revision` the program's of then, `machine` what it ran on and `excluded` the images that it did
     without: all empty if the checkpoint does not say.
     """
 
@@ -57,7 +57,7 @@ class Checkpoint:
     versions: dict[str, str]
     revision: str
     machine: dict[str, Any]
-    left_out: tuple[str, ...]
+    excluded: tuple[str, ...]
     familiarity_limit: float | None  # see retrieval.familiarity
 
 
@@ -99,7 +99,7 @@ def load(config: Config) -> TestableCheckpoint:
     """
     weights = load_weights(config)
     config = weights.config
-    data = load_lists(config, weights.left_out, training=False)
+    data = load_lists(config, weights.excluded, training=False)
     if not data.train_sketches:
         log.warning(
             "warning: the lists in %s have no training sketches; if the checkpoint was trained on those that "
@@ -160,7 +160,7 @@ def load_own(config: Config, path: Path) -> Checkpoint:
     said = {name: state[name] for name in ("step", "options", "lists", "categories")}
     said |= {"versions": state.get("versions", {}), "revision": state.get("revision", "")}
     said["machine"] = state.get("machine", {})
-    said["left_out"] = tuple(state.get("left_out", ()))
+    said["excluded"] = tuple(state.get("left_out", ()))
     said["familiarity_limit"] = state.get("familiarity_limit")
     return Checkpoint(config=config, path=path, network=network, centers=centers, **said)
 
@@ -194,7 +194,7 @@ def load_published(config: Config, path: Path, step: int) -> Checkpoint:
         config = guess_dataset(config, None if centers is None else len(centers))
     config = resolve_input(config)
     unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
-    unsaid |= {"machine": {}, "left_out": (), "familiarity_limit": None}
+    unsaid |= {"machine": {}, "excluded": (), "familiarity_limit": None}
     return Checkpoint(config, step, path, network, centers, **unsaid)
 
 

@@ -142,9 +142,13 @@ def extract(
 
     Each of several processes embeds its share of the batches, and process 0, which has a `path`, writes them.
     """
-    share = rank, processes = distributed.rank(), distributed.size()
+    rank, processes = distributed.rank(), distributed.size()
     batches = ordered_batches(
-        images, config.data.batch_size, workers=config.data.num_workers, device=device, share=share
+        images,
+        config.data.batch_size,
+        workers=config.data.num_workers,
+        device=device,
+        shard=(rank, processes),
     )
     parts = embed(network, batches, domain=images.domain, device=device)
     file = create_feature_file(path, (2, len(images), config.network.f_dim)) if path else None

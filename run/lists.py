@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 NAMED = 5  # files that a message names
 
 
-def load_lists(config: Config, left_out: Sequence[str] = (), *, training: bool = True) -> Annotation:
-    """The lists of --dataset without the images `left_out`, and with --skip_unreadable the unreadable ones.
+def load_lists(config: Config, excluded: Sequence[str] = (), *, training: bool = True) -> Annotation:
+    """The lists of --dataset without the images `excluded`, and with --skip_unreadable the unreadable ones.
 
     For that all images are opened once, without `training` those of the test alone. Raises UserError as
     `load_annotation`, and if a category is left without images.
     """
     data = load_annotation(
-        config.data.data_path, config.data.anno_path, config.data.dataset, left_out, training=training
+        config.data.data_path, config.data.anno_path, config.data.dataset, excluded, training=training
     )
-    if data.left_out:
-        log.info("left out, as in the training: %s", abbreviate(data.left_out))
+    if data.excluded:
+        log.info("left out, as in the training: %s", abbreviate(data.excluded))
     if not config.data.skip_unreadable:
         return data
     entries = [*data.test_sketches, *data.gallery]

@@ -118,7 +118,7 @@ def write(
         "training_options": model.options,
         "training_machine": model.machine,
         "lists": data.digest(),
-        "left_out": list(data.left_out),
+        "left_out": list(data.excluded),
         **provenance(config),
     }
     if condition is not None:

@@ -1,7 +1,7 @@
-"""Twelve kinds of things, each a function that returns the parts of one random instance.
+"""Twelve categories of shapes, each a function that returns the parts of one random instance.
 
-Proportions and the number and place of parts differ from one instance to the next. Points lie in the unit
-square, y downwards; `datasets.demo.shapes` adds the pose.
+Proportions and the number and place of parts vary between instances. Points are in the unit square, y
+downwards; `datasets.demo.shapes` adds the pose.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from datasets.demo.rendering import BODY, DETAIL, SECOND, Floats, Part
 
 Rng = np.random.Generator
-Uniform = Callable[[float, float], float]  # u(low, high): rng.uniform, which the shapes call most
+Uniform = Callable[[float, float], float]  # u(low, high), short for rng.uniform
 
 
 def _area(*corners: tuple[float, float], tone: int = BODY) -> Part:
@@ -61,7 +61,7 @@ def _lathe(*profile: tuple[float, float], tone: int = BODY) -> Part:
     return _area(*right, *((1 - x, y) for x, y in reversed(right)), tone=tone)
 
 
-def _mirrored(part: Part) -> Part:
+def _mirror(part: Part) -> Part:
     return replace(part, points=part.points * (-1, 1) + (1, 0))
 
 
@@ -94,7 +94,7 @@ def _butterfly(rng: Rng, u: Uniform) -> list[Part]:
     for x, y in ((0.22, 0.3), (0.28, low - 0.16), (0.33, 0.42))[: rng.integers(1, 4)]:
         half.append(_ellipse(x, y, u(0.03, 0.06), u(0.03, 0.06), DETAIL))
     half.append(_line((0.49, 0.3), (0.45, 0.2), (u(0.36, 0.43), u(0.06, 0.15)), width=0.015))
-    return [*half, *map(_mirrored, half), _ellipse(0.5, waist, u(0.025, 0.04), u(0.2, 0.3), DETAIL)]
+    return [*half, *map(_mirror, half), _ellipse(0.5, waist, u(0.025, 0.04), u(0.2, 0.3), DETAIL)]
 
 
 def _car(rng: Rng, u: Uniform) -> list[Part]:
@@ -126,7 +126,7 @@ def _cat(rng: Rng, u: Uniform) -> list[Part]:
         face.append(_line((0.38, 0.7 + rise / 3), (u(0.02, 0.12), 0.68 + rise), width=0.012))
     face.append(Part(_arc(0.46, 0.71, 0.04, u(0.02, 0.05), 0, 170), DETAIL, 0.014))
     nose = _area((0.46, 0.65), (0.54, 0.65), (0.5, 0.7), tone=DETAIL)
-    return [*ears, *map(_mirrored, ears), _ellipse(0.5, 0.6, w, h), *face, *map(_mirrored, face), nose]
+    return [*ears, *map(_mirror, ears), _ellipse(0.5, 0.6, w, h), *face, *map(_mirror, face), nose]
 
 
 def _chair(rng: Rng, u: Uniform) -> list[Part]:

@@ -1,9 +1,9 @@
-"""The pen and the camera of the built-in demo set: one outline in, a sketch or a photo-like picture out.
+"""The two renderers of the demo set: an outline in, a sketch or a photo-like picture out.
 
-The two renderers share nothing but the outline, a list of `Part` in painter's order, so that a network has to
-learn what the pen and the camera keep in common: which parts there are and how they are arranged. Everything
-is drawn `OVERSAMPLING` times larger and averaged down, since Pillow draws without anti-aliasing; shading runs
-at the final size, where NumPy is cheap.
+They share only the outline, a list of `Part` in painter's order, so a network has to learn what sketch and
+photo have in common: which parts there are and how they are arranged. Everything is drawn `OVERSAMPLING`
+times larger and averaged down, since Pillow draws without anti-aliasing; shading is computed at the final
+size, where it is cheap.
 """
 
 import colorsys
@@ -37,7 +37,7 @@ class Part:
 
 
 def draw_sketch(parts: Sequence[Part], rng: np.random.Generator, size: int) -> Image.Image:
-    """Draw an outline as an unpractised hand would: near-black pen on white, nothing filled.
+    """Draw an outline with an unpractised hand: near-black pen on white, nothing filled.
 
     Later parts hide earlier ones. The pen wobbles, leaves gaps, forgets pieces, overshoots at corners, draws
     some strokes twice and leaves a few stray ones. Returns a `size` x `size` image of mode "L".
@@ -51,11 +51,11 @@ def draw_sketch(parts: Sequence[Part], rng: np.random.Generator, size: int) -> I
         if np.ptp(part.points, axis=0).max() < 0.12 and rng.random() < 0.15:  # a forgotten detail
             continue
         _stamp(draw, part, WHITE, side)  # paper again: hides what lies behind, without inking the inside
-        for stroke in _strokes(part, rng):
+        for stroke in _split_strokes(part, rng):
             if np.ptp(stroke, axis=0).max() < 0.2 and rng.random() < 0.06:
                 continue
             for _ in range(2 if rng.random() < 0.15 else 1):
-                for piece in _with_gap(_wobble(stroke, unsteadiness, rng), rng):
+                for piece in _cut_gap(_wobble(stroke, unsteadiness, rng), rng):
                     _ink(draw, piece, pen, side, rng)
     for _ in range(rng.integers(0, 4)):
         start, reach = rng.uniform(0.08, 0.92, 2), rng.uniform(-0.12, 0.12, 2)
@@ -64,7 +64,7 @@ def draw_sketch(parts: Sequence[Part], rng: np.random.Generator, size: int) -> I
     return canvas.reduce(OVERSAMPLING)
 
 
-def _strokes(part: Part, rng: np.random.Generator) -> Iterator[Floats]:
+def _split_strokes(part: Part, rng: np.random.Generator) -> Iterator[Floats]:
     """Split a part where the hand would lift the pen: at corners, or anywhere on a round outline."""
     points = part.points
     if part.width:
@@ -84,8 +84,8 @@ def _strokes(part: Part, rng: np.random.Generator) -> Iterator[Floats]:
     start = int(corners[0]) if len(corners) else int(rng.integers(len(points)))
     points = np.concatenate([np.roll(points, -start, axis=0), points[start : start + 1]])
     if not len(corners):
-        kept = int(len(points) * rng.uniform(0.9, 1.0))  # a round outline rarely closes where it began
-        yield points[: max(kept, 2)]
+        count = int(len(points) * rng.uniform(0.9, 1.0))  # a round outline rarely closes where it began
+        yield points[: max(count, 2)]
         return
     cuts = [*(corners - start), len(points) - 1]
     for begin, end in pairwise(cuts):
@@ -110,7 +110,7 @@ def _wobble(stroke: Floats, amount: float, rng: np.random.Generator) -> Floats:
     return stroke + amount * drift.sum(axis=1).T
 
 
-def _with_gap(stroke: Floats, rng: np.random.Generator) -> list[Floats]:
+def _cut_gap(stroke: Floats, rng: np.random.Generator) -> list[Floats]:
     """Cut up to a fifth out of some strokes."""
     if len(stroke) < 12 or rng.random() > 0.3:
         return [stroke]
@@ -154,20 +154,22 @@ class _Light:
 def draw_photo(parts: Sequence[Part], rng: np.random.Generator, size: int) -> Image.Image:
     """Paint an outline as a lit, textured, coloured object before a cluttered background.
 
-    Colours are drawn without looking at the outline, so they say nothing about its category. Returns a `size`
+    Colours are independent of the outline, so they carry no information about its category. Returns a `size`
     x `size` image of mode "RGB".
     """
     angle = rng.uniform(0, 2 * np.pi)
     light = _Light(np.cos(angle), np.sin(angle), 0.85 + 0.3 * _ramp(angle, size))
-    canvas = _background(light, rng, size)
+    canvas = _draw_background(light, rng, size)
     surroundings = canvas.mean(axis=(0, 1))
     palette: list[Floats] = []
     for _ in (BODY, SECOND, DETAIL):
-        palette.append(_unlike([surroundings, *palette], rng))
+        palette.append(_pick_unlike([surroundings, *palette], rng))
     textures = [_texture(rng, size) for _ in palette]
     fall = rng.uniform(0.02, 0.06) * np.array([light.x, light.y])
-    masks = [_mask(part, size) for part in parts]
-    shadow = np.maximum.reduce([_mask(replace(part, points=part.points - fall), size) for part in parts])
+    masks = [_render_mask(part, size) for part in parts]
+    shadow = np.maximum.reduce(
+        [_render_mask(replace(part, points=part.points - fall), size) for part in parts]
+    )
     canvas *= 1 - rng.uniform(0.3, 0.6) * _blur(shadow, size * rng.uniform(0.02, 0.04))[..., None]
     for part, mask in zip(parts, masks, strict=True):
         _paint(canvas, mask, palette[part.tone], textures[part.tone], light)
@@ -176,23 +178,23 @@ def draw_photo(parts: Sequence[Part], rng: np.random.Generator, size: int) -> Im
     return Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(size / 128 * rng.uniform(0, 0.7)))
 
 
-def _background(light: _Light, rng: np.random.Generator, size: int) -> Floats:
-    """A gradient with low-frequency noise and pieces of other things, blurred, (size, size, 3)."""
-    near, far = _colour(rng), _colour(rng)
+def _draw_background(light: _Light, rng: np.random.Generator, size: int) -> Floats:
+    """A blurred gradient with low-frequency noise and clutter, (size, size, 3)."""
+    near, far = _pick_colour(rng), _pick_colour(rng)
     ramp = _ramp(rng.uniform(0, 2 * np.pi), size)[..., None]
     canvas = near * (1 - ramp) + (0.5 * near + 0.5 * far) * ramp
     noise = np.stack([_noise(rng, size, int(rng.integers(3, 8))) for _ in range(3)], axis=-1)
     canvas = canvas + noise * rng.uniform(0.02, 0.07) + _texture(rng, size)[..., None]
     average = canvas.mean(axis=(0, 1))
     for _ in range(rng.integers(2, 7)):
-        mix = rng.uniform(0.15, 0.45)  # kept close to the background, or the object would drown
-        colour = mix * _colour(rng) + (1 - mix) * average
-        _paint(canvas, _mask(_clutter(rng), size), colour, _texture(rng, size), light)
+        mix = rng.uniform(0.15, 0.45)  # close to the background, or the object would not stand out
+        colour = mix * _pick_colour(rng) + (1 - mix) * average
+        _paint(canvas, _render_mask(_draw_clutter(rng), size), colour, _texture(rng, size), light)
     blur = size / 128 * rng.uniform(0.3, 1.8)
     return np.stack([_blur(canvas[..., channel], blur) for channel in range(3)], axis=-1)
 
 
-def _clutter(rng: np.random.Generator) -> Part:
+def _draw_clutter(rng: np.random.Generator) -> Part:
     """A blob, a box or a bar, often cut by the picture's edge, that belongs to no category."""
     centre = rng.uniform(-0.05, 1.05, 2)
     kind = rng.integers(3)
@@ -227,7 +229,7 @@ def _paint(canvas: Floats, mask: Floats, colour: Floats, texture: Floats, light:
     canvas[window] = beneath + np.clip(surface, 0, 1) * mask[..., None]
 
 
-def _mask(part: Part, size: int) -> Floats:
+def _render_mask(part: Part, size: int) -> Floats:
     """Coverage of each pixel by one part, (size, size) in [0, 1]."""
     side = size * OVERSAMPLING
     stencil = Image.new("L", (side, side), 0)
@@ -261,11 +263,11 @@ def _texture(rng: np.random.Generator, size: int) -> Floats:
     return strength * _noise(rng, size, int(rng.integers(8, 20)) if kind == 1 else size // 2)
 
 
-def _colour(rng: np.random.Generator) -> Floats:
+def _pick_colour(rng: np.random.Generator) -> Floats:
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.9), rng.uniform(0.15, 1)))
 
 
-def _unlike(others: Sequence[Floats], rng: np.random.Generator) -> Floats:
+def _pick_unlike(others: Sequence[Floats], rng: np.random.Generator) -> Floats:
     """Of five random colours, the one whose nearest neighbour among `others` is furthest."""
-    candidates = [_colour(rng) for _ in range(5)]
+    candidates = [_pick_colour(rng) for _ in range(5)]
     return max(candidates, key=lambda colour: min(float(np.linalg.norm(colour - other)) for other in others))

@@ -1,8 +1,8 @@
-"""The built-in demo set: twelve kinds of things, each drawn from structure instead of a template.
+"""The built-in demo set: twelve categories of shapes, generated procedurally.
 
 A category is a function that returns the parts of one random instance: proportions, the number and place of
-the parts and the pose all differ, and no sketch is traced from a photo. The demo stands in for a downloaded
-data set where none can be had: it shows that the code learns, and its figures compare with no published one.
+the parts and the pose all vary, and no sketch is traced from a photo. The demo replaces a download: it shows
+that the code learns, but its numbers cannot be compared with published ones.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def outline(category: str, rng: Rng) -> list[Part]:
     """
     if category not in SHAPES:
         raise ValueError(f"no demo category {category!r}; available: {', '.join(CATEGORIES)}")
-    return _posed(SHAPES[category](rng, rng.uniform), rng)
+    return _pose(SHAPES[category](rng, rng.uniform), rng)
 
 
 def sketch(category: str, rng: Rng, size: int) -> Image.Image:
@@ -49,18 +49,17 @@ def draw_demo(
 ) -> None:
     """Write root/photos/<category>/<nnn>.jpg and root/sketches/<category>/<nnn>.png for every category.
 
-    `sketches` and `photos` count images per category (>= 1); `image_size` is their side in pixels (>= 32).
-    Each image has a generator of its own, seeded by (seed, domain, category, number): asking for fewer images
-    changes none of the others, and the same seed gives the same bytes under the same library versions. The
-    files are written beside `root` and moved there when all are complete, so that no half of a set is left;
-    what a killed process left of one goes first.
+    `sketches` and `photos` are numbers per category (>= 1), `image_size` the side in pixels (>= 32). Every
+    image has its own generator, seeded by (seed, domain, category, number): drawing fewer images does not
+    change the others, and the same seed gives the same bytes with the same library versions. The set is
+    written beside `root` and moved there once complete. Remains of a killed process are removed first.
 
-    Raises FileExistsError where `root` exists, ValueError for a negative seed or a number below its least.
+    Raises FileExistsError if `root` exists, ValueError for a negative seed or a number below its minimum.
     """
     root = Path(root)
     if root.exists() or root.is_symlink():
         raise FileExistsError(
-            f"{root} exists already; remove it or choose another folder for the demo data set"
+            f"{root} already exists; remove it or choose another folder for the demo data set"
         )
     if seed < 0 or sketches < 1 or photos < 1 or image_size < 32:
         raise ValueError(
@@ -76,19 +75,19 @@ def draw_demo(
             unfinished.rename(root)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    with contextlib.suppress(OSError):  # it was there before if a process was killed in it
+    with contextlib.suppress(OSError):  # not empty, if a killed process left files in it
         workshop.rmdir()
 
 
 def _draw_all(root: Path, seed: int, counts: dict[str, int], image_size: int) -> None:
-    """Draw so many sketches and photos of each category below `root`."""
+    """Draw `counts` sketches and photos of every category below `root`."""
     for domain, folder in ((SKETCH, "sketches"), (PHOTO, "photos")):
         for kind, category in enumerate(CATEGORIES):
             target = root / folder / category
             target.mkdir(parents=True)
             for number in range(counts[folder]):
                 rng = np.random.default_rng([seed, domain, kind, number])
-                file = io.BytesIO()  # written to a full disk, Pillow does not say what is wrong
+                file = io.BytesIO()  # writing to a full disk itself, Pillow hides the error
                 if domain == SKETCH:
                     sketch(category, rng, image_size).save(file, "PNG")
                 else:
@@ -99,15 +98,15 @@ def _draw_all(root: Path, seed: int, counts: dict[str, int], image_size: int) ->
                     path.write_bytes(file.getvalue())
 
 
-def _posed(parts: list[Part], rng: Rng) -> list[Part]:
-    """Bend, mirror, shear, turn by up to 20 degrees, scale and shift an instance, its parts all together."""
+def _pose(parts: list[Part], rng: Rng) -> list[Part]:
+    """Bend, mirror, shear, rotate (up to 20 degrees), scale and shift an instance as a whole."""
     tilt, shear, stretch = np.radians(rng.uniform(-20, 20)), rng.uniform(-0.12, 0.12), rng.uniform(0.85, 1.18)
     turn = np.array([(np.cos(tilt), -np.sin(tilt)), (np.sin(tilt), np.cos(tilt))])
     pose = turn @ np.array([(rng.choice((-1, 1)) * stretch, shear), (0, 1)])
     waves, phases, bend = rng.uniform(2, 6, 2), rng.uniform(0, 2 * np.pi, 2), rng.uniform(0, 0.025)
     placed = []
     for part in parts:
-        points = _subdivided(part.points, closed=not part.width)
+        points = _subdivide(part.points, closed=not part.width)
         placed.append((points + bend * np.sin(points[:, ::-1] * waves + phases)) @ pose.T)
     everything = np.concatenate(placed)
     low, high = everything.min(axis=0), everything.max(axis=0)
@@ -120,8 +119,8 @@ def _posed(parts: list[Part], rng: Rng) -> list[Part]:
     ]
 
 
-def _subdivided(points: Floats, closed: bool) -> Floats:
-    """Add points along the edges, at most SPACING apart, and keep every corner."""
+def _subdivide(points: Floats, closed: bool) -> Floats:
+    """Add points along the edges, at most SPACING apart; corners stay."""
     if closed:
         points = np.concatenate([points, points[:1]])
     edges = np.diff(points, axis=0)

@@ -1,8 +1,8 @@
-"""Pixels of images, kept in one file for as many runs as use them (--cache_images).
+"""Image cache: the decoded pixels of many images in one file, shared by all runs (--cache_images).
 
-A file is mapped into memory and read as far as it is asked for. Its name carries a hash of all that its
-pixels depend on: another list, a changed image or another version of the decoder is another file. Here stands
-how a file comes to be, once, whole or not at all; what is in it, in kept_photos.py and kept_sketches.py.
+A file is memory-mapped and read on demand. Its name contains a hash of everything its pixels depend on: other
+lists, a changed image or another decoder version give another file. This module builds cache files
+atomically; photos.py and sketches.py define their contents.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
 
-SPARE = 2**26  # bytes that building leaves free at least, and a twentieth of the files
+SPARE_BYTES = 2**26  # disk space that stays free, on top of 1/20 of the files' size
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file is to hold: an array of `shape`, uint8, that `chunks()` gives piece by piece, in order."""
+    """Contents of a cache file: a uint8 array of `shape`, which `chunks()` yields in order."""
 
     shape: tuple[int, ...]
-    described: str  # "6 photos of 24 px"
+    description: str  # "6 photos of 24 px"
     chunks: Callable[[], Iterable[np.ndarray]]
 
     @property
@@ -51,7 +51,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class CachedImages(ABC):
-    """The pixels of `images` in `file`, once `build_caches` has run; `row_of` gives the row of a path."""
+    """The cached pixels of `images` in `file`, written by `build_caches`; `row_of` maps a path to its row."""
 
     kind: str  # "photos" or "sketches"
     file: Path
@@ -62,15 +62,15 @@ class CachedImages(ABC):
 
     @abstractmethod
     def contents(self, workers: int) -> Contents:
-        """What the file is to hold, loaded by so many processes. Raises UserError at an unreadable image."""
+        """The contents to write, loaded by `workers`. Raises UserError at an unreadable image."""
 
     @abstractmethod
     def pixels(self, name: str) -> Any:
-        """What is kept of the image at the path `name`."""
+        """The cached pixels of the image at the path `name`."""
 
     @abstractmethod
     def check(self, pixels: np.ndarray) -> None:
-        """Raise ValueError if the array in the file is not laid out as these images are."""
+        """Raise ValueError if the array does not have the layout of these images."""
 
     def map_pixels(self) -> np.ndarray:
         return map_pixels(self.file)
@@ -78,16 +78,16 @@ class CachedImages(ABC):
 
 @lru_cache(maxsize=8)
 def map_pixels(file: Path) -> np.ndarray:
-    """Opened once by each process: a map sent to another one would travel with all it holds."""
+    """Map a file once per process; pickling a map would copy all of its data."""
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 
-def place(
+def cache_fields(
     images: ImageSet, folder: Path, kind: str, suffix: str = "", **made_by: str | int
 ) -> dict[str, Any]:
-    """The fields of a `CachedImages`: where in `folder` the pixels of `images` are, and by what key.
+    """The fields of a `CachedImages` for `images` in `folder`.
 
-    `made_by`: what these pixels depend on, beside the files and Pillow.
+    `made_by`: what the pixels depend on besides the image files and Pillow.
     """
     made_by = {"pixels": PIXEL_VERSION, "pillow": PIL.__version__, **made_by}
     names = [name for name, _ in images.entries]
@@ -104,69 +104,71 @@ def place(
     }
 
 
-def build_caches(wanted: Sequence[CachedImages], *, workers: int) -> None:
-    """Make the files of all that is `wanted`, in one folder, as far as they are not there.
+def build_caches(caches: Sequence[CachedImages], *, workers: int) -> None:
+    """Build the missing ones of `caches`, all in one folder.
 
-    Waits while another process is building there. Raises UserError if an image cannot be read or the disk has
-    no room for all of them. What is not whole then, or when a signal stops it, is not left behind.
+    Waits while another process is building there. Raises UserError if an image cannot be read or the disk is
+    too small for all of them. Leaves no partial file behind, also when stopped by a signal.
     """
-    missing = [(each, each.contents(workers)) for each in wanted if not is_whole(each)]
+    missing = [(cached, cached.contents(workers)) for cached in caches if not is_whole(cached)]
     if missing:
         folder = missing[0][0].file.parent
-        check_room(folder, [contents for _, contents in missing])  # before the folder is made
+        check_disk_space(folder, [contents for _, contents in missing])  # before the folder is created
         with wait_for_folder_lock(folder):
-            # the process waited for may have made some
-            missing = [(each, contents) for each, contents in missing if not is_whole(each)]
+            # another process may have built some meanwhile
+            missing = [(cached, contents) for cached, contents in missing if not is_whole(cached)]
             remove_stale_temporaries(folder)
-            check_room(folder, [contents for _, contents in missing])
-            for each, contents in missing:
-                build(each, contents)
+            check_disk_space(folder, [contents for _, contents in missing])
+            for cached, contents in missing:
+                write_cache(cached, contents)
                 write_json(
-                    key_path(each.file),
-                    {"key": each.key, "shape": contents.shape, "made_by": each.made_by},
+                    key_path(cached.file),
+                    {"key": cached.key, "shape": contents.shape, "made_by": cached.made_by},
                 )
-    for each in wanted:
-        log.info("%s taken from %s", each.kind, each.file)
+    for cached in caches:
+        log.info("reading %s from the cache %s", cached.kind, cached.file)
 
 
 def key_path(file: Path) -> Path:
-    """The key lies beside the file, and is written last."""
+    """The key file beside a cache file; it is written last."""
     return file.with_suffix(".json")
 
 
-def is_whole(kept: CachedImages) -> bool:
-    """Whether the file holds what its key stands for."""
+def is_whole(cached: CachedImages) -> bool:
+    """Whether the file exists, matches its key and is complete."""
     try:
-        known = read_json(key_path(kept.file))
-        if known["key"] != kept.key:
+        known = read_json(key_path(cached.file))
+        if known["key"] != cached.key:
             return False
-        kept.check(read_array(kept.file, tuple(map(index, known["shape"])), np.uint8))
+        cached.check(read_array(cached.file, tuple(map(index, known["shape"])), np.uint8))
         return True
     except FileNotFoundError:
         return False
     except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
-        log.info("%s in %s cannot be read (%s): made anew", kept.kind, kept.file, error)
+        log.info("cannot read the cached %s in %s (%s): rebuilding", cached.kind, cached.file, error)
         return False
 
 
-def check_room(folder: Path, contents: list[Contents]) -> None:
-    """Raise UserError unless the disk of `folder` has room for all `contents` and some more."""
-    need = sum(each.size for each in contents)
-    need += need // 20 + SPARE
-    there = next(each for each in (folder, *folder.parents) if each.is_dir())
-    free = shutil.disk_usage(there).free
+def check_disk_space(folder: Path, contents: list[Contents]) -> None:
+    """Raise UserError unless the disk of `folder` has room for all `contents`, with a reserve."""
+    need = sum(content.size for content in contents)
+    need += need // 20 + SPARE_BYTES
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    free = shutil.disk_usage(existing).free
     if contents and free < need:
         raise UserError(
             f"--cache_images needs {need / 1e9:.1f} GB in {folder} for "
-            f"{' and '.join(each.described for each in contents)}, and {free / 1e9:.1f} GB are free; make "
-            "room, put a link to another disk there, or leave the option out"
+            f"{' and '.join(content.description for content in contents)}, but only {free / 1e9:.1f} GB are "
+            "free; free some space, make the folder a link to another disk, or drop the option"
         )
 
 
-def build(kept: CachedImages, contents: Contents) -> None:
-    """Write `contents`; on the name of the file once it is whole."""
-    file, written = kept.file, 0
-    bar = tqdm(total=contents.size, unit="B", unit_scale=True, desc=f"keep {kept.kind}", dynamic_ncols=True)
+def write_cache(cached: CachedImages, contents: Contents) -> None:
+    """Write `contents` to the cache file, atomically."""
+    file, written = cached.file, 0
+    bar = tqdm(
+        total=contents.size, unit="B", unit_scale=True, desc=f"cache {cached.kind}", dynamic_ncols=True
+    )
     try:
         with bar, stop_requests() as stop, atomic_write(file) as temporary, temporary.open("wb") as out:
             out.write(header(contents.shape, np.uint8))
@@ -174,13 +176,13 @@ def build(kept: CachedImages, contents: Contents) -> None:
                 written += out.write(chunk.data)
                 bar.update(chunk.nbytes)
                 if stop:
-                    log.info("stopped: the %s are not kept", kept.kind)
+                    log.info("interrupted; the cache of %s was not written", cached.kind)
                     raise SystemExit(stop.exit_code)
             if written != contents.size:
-                raise UserError(f"images below {kept.images.root} changed while they were read; start again")
+                raise UserError(f"images below {cached.images.root} changed while being read; start again")
     except OSError as error:
-        raise UserError(f"cannot write {file}: {error}; make room or leave --cache_images out") from error
-    prefix = f"{kept.images.root.name}-{kept.kind}-"
-    others = sorted(each.name for each in file.parent.glob(f"{escape(prefix)}*.npy") if each != file)
+        raise UserError(f"cannot write {file}: {error}; free some space or drop --cache_images") from error
+    prefix = f"{cached.images.root.name}-{cached.kind}-"
+    others = sorted(path.name for path in file.parent.glob(f"{escape(prefix)}*.npy") if path != file)
     if others:
-        log.info("also in %s, for other lists, sizes or images: %s", file.parent, ", ".join(others))
+        log.info("%s also has caches of other lists, sizes or images: %s", file.parent, ", ".join(others))

@@ -40,7 +40,7 @@ def data_at_hand(config: Config, source: Checkpoint) -> Annotation | None:
     """The data set of the training; None, with the reason logged, if it is not here or not that one."""
     try:
         data = load_annotation(
-            config.data.data_path, config.data.anno_path, config.data.dataset, source.left_out
+            config.data.data_path, config.data.anno_path, config.data.dataset, source.excluded
         )
         if source.lists:
             check_lists(data, source.lists, source.path)

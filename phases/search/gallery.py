@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 
-from datasets.folders import images_below, report_others
+from datasets.folders import list_images_below, report_others
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import reason_unreadable
 from phases.search.gallery_features import UNREADABLE, copy_features, embed_files
@@ -155,7 +155,7 @@ def listed(weights: Checkpoint, config: Config) -> Listing:
 
 def list_folder(root: Path) -> list[str]:
     """The images below `root`; what is passed over is said."""
-    names, passed_over, others = images_below(root)
+    names, passed_over, others = list_images_below(root)
     report_others(root, others)
     if passed_over:
         log.warning(

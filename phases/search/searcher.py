@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from datasets import SKETCH
-from datasets.drawings import Drawing, as_it_is, cleaned, read_drawing
+from datasets.drawings import Drawing, clean_drawing, convert_to_grey, read_drawing
 from models import ready_network
 from options.check import check_options
 from options.parser import parse_values
@@ -81,7 +81,7 @@ class Searcher:
         if isinstance(query, Drawing):
             return query
         if isinstance(query, Image.Image):
-            return cleaned(query) if clean else as_it_is(query)
+            return clean_drawing(query) if clean else convert_to_grey(query)
         return read_drawing(Path(query), clean=clean)
 
     def features(self, drawing: Drawing) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datasets.drawings import Drawing
-from datasets.images import FORMATS_IN_WORDS, UnreadableImage, pixel_count, read_image
+from datasets.images import FORMATS_IN_WORDS, UnreadableImage, count_pixels, read_image
 from phases.search.searcher import Hit, Searcher
 from phases.serve.guard import inside
 from retrieval.search import cores
@@ -223,7 +223,7 @@ def problem(text: object) -> Html:
 def check_size(path: Path, megapixels: int) -> None:
     """Raise UserError if a file has more million pixels by its header, UnreadableImage if that is damaged."""
     try:
-        count = pixel_count(path) / 1e6
+        count = count_pixels(path) / 1e6
     except UnreadableImage as error:
         if isinstance(error.__cause__, Image.DecompressionBombError):
             raise UserError(f"this picture has more than the {megapixels} megapixels allowed") from None

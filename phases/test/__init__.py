@@ -13,7 +13,7 @@ from PIL import Image
 
 from datasets.annotations import Annotation, Entry
 from datasets.images import read_image
-from datasets.workers import naming_dead_workers
+from datasets.workers import explain_dead_workers
 from losses import loss_facts
 from phases.test import margin_condition
 from retrieval import hashing
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
 
 def test_checkpoint(config: Config) -> None:
     """Test in a folder that no other process works in meanwhile."""
-    with distributed.process_group(), naming_dead_workers():
+    with distributed.process_group(), explain_dead_workers():
         checkpoint.find(config)  # before the folder is made
         with distributed.on_main_process(folder_lock(config.folder)):
             evaluate_checkpoint(config)

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.workers import naming_dead_workers
+from datasets.workers import explain_dead_workers
 from models.weights import load_pretrained
 from phases import test
 from phases.train.monitor import LossMonitor, check_weights
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 def train_and_test(config: Config) -> int:
     """What `run` does, in each of the processes that torchrun started, or in the one."""
     revision()  # the one that runs: by the first checkpoint, the files may have changed
-    with distributed.process_group(), naming_dead_workers():
+    with distributed.process_group(), explain_dead_workers():
         return train_in_group(config)
 
 
@@ -132,10 +132,10 @@ def resume(config: Config, path: Path) -> Trainer:
     config = default_folders_from_checkpoint(config, state["options"])
     check_speed(config)
     validation.check_network(config, state["network"], path)
-    left_out = state.get("left_out", [])
-    data = load_lists(config, left_out)
+    excluded = state.get("left_out", [])
+    data = load_lists(config, excluded)
     check_lists(data, state["lists"], path)
-    if len(data.left_out) > len(left_out):
+    if len(data.excluded) > len(excluded):
         log.warning(
             "warning: this training had not left them out: continued without, it is not the same any more"
         )
@@ -201,7 +201,7 @@ def train(trainer: Trainer) -> int:
             else Scalars(config.folder / "log", SCALARS, start_step=trainer.step)
         ) as scalars,
         saving_on_error(trainer, watch),
-        naming_dead_workers(),
+        explain_dead_workers(),
         progress,
     ):
         since = time.monotonic()

@@ -7,7 +7,7 @@ import torch
 
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
-from datasets.loaders import ImageSet, entries_of_batch, training_batches
+from datasets.loaders import ImageSet, list_batch_entries, training_batches
 from run.cached_pixels import load_cached_pixels
 from run.config import Config
 from run.input import input_normalisation
@@ -46,7 +46,7 @@ def batches(config: Config, data: Annotation, *, start: int, device: torch.devic
         workers=config.data.num_workers,
         start=start,
         device=device,
-        share=(distributed.rank(), distributed.size()),
+        shard=(distributed.rank(), distributed.size()),
     )
     return zip(load(sketches), load(photos), strict=True)
 
@@ -58,5 +58,5 @@ def files_of_step(config: Config, data: Annotation, step: int) -> dict[str, list
     found = {}
     for name, (domain, entries) in sets.items():
         seed = stream_seed(config.seed, domain)
-        found[name] = [path for path, _ in entries_of_batch(entries, size, seed, step - 1)]
+        found[name] = [path for path, _ in list_batch_entries(entries, size, seed, step - 1)]
     return found

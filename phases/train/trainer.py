@@ -174,7 +174,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "random": distributed.gather_objects(random_state()),
             "lists": self.data.digest(),
-            "left_out": list(self.data.left_out),
+            "left_out": list(self.data.excluded),
             "categories": self.data.categories,
             **provenance(self.config),
         }

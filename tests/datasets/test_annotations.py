@@ -123,7 +123,7 @@ def test_no_test_sketches_and_untrained_test_labels(root: Path) -> None:
     with pytest.raises(UserError, match="names no test sketches"):
         load(root)
     write(root.parent / "anno", lists(test=[["sketches/cat/2.png", 99]]))
-    with pytest.raises(UserError, match="label 99, which is not trained on"):
+    with pytest.raises(UserError, match="label 99, which is not in the training part"):
         load(root)
 
 
@@ -162,11 +162,11 @@ def test_images_that_are_left_out(root: Path) -> None:
     gone = ["photos/cat/1.png", FIRST]
     (root / FIRST).unlink()  # what is left out may be gone
     for data in (whole.without(gone), load_annotation(root.parent, root.parent / "anno", "tiny", gone)):
-        assert data.left_out == tuple(gone) and data.digest() == whole.digest()
+        assert data.excluded == tuple(gone) and data.digest() == whole.digest()
         assert data.train_sketches == [entry for entry in whole.train_sketches if entry[0] != FIRST]
         assert len(data.gallery) == len(data.train_photos) == 8 and data.test_sketches == whole.test_sketches
         more = data.without(["sketches/cat/2.png", "elsewhere.png"])
-        assert more.left_out == (*gone, "sketches/cat/2.png") and more.digest() == whole.digest()
+        assert more.excluded == (*gone, "sketches/cat/2.png") and more.digest() == whole.digest()
     assert whole.without([]) is whole
     with pytest.raises(UserError, match="no image of cat in test sketches"):
         whole.without(["sketches/cat/2.png", "sketches/cat/3.png"])

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from benchmarks.baselines import degraded
 from datasets.demo.shapes import CATEGORIES, sketch
-from datasets.drawings import MARGIN, cleaned, read_drawing
+from datasets.drawings import MARGIN, clean_drawing, read_drawing
 from datasets.images import read_image
 from utils.errors import UserError
 
@@ -65,7 +65,7 @@ def test_a_small_drawing_in_a_square_of_a_data_set_is_untouched() -> None:
     """Sketchy's are as large as the thing was in its photo."""
     canvas = Image.new("L", (256, 256), 255)
     canvas.paste(example(size=40), (120, 190))
-    found = cleaned(canvas)
+    found = clean_drawing(canvas)
     assert found.notes == () and (pixels(found.image) == pixels(canvas)).all()
 
 
@@ -96,7 +96,7 @@ def test_ink_on_transparency_is_dark_on_white_whatever_its_colour(tmp_path: Path
 def test_a_light_picture_with_transparent_corners_has_its_own_paper() -> None:
     page = closed_shape().convert("RGBA")
     page.paste((0, 0, 0, 0), (0, 0, 20, 20))
-    assert cleaned(page).notes == ()
+    assert clean_drawing(page).notes == ()
 
 
 def test_filled_black_shapes_on_white_are_not_inverted() -> None:
@@ -105,10 +105,10 @@ def test_filled_black_shapes_on_white_are_not_inverted() -> None:
     draw.ellipse((10, 10, 290, 290), fill=0)
     draw.line((60, 150, 240, 150), fill=255, width=8)
     assert pixels(disc).mean() < 128  # a mean would be misled
-    assert cleaned(disc).notes == ()
-    assert cleaned(ImageOps.invert(disc)).notes == (INVERTED,)
+    assert clean_drawing(disc).notes == ()
+    assert clean_drawing(ImageOps.invert(disc)).notes == (INVERTED,)
     scene = degraded.drawn(1 - pixels(disc) / 255, degraded.PAPER, (0.1, 0.1, 0.12))
-    photo = cleaned(degraded.photographed(scene, np.random.default_rng(0)))
+    photo = clean_drawing(degraded.photographed(scene, np.random.default_rng(0)))
     assert INVERTED not in photo.notes
     assert pixels(photo.image).mean() < 128 and likeness(photo.image, disc) > 0.9
 
@@ -148,7 +148,7 @@ def test_a_hard_shadow_is_not_drawn() -> None:
     ink = degraded.placed(degraded.ink_of(closed_shape(), 400), 600, 800, 100, 200)
     scene = degraded.drawn(ink, degraded.PAPER, degraded.PENCIL, 0.6)
     scene[:, 430:] *= 0.55
-    found = cleaned(degraded.photographed(scene, np.random.default_rng(0)))
+    found = clean_drawing(degraded.photographed(scene, np.random.default_rng(0)))
     assert found.notes == (EVENED, TRIMMED) and likeness(found.image, closed_shape()) > 0.85
 
 
@@ -157,7 +157,7 @@ def test_a_drawing_on_a_canvas_that_is_no_square_is_trimmed(size: tuple[int, int
     canvas = Image.new("L", size, 255)
     canvas.paste(example(size=200), (40, size[1] - 220))
     canvas.putpixel((size[0] - 3, 3), 0)  # a speck
-    found = cleaned(canvas)
+    found = clean_drawing(canvas)
     assert found.notes == (TRIMMED,)
     height, width = found.image.size
     assert height == width < 250
@@ -173,7 +173,7 @@ def test_a_drawing_on_a_canvas_that_is_no_square_is_trimmed(size: tuple[int, int
 def test_a_small_drawing_on_a_transparent_square_is_trimmed() -> None:
     canvas = Image.new("RGBA", (400, 400))
     ImageDraw.Draw(canvas).ellipse((20, 20, 120, 100), outline="black", width=4)
-    found = cleaned(canvas)
+    found = clean_drawing(canvas)
     assert found.notes == (TRIMMED,) and found.image.width < 130
 
 
@@ -182,7 +182,7 @@ def test_a_drawing_of_dots_is_no_dust() -> None:
     for angle in np.linspace(0, 2 * np.pi, 30, endpoint=False):
         x, y = 300 + 100 * np.cos(angle), 300 + 100 * np.sin(angle)
         ImageDraw.Draw(canvas).ellipse((x - 3, y - 3, x + 3, y + 3), fill=0)
-    found = cleaned(canvas)
+    found = clean_drawing(canvas)
     assert found.notes == (TRIMMED,) and 230 < found.image.width < 260  # all of the ring
 
 
@@ -211,7 +211,7 @@ def test_a_picture_in_memory_is_left_alone() -> None:
     canvas = example()
     canvas.getexif()[degraded.ORIENTATION] = 6
     before = canvas.copy()
-    found = cleaned(canvas)
+    found = clean_drawing(canvas)
     assert canvas == before
     assert (pixels(found.image) == np.rot90(pixels(before), -1)).all()
 
@@ -231,7 +231,7 @@ def test_no_strokes_is_said_with_the_name_of_the_file(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"{name}\.png: the picture is empty"):
             read_drawing(tmp_path / f"{name}.png")
     with pytest.raises(UserError, match="empty"):
-        cleaned(pictures["white"])
+        clean_drawing(pictures["white"])
 
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
@@ -255,16 +255,16 @@ def test_no_image_is_said_with_the_name_and_no_word_of_lists(clean: bool, tmp_pa
 
 def test_a_mode_that_cannot_be_grey_is_refused() -> None:
     with pytest.raises(UserError, match="La"):
-        cleaned(Image.new("LA", (9, 9)).convert("La"))
+        clean_drawing(Image.new("LA", (9, 9)).convert("La"))
 
 
 def test_a_colour_photo_is_called_one_and_a_drawing_is_not() -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-    notes = cleaned(coarse.resize((200, 200), Image.Resampling.BICUBIC)).notes
+    notes = clean_drawing(coarse.resize((200, 200), Image.Resampling.BICUBIC)).notes
     assert any("colour photo" in note for note in notes)
     drawing = Image.new("RGB", (200, 200), "white")
     draw = ImageDraw.Draw(drawing)
     for place, colour in enumerate(("red", "green", "blue", "orange", "purple", "brown", "cyan")):
         draw.ellipse((20 + 5 * place, 20, 160, 160 - 9 * place), outline=colour, width=4)
-    assert not any("colour photo" in note for note in cleaned(drawing).notes)
+    assert not any("colour photo" in note for note in clean_drawing(drawing).notes)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from datasets.folders import (
     TUBERLIN_PHOTO_FOLDERS,
-    images_below,
     list_images,
+    list_images_below,
     pair_categories,
-    plain_spelling,
-    split,
+    simplify_name,
+    split_names,
 )
 from utils.errors import UserError
 
@@ -34,13 +34,13 @@ def test_what_is_read_and_what_is_passed_over_by_name(
         (folder / name).write_bytes(b"some text")
     Image.new("RGB", (9, 9)).save(folder / "g", "JPEG")
     assert list_images(tmp_path / "photos") == {"cat": ["a.jfif", "b.JPE", "g"]}
-    assert "5 files that are not named as images (cat/LICENSE, 'cat/c.jpg ', cat/d.heic" in caplog.text
-    assert "HEIC and AVIF are not read" in caplog.text and "a space at the end" in caplog.text
-    assert images_below(folder)[2] == ["LICENSE", "c.jpg ", "d.heic", "e.AVIF", "f.txt"]
+    assert "5 files without an image suffix (cat/LICENSE, 'cat/c.jpg ', cat/d.heic" in caplog.text
+    assert "HEIC and AVIF are not supported" in caplog.text and "a space at the end" in caplog.text
+    assert list_images_below(folder)[2] == ["LICENSE", "c.jpg ", "d.heic", "e.AVIF", "f.txt"]
     for name in ("a.jfif", "b.JPE", "g"):
         (folder / name).unlink()
-    with pytest.raises(UserError, match=r"no image in .*passed over: 5 files .*HEIC and AVIF are not read"):
-        images_below(folder)
+    with pytest.raises(UserError, match=r"no image in .*ignored: 5 files .*HEIC and AVIF are not supported"):
+        list_images_below(folder)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
@@ -67,19 +67,19 @@ def test_images_anywhere_below_a_folder(tmp_path: Path) -> None:
     (root / "folder.png").mkdir()
     links = ["g.png", "link"]
     expected = ["b.JPG", "cats/a b.png", "cats/old/c.webp", "h.png"]
-    assert images_below(root) == (expected, links, ["notes.txt"])
+    assert list_images_below(root) == (expected, links, ["notes.txt"])
     Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.png")).touch()
-    assert images_below(root)[1] == ["caf\\xe9.png", "g.png", "link"]
+    assert list_images_below(root)[1] == ["caf\\xe9.png", "g.png", "link"]
     (tmp_path / "empty").mkdir()
     (tmp_path / "links").mkdir()
     (tmp_path / "links/i.png").symlink_to(root / "b.JPG")
     for folder, message in (
         ("empty", "no image in"),
         ("nowhere", "no folder"),
-        ("links", "passed over: i.png"),
+        ("links", "skipped: i.png"),
     ):
         with pytest.raises(UserError, match=message):
-            images_below(tmp_path / folder)
+            list_images_below(tmp_path / folder)
 
 
 def test_tuberlins_two_spellings() -> None:
@@ -107,20 +107,20 @@ def test_equal_names_win_and_lone_folders_are_named() -> None:
     assert (lone_sketches, lone_photos) == (["owl"], ["elk"])
     pairs, lone_sketches, _ = pair_categories(["hot dog", "hotdog"], ["hotdog"])
     assert (pairs, lone_sketches) == ({"hotdog": "hotdog"}, ["hot dog"])  # one photo folder, one label
-    assert plain_spelling("Car_(Sedan)") == "carsedan"
+    assert simplify_name("Car_(Sedan)") == "carsedan"
 
 
 def test_the_split_depends_on_seed_and_category_alone() -> None:
     names = [f"{i}.png" for i in range(80)]
-    train, test = split(names, 10, seed=0, category="cat")
+    train, test = split_names(names, 10, seed=0, category="cat")
     assert len(test) == 10 and sorted(train + test) == sorted(names)
-    assert split(names[::-1], 10, seed=0, category="cat")[1] == test[::-1]
-    assert split(names, 10, seed=1, category="cat")[1] != test
-    assert split(names, 10, seed=0, category="dog")[1] != test
+    assert split_names(names[::-1], 10, seed=0, category="cat")[1] == test[::-1]
+    assert split_names(names, 10, seed=1, category="cat")[1] != test
+    assert split_names(names, 10, seed=0, category="dog")[1] != test
     assert test[:3] == ["3.png", "26.png", "34.png"]  # the same draw on every platform and Python
 
 
 @pytest.mark.parametrize("count", [0, 3, 4])
 def test_too_few_sketches_for_a_split(count: int) -> None:
     with pytest.raises(UserError, match="category cat has 3 sketches"):
-        split(["1", "2", "3"], count, seed=0, category="cat")
+        split_names(["1", "2", "3"], count, seed=0, category="cat")

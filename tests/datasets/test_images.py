@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from datasets.drawings import read_drawing
-from datasets.images import FORMATS, UnreadableImage, pixel_count, read_image
+from datasets.images import FORMATS, UnreadableImage, count_pixels, read_image
 from datasets.readable import find_unreadable
 from utils.errors import UserError
 
@@ -277,7 +277,7 @@ def test_whatever_a_damaged_file_makes_pillow_raise_it_is_unreadable_by_name(tmp
             place = min(draw.randrange(len(content)) for _ in range(2))
             content[place] = draw.choice((0, 1, 255, draw.randrange(256)))
         path.write_bytes(content)
-        readers = (lambda: read_image(path, "L"), lambda: read_image(path, "RGB"), lambda: pixel_count(path))
+        readers = (lambda: read_image(path, "L"), lambda: read_image(path, "RGB"), lambda: count_pixels(path))
         for read in (*readers, lambda: read_drawing(path, clean=False)):
             try:
                 read()

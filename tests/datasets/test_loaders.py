@@ -144,8 +144,8 @@ def test_an_unreadable_image_is_named_and_raised_in_the_main_process(
 def test_processes_share_every_batch_without_repeats() -> None:
     """Two processes of batch 2 see, batch by batch, what one of batch 4 sees."""
     joint = ShuffledBatches(10, 4, seed=3)
-    shares = [ShuffledBatches(10, 2, seed=3, share=(number, 2)) for number in (0, 1)]
+    shares = [ShuffledBatches(10, 2, seed=3, shard=(number, 2)) for number in (0, 1)]
     for whole, left, right in zip(islice(joint, 7), *shares, strict=False):
         assert left + right == whole
     with pytest.raises(UserError, match="in each of 3 processes is more than the 10"):
-        ShuffledBatches(10, 4, seed=3, share=(0, 3))
+        ShuffledBatches(10, 4, seed=3, shard=(0, 3))

@@ -21,7 +21,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, workers: int, caplog: pyte
     (root / names[2]).unlink()
     with caplog.at_level(logging.INFO):
         assert find_unreadable(root, names, workers=workers) == [names[2], names[5]]
-    assert f"unreadable: {root / names[5]} (it is no image of a format that is read)" in caplog.text
+    assert f"unreadable: {root / names[5]} (it is not an image in a supported format)" in caplog.text
     assert f"unreadable images: 2 of {len(names)}" in caplog.text
 
 

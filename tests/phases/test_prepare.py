@@ -152,7 +152,7 @@ def test_a_class_list_from_another_program(tree: Path, command) -> None:
         (b"caf\xe9\n", "two.txt: it is not UTF-8 (byte 4 is 0xe9): save it as UTF-8"),
         (
             b"cat\nhot dog\n",
-            "1 categories without sketches, first 'hot dog'; the closest of those there are is",
+            "1 categories without sketches, first 'hot dog'; the closest one is",
         ),
     ],
 )

@@ -152,9 +152,9 @@ def test_a_folder_for_temporary_files_with_too_long_a_path(
     status, _, errors = command("train", *SMALL_RUN, "--num_workers=1")
     line = errors.splitlines()[-1]
     assert status == 2 and line.startswith(
-        "error: loading processes cannot work here: the folder for temporary"
+        "error: DataLoader workers cannot start: the path of the temporary"
     )
-    assert f"{long}, has too long a path for a socket; set TMPDIR to a shorter one" in line
+    assert f"{long} is too long for a socket; set TMPDIR to a shorter path" in line
 
 
 # for the help, argparse itself takes no notice

@@ -24,7 +24,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from datasets.annotations import read_list
-from datasets.images import UnreadableImage, pixel_count
+from datasets.images import UnreadableImage, count_pixels
 from phases.serve.answers import check_size
 from run import results
 from utils import checkpoints, published
@@ -132,7 +132,7 @@ def targets(folder: Path) -> dict[str, Target]:
     return {
         "annotation lists": Target(read_list, user, lists(), 500, tuple(WORDS)),
         "records of results": Target(results.read_records, user, records(), 80, tuple(WORDS)),
-        "image headers, of a data set": Target(pixel_count, user, images, 120),
+        "image headers, of a data set": Target(count_pixels, user, images, 120),
         "image headers, of uploads": Target(partial(check_size, megapixels=1), user, images, 120),
         ".npy headers": Target(load_cached_features, (ValueError,), [array_file(folder)], 60),
         "checkpoints": Target(checkpoints.load, user, whole, 60),

@@ -227,7 +227,7 @@ def test_what_is_broken_is_refused_by_name(tmp_path: Path) -> None:
                 read_image(tmp_path / name, mode)
     for name, reason in (
         ("large.png", "100.0 megapixels, more than 89.5"),
-        ("pipe.png", "no regular file"),
+        ("pipe.png", "not a regular file"),
         ("float.tif", "floating point"),
         ("integers.tif", "32-bit"),
     ):

@@ -64,13 +64,13 @@ OUTSIDE = {
     "nothing": "",
     "a file alone": "0.png",
 }
-ABSOLUTE = "it is absolute; write every path from the data set's folder on: sketches/cat/1.png, say"
+ABSOLUTE = "it is absolute; write paths relative to the data set's folder, for example sketches/cat/1.png"
 WHAT_TO_WRITE = {
     "absolute": ABSOLUTE,
     "absolute on Windows": ABSOLUTE,
     "backslashes": "it has backslashes; write / instead",
-    "nothing": "write every path from the data set's folder on",
-    "a file alone": "write every path from the data set's folder on",
+    "nothing": "write paths relative to the data set's folder",
+    "a file alone": "write paths relative to the data set's folder",
 }
 
 
@@ -183,10 +183,10 @@ def test_a_list_as_windows_writes_it(tree: Path, domain: str) -> None:
     content = lists()
     content[domain]["test"].insert(0, ["C:/tiny/sketches/cat/0.png", 1])
     write(content)
-    refused("C:/tiny/sketches/cat/0.png", "is an absolute path of Windows; write every path from")
+    refused("C:/tiny/sketches/cat/0.png", "is an absolute Windows path; write paths relative to")
     content[domain]["test"][0] = ["tiny/sketches/cat/0.png", 1]
     write(content)
-    refused("first tiny/sketches/cat/0.png; write every path from the data set's folder on")
+    refused("first tiny/sketches/cat/0.png; write paths relative to the data set's folder")
 
 
 SPELLINGS = ("NFC", "NFD")
@@ -313,7 +313,7 @@ def test_links_that_lead_out(tree: Path, command, linked: str, photo_list: bool)
 def test_names_that_no_list_can_hold(tree: Path, command, name: bytes) -> None:
     (tree / FIRST).rename(os.fsdecode(os.fsencode(tree / "sketches/cat") + b"/" + name))
     status, _, errors = command("prepare", "--test_per_category=2")
-    assert status == 2 and "has a name that no list can hold" in errors and "sketches/cat/" in errors
+    assert status == 2 and "which lists cannot hold" in errors and "sketches/cat/" in errors
     assert not Path("anno").exists()
 
 

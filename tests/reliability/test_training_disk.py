@@ -216,7 +216,7 @@ def test_no_room_to_hand_images_over(prepared: Path, short_folder: Path, what: s
     assert done.returncode == 2, output
     assert "Traceback" not in output.partition("Exception ignored in")[0]  # of PyTorch's half-made loader
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and "loading processes cannot work here" in errors[0]
+    assert len(errors) == 1 and "DataLoader workers cannot start" in errors[0]
     assert "No space left on device" in errors[0] and "--num_workers, 0 for none" in errors[0]
 
 
@@ -240,7 +240,8 @@ def test_a_loading_process_that_dies_leaves_a_checkpoint_of_the_last_whole_step(
         status, output, errors = command("train", *SMALL_RUN)
         assert status == 2 and errors.count("error: ") == 1
         assert (
-            "error: a loading process died (DataLoader worker (pid 7) is killed by signal: Killed.)" in errors
+            "error: a DataLoader worker died (DataLoader worker (pid 7) is killed by signal: Killed.)"
+            in errors
         )
         assert checkpoint_files.saved_steps(RUN / "model") == expected
         assert ("saved after step 3" in output) == bool(expected)

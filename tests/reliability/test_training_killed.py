@@ -173,7 +173,9 @@ def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
         assert victim.wait(60) in (0, 2), victim.text()
         if victim.status == 2:
             errors = [line for line in victim.text().splitlines() if line.startswith("error: ")]
-            assert len(errors) == 1 and "a loading process died" in errors[0] and "--num_workers" in errors[0]
+            assert (
+                len(errors) == 1 and "a DataLoader worker died" in errors[0] and "--num_workers" in errors[0]
+            )
             assert "Traceback" not in victim.text()
             kills += 1
         run.check_readable()

@@ -37,7 +37,7 @@ def test_training_and_test_are_the_same_with_kept_images(
         status, output, errors = command("train", *SMALL_RUN, f"--save_path={name}", *arguments, *cached)
         assert status == 0, errors
         for kind in ("photos", "sketches"):
-            assert (f"{kind} taken from" in output) == bool(cached)
+            assert (f"reading {kind} from the cache" in output) == bool(cached)
         outcomes.append(outcome(Path("logs") / name))
     (weights, features, metrics), (kept_weights, kept_features, kept_metrics) = outcomes
     assert all(torch.equal(weights[name], kept_weights[name]) for name in weights)
@@ -56,17 +56,17 @@ def test_one_file_of_a_domain_serves_training_and_a_test_of_its_own(prepared: Pa
         path.unlink()
     status, output, errors = command("test", "--save_path=run", "--hash_bits=4", "--cache_images")
     assert status == 0, errors
-    assert all(f"taken from {file.resolve()}" in output for file in made)
+    assert all(f"from the cache {file.resolve()}" in output for file in made)
     assert {path: path.stat().st_ino for path in MADE.glob("*.npy")} == made
 
 
 def test_a_full_disk_stops_before_the_first_step(
     prepared: Path, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datasets.image_cache.SPARE", 2**60)
+    monkeypatch.setattr("datasets.image_cache.SPARE_BYTES", 2**60)
     status, _, errors = command("train", *SMALL_RUN, "--cache_images")
     assert status == 2
-    assert "--cache_images needs" in errors and "leave the option out" in errors
+    assert "--cache_images needs" in errors and "drop the option" in errors
     assert "12 sketches and 9 photos of 64 px" in errors
     assert not MADE.exists() and not Path("logs").exists()
 

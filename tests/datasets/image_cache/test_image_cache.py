@@ -75,7 +75,7 @@ def contents(folder: Path) -> set[str]:
 def test_kept_pixels_are_those_of_the_files(root: Path, folder: Path, workers: int) -> None:
     kept = keep(root, folder, [*reversed(NAMES), *NAMES], workers=workers)
     for name in NAMES:
-        expected = transforms.resized_photo(read_image(root / name, "RGB"), SIZE)
+        expected = transforms.resize_photo(read_image(root / name, "RGB"), SIZE)
         assert torch.equal(kept.pixels(name), expected)
     assert np.load(kept.file).shape == (len(NAMES), 3, SIZE, SIZE)
     assert contents(folder) == {kept.file.name, kept.file.with_suffix(".json").name}
@@ -127,7 +127,7 @@ def test_a_second_run_reads_what_the_first_one_wrote(
     first = keep(root, folder)
     before = first.file.stat().st_mtime_ns
     sketches = keep_sketches(root, folder)
-    monkeypatch.setattr(image_cache, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(image_cache, "write_cache", lambda *_: pytest.fail("built again"))
     assert keep(root, folder) == first
     assert keep_sketches(root, folder) == sketches
     assert first.file.stat().st_mtime_ns == before
@@ -181,7 +181,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40 - need, need))
     with pytest.raises(
-        UserError, match=r"needs 0\.1 GB in .*/datasets/cache for 6 photos of 24 px, and 0\.0 GB"
+        UserError, match=r"needs 0\.1 GB in .*/datasets/cache for 6 photos of 24 px, but only 0\.0 GB"
     ):
         keep(root, folder)
     assert not folder.parent.exists()
@@ -195,10 +195,10 @@ def test_room_is_asked_for_all_files_at_once(
     wanted = [cache_sketches(root, SKETCHES, folder), cache_photos(root, NAMES, SIZE, folder)]
     sizes = [each.contents(0).size for each in wanted]
     assert sizes == [30 + 50 + 3 * 1500 + 1600 + 8 * 6, 6 * 3 * SIZE**2]
-    need = sum(sizes) + sum(sizes) // 20 + image_cache.SPARE
+    need = sum(sizes) + sum(sizes) // 20 + image_cache.SPARE_BYTES
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40 - need, need - 1))
-    monkeypatch.setattr(image_cache, "build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(image_cache, "write_cache", lambda *_: pytest.fail("built"))
     with pytest.raises(UserError, match=r"needs 0\.1 GB in .* for 6 sketches and 6 photos of 24 px"):
         image_cache.build_caches(wanted, workers=0)
     assert not folder.parent.exists()
@@ -222,8 +222,8 @@ def test_a_sketch_that_changes_meanwhile_leaves_nothing(root: Path, folder: Path
     planned = kept.contents(0)
     Image.new("L", (7, 5), 9).save(root / SKETCHES[0])
     folder.mkdir(parents=True)
-    with pytest.raises(UserError, match="changed while they were read"):
-        image_cache.build(kept, planned)
+    with pytest.raises(UserError, match="changed while being read"):
+        image_cache.write_cache(kept, planned)
     assert contents(folder) == set()
 
 

@@ -134,7 +134,7 @@ def test_unreadable_photos_are_left_out_named_and_not_tried_again(
     (mine / "broken.jpg").write_bytes(b"no image")
     assert "broken.jpg" not in opened().gallery.names
     assert "1 images of mine cannot be read and are left out until they change" in caplog.text
-    assert "broken.jpg (it is no image of a format that is read)" in caplog.text
+    assert "broken.jpg (it is not an image in a supported format)" in caplog.text
     assert "formats that are read: PNG, JPEG," in caplog.text
     caplog.clear()
     opened()
