@@ -1,6 +1,7 @@
 """Checkpoints and weights of any making: read bit for bit as written, or refused in one line by name."""
 
 import io
+import math
 import os
 import pickle
 import resource
@@ -316,7 +317,7 @@ def test_a_flipped_bit_of_a_whole_checkpoint(trained: Path, command) -> None:
         ("options.image_size", None, "--image_size"),
         ("options.image_size", ["@anno/tiny_sketch.json"], "--image_size"),
         ("options.f_dim", 2**40, "does not fit"),
-        ("options.f_dim", 2**62, "f"),
+        ("options.f_dim", 2**62, "is of a network that cannot be"),
         ("options.se_reduction", 0, "--se_reduction"),
         ("options.network", "os.system", "--network"),
         ("options.dataset", "../../secret", "--dataset"),
@@ -419,9 +420,15 @@ def test_a_published_pair_with_sizes_of_nothing(tmp_path: Path, command, tree: P
 
 
 def test_checksums_cost_little(tmp_path: Path) -> None:
-    """Beside the reading itself: 0.20 s for the 577 MB of a whole training, which are read in 0.15 s."""
+    """A few times what it takes to read the file: 0.20 s for 577 MB that are read in 0.15 s."""
     path = tmp_path / "checkpoint-1.pt"
     torch.save({"w": torch.rand(2**24)}, path)  # 64 MiB
-    start = time.perf_counter()
-    tensor_files.check_file(path)
-    assert time.perf_counter() - start < 2
+    reading = checking = math.inf
+    for _ in range(3):
+        start = time.process_time()
+        torch.load(path, weights_only=True)
+        reading = min(reading, time.process_time() - start)
+        start = time.process_time()
+        tensor_files.check_file(path)
+        checking = min(checking, time.process_time() - start)
+    assert checking < 20 * reading

@@ -11,8 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets.annotations import read_list
+from datasets.images import read_image
+from phases import test as test_phase
+from phases.search import open_searcher
 from retrieval import hashing
 from run import results
+from run.contact_sheet import SheetRow
 from tests.conftest import SMALL_RUN
 from utils import checkpoints
 
@@ -207,9 +212,28 @@ def test_damaged_checkpoints_are_refused(run: Path, command) -> None:
     assert status == 2 and "no checkpoint of this program" in errors
 
 
-def test_the_contact_sheet_is_a_picture_of_the_queries(run: Path) -> None:
-    with Image.open(run / "log/contact_sheet.png") as sheet:
-        assert sheet.width > 900 and sheet.height > 3 * 100
+def test_the_contact_sheet_shows_the_queries_and_the_photos_nearest_to_them(
+    run: Path, command, monkeypatch
+) -> None:
+    drawn: list[SheetRow] = []
+    real = test_phase.contact_sheet
+    monkeypatch.setattr(
+        test_phase, "contact_sheet", lambda rows, text: drawn.extend(rows) or real(rows, text)
+    )
+    assert command("test", "--save_path=run", "--hash_bits")[0] == 0
+    lists = read_list(Path("anno/tiny_sketch.json"))["test"]
+    root = Path("datasets/data/tiny")
+    pixels = {np.asarray(read_image(root / name, "L")).tobytes(): Path(name) for name, _ in lists}
+    names = [pixels[np.asarray(row.query.image).tobytes()] for row in drawn]
+    assert [name.parent.name for name in names] == ["bear (animal)", "cat", "hot-dog"], "one of each category"
+    assert [(row.query.name, row.query.category) for row in drawn] == [(n.name, n.parent.name) for n in names]
+    searcher = open_searcher("run", anno_path="anno", num_workers=0, device="cpu")
+    for name, row in zip(names, drawn, strict=True):
+        hits = searcher.search(root / name, top=9)
+        assert sorted((hit.file.name, hit.category) for hit in hits) == sorted(
+            (cell.name, cell.category) for cell in row.results
+        )
+        assert hits[0].category == row.results[0].category
 
 
 def test_a_learned_set_is_ranked_better_than_chance(prepared: Path, command, monkeypatch) -> None:
