@@ -38,7 +38,7 @@ WRITES = {
     "checkpoint, its head": (checkpoints, "save", 0, "model/checkpoint-2.pt"),
     "checkpoint, its middle": (checkpoints, "save", 60_000, "model/checkpoint-2.pt"),
     "curves": (train_phase, "save_training_curves", 1000, "log/curves.png"),
-    "features": (test_phase, "test_features", 200, "vec"),
+    "features": (test_phase, "embed_test_set", 200, "vec"),
     "result.txt": (results, "append", 100, "log/result.txt"),
     "result.json": (results, "write_json", 3000, "log/result.json"),
     "contact sheet": (test_phase, "save_png", 1000, "log/contact_sheet.png"),

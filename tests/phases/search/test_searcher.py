@@ -84,7 +84,7 @@ def test_mistakes_are_user_errors(trained: Path) -> None:
 @pytest.mark.parametrize("page", ["README.md", "phases/search/__init__.py"])
 def test_the_documented_lines_run(trained: Path, page: str) -> None:
     text = (PROJECT / page).read_text()
-    start = text.index("    from phases.search.searcher import open_searcher")
+    start = text.index("    from phases.search import open_searcher")
     lines = re.match(r"(?:    .*\n|\n)+", text[start:])[0].replace("\n    ", "\n").strip()
     assert len(lines.splitlines()) <= 12
     lines = lines.replace('"demo"', '"run", anno_path=Path("anno"), num_workers=0')
