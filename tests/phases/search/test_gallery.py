@@ -143,7 +143,7 @@ def test_unreadable_photos_are_left_out_named_and_not_tried_again(
     assert "broken.jpg" in opened().gallery.names
     for path in mine.rglob("*.*"):
         path.write_bytes(b"no image either")
-    with pytest.raises(UserError, match=r"no image in mine can be read: a\.jpg \(it is no image"):
+    with pytest.raises(UserError, match=r"no image in mine can be read: a\.jpg \(it is not an image"):
         opened()
 
 
