@@ -128,7 +128,14 @@ def build_parser(phase: str | None = None) -> argparse.ArgumentParser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the versions and exit")
+    parser.add_argument(
+        "--version",
+        action=ShowVersion,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="show the versions and exit",
+    )
     for title, declared in GROUPS.items():
         group = parser.add_argument_group(title)
         for each in declared:
