@@ -217,7 +217,7 @@ def test_no_room_to_hand_images_over(prepared: Path, short_folder: Path, what: s
     assert "Traceback" not in output.partition("Exception ignored in")[0]  # of PyTorch's half-made loader
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "DataLoader workers cannot start" in errors[0]
-    assert "No space left on device" in errors[0] and "--num_workers, 0 for none" in errors[0]
+    assert "No space left on device" in errors[0] and "a smaller --num_workers (0 for none)" in errors[0]
 
 
 def test_a_loading_process_that_dies_leaves_a_checkpoint_of_the_last_whole_step(
