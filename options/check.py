@@ -25,7 +25,6 @@ def check_options(options: argparse.Namespace) -> None:
     if searching and "save_path" not in options.given and not has_checkpoints(options.save_path):
         options.save_path = READY
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
-    options.deterministic = bool(options.deterministic)
     check_names(options)
     check_combinations(options)
     is_new = options.phase in ("train", "reproduce") and not has_checkpoints(options.save_path)

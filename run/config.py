@@ -25,6 +25,7 @@ from options.check import check_loss
 from run.input import describe_input
 from utils.device import pick_device
 from utils.errors import UserError
+from utils.runs import LOGS
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Config:
     @property
     def folder(self) -> Path:
         """The folder of the run, below logs/ in the current directory."""
-        return Path("logs") / self.save_path
+        return LOGS / self.save_path
 
     def with_values(self, **values: Any) -> "Config":
         """A copy in which some fields, of whichever part, have other values."""
@@ -274,7 +275,7 @@ PUBLISHED_SCALES = {("cosface", "resnext101"): 32.0}
 
 
 def config_from_options(options: argparse.Namespace) -> Config:
-    """The config that the options of the command line describe. Flags that were not given are off."""
+    """The config that the options of the command line describe."""
     values = {
         name: getattr(options, name) for name in ("save_path", "seed", *PART_OF) if name != "lengthened"
     }
@@ -287,14 +288,11 @@ def config_from_stored(stored: dict[str, Any]) -> Config:
 
 
 def make_config(**values: Any) -> Config:
-    """A config of `values` by the names of their fields, of whichever part; the others have defaults."""
-    for name in ("pad_pretrained_se", "dase_layer4", "deterministic", "all_definitions", "skip_unreadable"):
-        values[name] = bool(values.get(name))
-    for name in ("cache_images", "compile", "gradient_checkpointing", "sync_bn", "open"):
-        values[name] = bool(values.get(name))
-    for name in ("query", "table", "lr_of"):
-        values[name] = tuple(values.get(name) or ())
-    return Config().with_values(**values)
+    """A config of `values` by the names of their fields, of whichever part.
+
+    A field that is not among them, or is None there, has its default: a flag that was not given is None.
+    """
+    return Config().with_values(**{name: value for name, value in values.items() if value is not None})
 
 
 def freeze(name: str, value: Any) -> Any:

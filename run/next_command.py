@@ -19,6 +19,7 @@ from run.config import NETWORK_FIELDS, Config, published_channels
 from utils import distributed
 from utils.errors import UserError
 from utils.files import PROJECT, read_json
+from utils.runs import LOGS
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +35,16 @@ IMAGES = ("skip_unreadable", "cache_images")
 SEARCHES = (*FEATURES, "gallery", "index", "hash_bits", "clean_query")
 
 
-# What a published pair does not say, with what it is taken to be
-PAIR_DEFAULTS = {
-    "image_size": 224,
-    "se_activation": "sigmoid",
-    "test_distance": "euclidean",
-    "seed": 0,
-    "batch_size": 22,
-    "data_path": "datasets/data",
-    "anno_path": "anno",
-}
+# What a published pair does not say, and is taken to be the default
+UNSAID_BY_PAIRS = (
+    "image_size",
+    "se_activation",
+    "test_distance",
+    "seed",
+    "batch_size",
+    "data_path",
+    "anno_path",
+)
 
 
 def announce(phase: str, config: Config, **details: Any) -> None:
@@ -127,12 +128,7 @@ def after_export(config: Config, format: str) -> list[str]:
 
 def values_unsaid(config: Config) -> dict[str, Any]:
     """What a pair does not say, to be called after `run`: its data set, and all that is not the default."""
-    values: dict[str, Any] = {"dataset": config.data.dataset}
-    values |= {
-        name: config.value(name)
-        for name, usual in PAIR_DEFAULTS.items()
-        if str(config.value(name)) != str(usual)
-    }
+    values = {"dataset": config.data.dataset} | without_defaults(config, UNSAID_BY_PAIRS)
     if config.input.photo_channels != published_channels(config.data.dataset):
         values["photo_channels"] = config.input.photo_channels
     return values | ({"normalize": True} if config.input.normalize else {})
@@ -160,14 +156,14 @@ def runs_of_table(path: Path, seed: int) -> list[str]:
     """The --save_path of the tested runs of a table with `seed`, each once, in the order of its rows."""
     try:
         runs = [each for each in read_json(path)["runs"] if each["seed"] == seed]
-        names = dict.fromkeys(str(Path(each["folder"]).relative_to("logs")) for each in runs)
+        names = dict.fromkeys(str(Path(each["folder"]).relative_to(LOGS)) for each in runs)
     except (OSError, ValueError, KeyError, TypeError):  # there is no such table
         return []
     return [name for name in names if has_result(name)]
 
 
 def has_result(save_path: str) -> bool:
-    return has_checkpoints(save_path) and Path("logs", save_path, "log", "result.json").is_file()
+    return has_checkpoints(save_path) and (LOGS / save_path / "log" / "result.json").is_file()
 
 
 def name_run(config: Config) -> dict[str, Any]:
@@ -219,8 +215,13 @@ def as_given(config: Config, names: Collection[str]) -> dict[str, Any]:
 
 def given(config: Config, names: Collection[str]) -> dict[str, Any]:
     """As `as_given`, without those that are the defaults."""
+    return without_defaults(config, as_given(config, names))
+
+
+def without_defaults(config: Config, names: Collection[str]) -> dict[str, Any]:
+    """Those of `names` whose values are not the defaults, with their values."""
     usual = Config()
-    return {name: value for name, value in as_given(config, names).items() if value != usual.value(name)}
+    return {name: config.value(name) for name in names if config.value(name) != usual.value(name)}
 
 
 def compose(phase: str, values: dict[str, Any]) -> str:
