@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     if options.evaluate and config.search.gallery != DATASET:
         raise UserError("--evaluate needs the test set: leave out --gallery")
     device = pick_device(config.machine)
-    weights = galleries.load(config)
+    weights = galleries.load_checkpoint(config)
     config = weights.config
     weights.network.to(device)
     if options.evaluate:
@@ -63,13 +63,13 @@ def run(options: argparse.Namespace) -> None:
 def open_index(weights: Checkpoint, config: Config, device: torch.device) -> None:
     """Bring the index of --gallery up to date."""
     indices.check_index(config.search.index, weights, config)
-    gallery = galleries.open_gallery(weights, config, device, renew=True)
+    gallery = galleries.open_gallery(weights, device, rebuild=True)
     indices.open_index(config.search.index, gallery, weights, config, device)
     log.info(
         "index %s of %d photos in %s, for step %d",
         config.search.index,
         len(gallery.names),
-        gallery.folder,
+        gallery.path.parent,
         weights.step,
     )
 
@@ -79,7 +79,7 @@ def compare(model: TestableCheckpoint, config: Config, device: torch.device) -> 
     features = embed_test_set(model.network, model.data, config, step=model.step, device=device)
     assert features is not None  # one process alone
     sketches = features[0]
-    gallery = galleries.open_gallery(model, config, device, renew=True)
+    gallery = galleries.open_gallery(model, device, rebuild=True)
     label_of = dict(model.data.gallery)
     labels = np.array([label_of[name] for name in gallery.names])
     queries = sketches.values[..., : gallery.values.shape[2]]

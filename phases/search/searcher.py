@@ -16,7 +16,7 @@ from datasets.drawings import Drawing, clean_drawing, convert_to_grey, read_draw
 from models import ready_network
 from options.check import check_options
 from options.parser import parse_values
-from phases.search.gallery import Gallery, load, open_gallery
+from phases.search.gallery import Gallery, load_checkpoint, open_gallery
 from phases.search.indices import Index, check_index, open_index
 from retrieval import INDICES
 from retrieval.embed import embed
@@ -144,11 +144,11 @@ def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **opt
 
 def searcher_for(config: Config) -> Searcher:
     """What the command line asks for, with its index opened."""
-    weights = load(config)
+    weights = load_checkpoint(config)
     config = weights.config
     check_index(config.search.index, weights, config)
     device = pick_device(config.machine)
     weights.network.to(device)
-    searcher = Searcher(weights, open_gallery(weights, config, device), config, device)
+    searcher = Searcher(weights, open_gallery(weights, device), config, device)
     searcher.index(config.search.index)
     return searcher

@@ -189,7 +189,7 @@ def test_an_index_of_other_versions_is_said_and_made_anew_by_index(
     assert status == 0
     assert f"was made with torch {now['torch']}: distances may differ in the last digits" in output
     status, output, _ = command("index", "--save_path=run")
-    assert status == 0 and "is of other torch (step 4): made anew" in output
+    assert status == 0 and "has other torch (step 4): rebuilding it" in output
     assert "was made with" not in command(*search)[1]
 
 

@@ -85,7 +85,7 @@ def test_features_of_an_earlier_format_are_made_anew(mine: Path, caplog: pytest.
     del record["making"]["format"]
     path.write_text(json.dumps(record))
     opened()
-    assert "is of other format" in caplog.text and "4 photos, 4 new" in caplog.text
+    assert "has other format" in caplog.text and "4 photos, 4 new" in caplog.text
 
 
 def test_photos_of_a_folder_are_in_rgb_whatever_the_training_was_fed(
@@ -220,7 +220,7 @@ def test_of_another_checkpoint_it_is_refused_and_index_makes_it_anew(mine: Path,
     assert status == 2 and "made with other weights" in errors
     status, output, errors = command("index", "--save_path=run", "--gallery=mine")
     assert status == 0, errors
-    assert output.count("is of other weights (step 2): made anew") == 1 and "index flat of 4 photos" in output
+    assert output.count("has other weights (step 2): rebuilding it") == 1 and "index flat of 4 photos" in output
     with_four = rows(opened())
     assert not np.allclose(with_two["a.jpg"], with_four["a.jpg"])
     with pytest.raises(UserError, match=r"of step 4, this is step 2"):
