@@ -56,9 +56,7 @@ class GalleryFeatures:
     values: np.ndarray
     files: dict[str, FileState]
     unreadable: dict[str, FileState] = field(default_factory=dict)
-    versions: dict[str, str] = field(
-        default_factory=provenance.versions
-    )  # of the libraries that computed them
+    versions: dict[str, str] = field(default_factory=provenance.versions)  # of what computed them
     path: Path = Path()
 
     def cover(self, files: dict[str, FileState]) -> bool:
@@ -94,9 +92,7 @@ class GalleryCache:
                 if features is None or not features.cover(files):
                     features = self.update(features or self.features_of_last_test(files), files)
                 for path in self.folder.glob(FEATURES.format("*") + "*"):
-                    if not path.name.startswith(
-                        features.path.name
-                    ):  # which an index over them starts with too
+                    if not path.name.startswith(features.path.name):  # an index over them stays as well
                         path.unlink()
         return features
 
@@ -209,28 +205,25 @@ class GalleryCache:
     def embed(self, names: list[str], path: Path) -> set[str]:
         """Write the features of `names` to a new file at `path`, and return those that are unreadable."""
         checkpoint, data = self.checkpoint, self.checkpoint.config.data
-        entries = [(name, position) for position, name in enumerate(names)]
-        images = ReadableImages(self.root, entries, PHOTO, photo_transform(checkpoint.config))
+        images = ReadableImages(
+            self.root, [(name, 0) for name in names], PHOTO, photo_transform(checkpoint.config)
+        )
         batches = ordered_batches(images, data.batch_size, workers=data.num_workers, device=self.device)
         file = create_feature_file(path, (2, len(names), self.width))
-        readable: list[int] = []
-        done = 0  # counted here: a disabled bar stays at 0
+        labels: list[int] = []
         with tqdm(total=len(names), unit="image", desc="embed gallery", dynamic_ncols=True) as bar:
             for batch in batches:
-                (part,) = embed(
-                    checkpoint.network, [batch], domain=PHOTO, device=self.device
-                )  # (2, B, f_dim)
+                (part,) = embed(checkpoint.network, [batch], domain=PHOTO, device=self.device)
                 if not part.isfinite().all():
                     raise Diverged(
                         f"features of {self.root} are not finite: the training diverged, take another step"
                     )
-                count = part.shape[1]
-                file[:, done : done + count] = part.cpu().numpy()
-                readable += batch[1].tolist()
-                done += count
+                count = part.shape[1]  # of (2, B, f_dim)
+                file[:, len(labels) : len(labels) + count] = part.cpu().numpy()
+                labels += batch[1].tolist()
                 bar.update(count)
         file.flush()
-        return {name for name, label in zip(names, readable, strict=True) if label == UNREADABLE}
+        return {name for name, label in zip(names, labels, strict=True) if label == UNREADABLE}
 
     def report(self, features: GalleryFeatures) -> None:
         """Log which images were left out, and whether the features come from other versions of libraries."""
