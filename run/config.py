@@ -259,16 +259,6 @@ RECIPE_FIELDS = (
     "sync_bn",
 )
 
-# Fields added later, with the value that older checkpoints were trained with
-DEFAULTS_OF_OLD_CHECKPOINTS = {
-    "amp": "off",
-    "accumulate": 1,
-    "sync_bn": False,
-    "dase_layer4": False,
-    "center_norm": 1.0,
-    "augmentation": "published",
-}
-
 # Margin and scale of the published commands, by loss and network
 PUBLISHED_MARGINS = {("mems", "resnext101"): 4.0, ("mems", "alexnet"): 2.0, ("cosface", "resnext101"): 0.35}
 PUBLISHED_SCALES = {("cosface", "resnext101"): 32.0}
@@ -429,12 +419,7 @@ def require_same_as_checkpoint(
 
     Raises UserError if one was given with another value.
     """
-    stored = {**DEFAULTS_OF_OLD_CHECKPOINTS, **stored}
     for name in names:
-        if name not in stored:
-            raise UserError(
-                f"{path} does not say its --{name}: it was made by another version of this program"
-            )
         if name in config.given and config.value(name) not in (stored[name], "auto"):
             raise UserError(
                 f"{path} was made with --{name}={stored[name]}, not {config.value(name)}; leave the "

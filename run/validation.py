@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from options.check import check_names
 from options.parser import parse_values
-from run.config import NETWORK_FIELDS, RUN_FIELDS, TRAINING_FIELDS, Config, plain
+from run.config import CONTINUED_FIELDS, Config, plain
 from run.network import build
 from utils import checkpoints
 from utils.errors import UserError
@@ -25,9 +25,7 @@ from utils.tensor_files import is_state_dict
 ENTRIES = {"step": int, "network": dict, "loss": dict, "options": dict, "lists": str, "categories": list}
 KINDS: dict[type, Any] = {float: float | int, int: int, tuple: tuple}  # what may be given for a number
 ADOPTED = (  # of its config, those that a test or a continued training may take over
-    *NETWORK_FIELDS,
-    *TRAINING_FIELDS,
-    *RUN_FIELDS,
+    *CONTINUED_FIELDS,
     "threads",
     "test_distance",
     "data_path",
@@ -68,11 +66,16 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
     for name, value in stored.items():
         if not isinstance(name, str) or not is_plain(value):
             raise UserError(f"{path} says --{str(name)[:80]} is a {type(value).__name__}, which no option is")
+    for name in (*CONTINUED_FIELDS, "lengthened"):
+        if name not in stored:
+            raise UserError(
+                f"{path} has no --{name} among its options: it is not from this version of the program"
+            )
     said = {name: stored[name] for name in ADOPTED if name in stored}
     for name, value in said.items():  # a list may name a file of config, and that would be read
         if not isinstance(value, str | int | float | None):
             raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
-    lengthened = stored.get("lengthened", [])
+    lengthened = stored["lengthened"]
     if not isinstance(lengthened, list) or not all(type(each) is int for each in lengthened):
         raise UserError(f"{path} says --lengthened={str(lengthened)[:80]!r}, which are no numbers of steps")
     try:
@@ -132,8 +135,7 @@ def check_training(state: dict[str, Any], optimizer: Optimizer, schedule: LRSche
         sides = {"step": (), "exp_avg": parameters[number].shape, "exp_avg_sq": parameters[number].shape}
         if {name: value.shape for name, value in moments.items()} != sides:
             raise ValueError(f"the optimizer's moments of parameter {number} are not of its shape")
-    streams = state["random"] if isinstance(state["random"], list) else [state["random"]]
-    for stream in streams:
+    for stream in state["random"]:
         if (stream["cpu"].dtype, stream["cpu"].shape) != (torch.uint8, torch.get_rng_state().shape):
             raise ValueError("the state of its random numbers is none")
         if not all(each.dtype == torch.uint8 for each in stream["cuda"]):

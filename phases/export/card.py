@@ -13,14 +13,7 @@ from datasets.annotations import Annotation
 from models import TIMM_PREFIX
 from run import provenance, results
 from run.checkpoint import Checkpoint
-from run.config import (
-    DEFAULTS_OF_OLD_CHECKPOINTS,
-    NETWORK_FIELDS,
-    RUN_FIELDS,
-    TRAINING_FIELDS,
-    Config,
-    is_used,
-)
+from run.config import NETWORK_FIELDS, RUN_FIELDS, TRAINING_FIELDS, Config, is_used
 from run.input import describe_input
 from run.provenance import revision, without_folders
 from run.words import in_words
@@ -140,10 +133,9 @@ def records_of(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
 def list_options(config: Config, source: Checkpoint) -> list[tuple[str, str]]:
     """The options of the training, of paths the name alone: a card does not tell where it was made."""
     if source.options:
-        stored = {**DEFAULTS_OF_OLD_CHECKPOINTS, **source.options}
         names = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
-        used = [name for name in names if is_used(name, stored["loss_type"])]
-        values = {name: stored.get(name) for name in used}
+        used = [name for name in names if is_used(name, source.options["loss_type"])]
+        values = {name: source.options[name] for name in used}
     else:
         values = {name: config.value(name) for name in (*SHAPE_OPTIONS, *INPUT_OPTIONS)}
     return [(f"`--{name}`", PurePath(str(value)).name) for name, value in values.items() if value is not None]

@@ -10,7 +10,7 @@ import torch
 from models import TIMM_PREFIX
 from phases.export.source import announce
 from run import checkpoint
-from run.config import DEFAULTS_OF_OLD_CHECKPOINTS, RUN_FIELDS, Config
+from run.config import RUN_FIELDS, Config
 from utils import checkpoint_files, checkpoints
 from utils.errors import UserError
 from utils.files import remove_stale_temporaries
@@ -51,7 +51,7 @@ def run(config: Config, format: str) -> Config:
             log.info("wrote %s: %d entries", file, len(content))
     for line in unsaid(config):
         log.warning("warning: %s", line)
-    stored = {**DEFAULTS_OF_OLD_CHECKPOINTS, **weights.options}
+    stored = weights.options
     return config.with_values(**{name: stored[name] for name in (*RUN_SETTINGS, *RUN_FIELDS)})
 
 

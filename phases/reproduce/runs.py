@@ -11,14 +11,7 @@ from experiments.published import BITS
 from experiments.table import Column, Row, Table
 from losses import ALIASES, loss_facts
 from run import results
-from run.config import (
-    DEFAULTS_OF_OLD_CHECKPOINTS,
-    NETWORK_FIELDS,
-    RUN_FIELDS,
-    TRAINING_FIELDS,
-    Config,
-    resolve_training,
-)
+from run.config import NETWORK_FIELDS, RUN_FIELDS, TRAINING_FIELDS, Config, resolve_training
 from run.provenance import provenance
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -85,7 +78,7 @@ class Run:
     def check(self, made_with: dict[str, Any]) -> None:
         """Raise UserError unless the run in this folder was made with these options."""
         for name in MADE_WITH:
-            if {**DEFAULTS_OF_OLD_CHECKPOINTS, **made_with}.get(name) != self.config.value(name):
+            if made_with.get(name) != self.config.value(name):
                 raise UserError(
                     f"{self.folder} was made with --{name}={made_with.get(name)}, not "
                     f"{self.config.value(name)}; choose another --save_path"

@@ -122,11 +122,11 @@ def resume(config: Config, path: Path) -> Trainer:
     """The run whose newest checkpoint is at `path`, as it was then."""
     state = validation.read(path)
     wanted = config.train.num_steps if "num_steps" in config.given else 0
-    trained_for = state["options"].get("num_steps", wanted)
+    trained_for = state["options"]["num_steps"]
     longer = wanted > trained_for
     names = tuple(name for name in CONTINUED_FIELDS if name != "num_steps" or not longer)
     config = require_same_as_checkpoint(config, state["options"], names, path)
-    lengthened = list(state["options"].get("lengthened", []))
+    lengthened = state["options"]["lengthened"]
     config = config.with_values(lengthened=[*lengthened, trained_for] if longer else lengthened)
     config = default_from_checkpoint(config, state["options"], ("threads",))
     config = default_folders_from_checkpoint(config, state["options"])

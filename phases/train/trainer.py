@@ -188,7 +188,7 @@ class Trainer:
         for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):
                 # in the parameter's memory layout: the fused step walks both side by side, and a checkpoint
-                # of an earlier version or another device may have another layout
+                # from another device may have another layout
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.schedule.load_state_dict(state["schedule"])
         # lengthened: the next step's is another
@@ -196,10 +196,9 @@ class Trainer:
             factor = lr_factor(self.step, self.config.train.num_steps)
             for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
                 group["lr"] = base * factor
-        if state.get("scaler"):
+        if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        # checkpoints from before there could be several processes hold the one state itself
-        streams = state["random"] if isinstance(state["random"], list) else [state["random"]]
+        streams = state["random"]
         if len(streams) == distributed.size():
             restore_random_state(streams[distributed.rank()])
         else:  # another number of processes has other streams

@@ -300,6 +300,7 @@ def test_a_flipped_bit_of_a_whole_checkpoint(trained: Path, command) -> None:
         ("step", 4.0, "step"),
         ("step", True, "step"),
         ("options", ["--seed=0"], "options"),
+        ("options", {}, "--dataset"),
         ("lists", 7, "lists"),
         ("lists", "another", "other annotation lists"),
         ("categories", "cat", "categories"),

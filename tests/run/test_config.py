@@ -64,14 +64,14 @@ def test_dase_in_layer4_is_for_one_network(others: dict[str, str]) -> None:
         resolve_training(config)
 
 
-def test_checkpoints_from_before_an_option_have_its_default() -> None:
+def test_a_given_option_must_agree_with_the_checkpoint() -> None:
     path = Path("checkpoint.pt")
+    stored = {name: Config().value(name) for name in NETWORK_FIELDS}
     config = make_config(dase_layer4=True, given=frozenset({"dase_layer4"}))
-    before = {name: config.value(name) for name in NETWORK_FIELDS if name != "dase_layer4"}
     with pytest.raises(UserError, match="was made with --dase_layer4=False"):
-        require_same_as_checkpoint(config, before, NETWORK_FIELDS, path)
-    config = require_same_as_checkpoint(Config(), before, NETWORK_FIELDS, path)
-    assert config.network.dase_layer4 is False
+        require_same_as_checkpoint(config, stored, NETWORK_FIELDS, path)
+    config = require_same_as_checkpoint(Config(), {**stored, "dase_layer4": True}, NETWORK_FIELDS, path)
+    assert config.network.dase_layer4 is True
 
 
 def test_a_config_cannot_be_changed_and_goes_through_a_record() -> None:
