@@ -22,7 +22,7 @@ from PIL import Image
 from datasets.drawings import Drawing
 from datasets.images import read_image
 from phases.search.gallery import list_folder
-from phases.search.searcher import Hit, Searcher, open_searcher, searcher_for
+from phases.search.searcher import Hit, Searcher, build_searcher, open_searcher
 from run.config import config_from_options
 from run.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from run.next_command import announce
@@ -41,36 +41,33 @@ SHEET_ROWS, SHEET_COLUMNS = 20, 20  # of the contact sheet, at most; the table a
 
 
 def run(options: argparse.Namespace) -> int:
-    """Search for every drawing of --query and write contact_sheet.png and results.json to --output.
+    """Search with every drawing of --query and write contact_sheet.png and results.json to --output.
 
-    A drawing that cannot be read or is empty is named, and the others are searched for: 2 is returned then.
-    Raises UserError if there is no other.
+    A drawing that is empty or cannot be read is named, the others are searched with, and 2 is returned.
+    Raises UserError if there are no others.
     """
     config = config_from_options(options)
-    queries = drawings_of(config.search.query)
-    searcher = searcher_for(config)
-    log.info("%s", searcher.description())
+    paths = list_queries(config.search.query)
+    searcher = build_searcher(config)
+    log.info("%s", searcher.describe_network())
     if searcher.warning:
         log.warning("warning: %s", searcher.warning)
-    categories = {category for category in searcher.gallery.categories if category is not None}
-    found: list[dict] = []
-    rows: list[SheetRow] = []
+    queries: list[dict] = []
     failed: list[dict] = []
-    for path in queries:
+    rows: list[SheetRow] = []
+    for path in paths:
         try:
-            drawing = searcher.drawing(path)
+            drawing = searcher.read_query(path)
         except UserError as error:
-            if len(queries) == 1:
+            if len(paths) == 1:
                 raise
             log.error("\nerror: %s", one_line(str(error)))
             failed.append({"query": str(path), "error": str(error)})
             continue
         hits = searcher.search(drawing, config.search.top)
-        # a drawing in a folder that is named as a category is taken to be of that category
-        folder = compose_unicode(path.resolve().parent.name)
-        category = folder if folder in categories else None
-        show(path, drawing, hits, searcher)
-        found.append(
+        category = category_of_folder(path, searcher)
+        log_hits(path, drawing, hits, searcher)
+        queries.append(
             {
                 "query": str(path),
                 "category": category,
@@ -80,19 +77,19 @@ def run(options: argparse.Namespace) -> int:
         )
         if len(rows) < SHEET_ROWS:
             rows.append(sheet_row(path, drawing, category, hits))
-    if not found:
-        raise UserError(f"none of the {len(queries)} drawings can be searched for (said above)")
-    write(found, failed, rows, searcher)
+    if not queries:
+        raise UserError(f"none of the {len(paths)} drawings can be searched with; the reasons are above")
+    write_results(queries, failed, rows, searcher)
     if failed:
         return 2
     announce("search", searcher.config)
     return 0
 
 
-def drawings_of(given: Sequence[Path]) -> list[Path]:
-    """The files of --query, those of folders sorted by name. Raises UserError if one is not there."""
+def list_queries(paths: Sequence[Path]) -> list[Path]:
+    """The files of --query, those of folders sorted by name. Raises UserError if a path does not exist."""
     files = []
-    for path in map(expand_home, given):
+    for path in map(expand_home, paths):
         if path.is_dir():
             files += [path / name for name in list_folder(path)]
         elif path.is_file():
@@ -102,14 +99,23 @@ def drawings_of(given: Sequence[Path]) -> list[Path]:
     return files
 
 
-def show(path: Path, drawing: Drawing, hits: list[Hit], searcher: Searcher) -> None:
-    """The hits of one drawing as a table."""
+def category_of_folder(path: Path, searcher: Searcher) -> str | None:
+    """The category of a drawing: the name of its folder, if a category of the gallery has that name."""
+    folder = compose_unicode(path.resolve().parent.name)
+    return folder if folder in searcher.gallery.categories else None
+
+
+def log_hits(path: Path, drawing: Drawing, hits: list[Hit], searcher: Searcher) -> None:
+    """Log the hits of one drawing as a table, with a column of categories if one is known."""
     log.info("\n%s%s", one_line(str(path)), "".join(f"\n  {note}" for note in drawing.notes))
-    names = [one_line(hit.file.relative_to(searcher.gallery.root).as_posix()) for hit in hits]
-    known = [one_line(hit.category or "") for hit in hits] if any(hit.category for hit in hits) else []
-    width = max(map(len, ["category", *known])) + 2 if known else 0
-    log.info("%4s  %9s  %-*s%s", "rank", "distance", width, "category" if known else "", "file")
-    for hit, category, name in zip(hits, known or [""] * len(hits), names, strict=True):
+    width, title = 0, ""
+    if any(hit.category for hit in hits):
+        title = "category"
+        width = 2 + max(len(one_line(text or "")) for text in (title, *(hit.category for hit in hits)))
+    log.info("%4s  %9s  %-*s%s", "rank", "distance", width, title, "file")
+    for hit in hits:
+        name = one_line(hit.file.relative_to(searcher.gallery.root).as_posix())
+        category = one_line(hit.category or "")
         log.info("%4d  %9.4g  %-*s%s", hit.rank, hit.distance, width, category, name)
 
 
@@ -119,29 +125,30 @@ def sheet_row(path: Path, drawing: Drawing, category: str | None, hits: list[Hit
 
 
 def thumbnail(path: Path) -> Image.Image:
-    """A photo, small: a sheet of many large ones would not fit into memory."""
+    """A photo made small: a sheet of many large ones would not fit into memory."""
     image = read_image(path, "RGB")
     image.thumbnail((256, 256))
     return image
 
 
-def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
+def write_results(queries: list[dict], failed: list[dict], rows: list[SheetRow], searcher: Searcher) -> None:
+    """Write the contact sheet and results.json, and log where they are."""
     config = searcher.config
     folder = expand_home(config.search.output) if config.search.output else config.folder / "search"
     unit, gallery = searcher.unit(), searcher.gallery
     sheet, results = folder / "contact_sheet.png", folder / "results.json"
-    caption = f"{searcher.description()}\n{len(gallery.names)} photos, {unit}"
+    caption = f"{searcher.describe_network()}\n{len(gallery.names)} photos, {unit}"
     if searcher.warning:
         caption += f"\nwarning: {searcher.warning}"
     content = {
-        "queries": found,
+        "queries": queries,
         "failed": failed,
         "unit of distance": unit,
         "index": config.search.index,
         "gallery": {"folder": str(gallery.root), "photos": len(gallery.names)},
-        "checkpoint": str(searcher.weights.path),
-        "step": searcher.weights.step,
-        "trained on": describe_training(searcher.weights),
+        "checkpoint": str(searcher.checkpoint.path),
+        "step": searcher.checkpoint.step,
+        "trained on": describe_training(searcher.checkpoint),
         "warning": searcher.warning,
         **provenance(config),
     }
@@ -150,5 +157,5 @@ def write(found: list[dict], failed: list[dict], rows: list[SheetRow], searcher:
         save_png(contact_sheet(rows, caption), sheet)
         write_json(results, content)
     log.info("\ndistance: %s; %d photos in %s", unit, len(gallery.names), gallery.root)
-    more = f" (the first {len(rows)} of {len(found)} drawings)" if len(rows) < len(found) else ""
-    log.info("pictures in %s%s, all in %s", sheet, more, results)
+    extent = f" (the first {len(rows)} of {len(queries)} drawings)" if len(rows) < len(queries) else ""
+    log.info("contact sheet in %s%s, all results in %s", sheet, extent, results)

@@ -34,10 +34,7 @@ UNITS = {"euclidean": "squared Euclidean distance", "angular": "angle in degrees
 
 @dataclass(frozen=True)
 class Hit:
-    """A photo that was found: `rank` counts from 1; `distance` in the unit of `Searcher.unit`.
-
-    `category` is None where it is not known.
-    """
+    """A photo: `rank` from 1, `distance` in the unit of `Searcher.unit`, `category` None if unknown."""
 
     rank: int
     distance: float
@@ -46,37 +43,42 @@ class Hit:
 
 
 class Searcher:
-    """A trained network and a gallery, ready for one query after the other, also from several threads."""
+    """A trained network and a gallery, to be searched again and again, also from several threads."""
 
-    def __init__(self, weights: Checkpoint, gallery: Gallery, config: Config, device: torch.device) -> None:
-        self.weights, self.gallery, self.config, self.device = weights, gallery, config, device
+    def __init__(self, checkpoint: Checkpoint, gallery: Gallery, device: torch.device) -> None:
+        self.checkpoint, self.gallery, self.device = checkpoint, gallery, device
+        self.config = checkpoint.config
         self.indices: dict[str, Index] = {}
-        self.opening = Lock()
+        self.lock = Lock()  # of `indices`
 
     def search(
         self, query: Path | str | Image.Image | Drawing, top: int | None = None, *, index: str | None = None
     ) -> list[Hit]:
-        """The photos nearest to a drawing: `top` or --top, by `index`, of retrieval.INDICES, or --index.
+        """The photos nearest to a drawing, nearest first.
 
-        `query` is a file, or a picture of any mode; unless --clean_query=off it is made a sketch as the
-        network knows them, see `datasets.drawings`. Raises UserError if it cannot be read or is empty.
+        `query`: a file, or a picture of any mode; unless --clean_query=off it is cleaned up first, see
+        `datasets.drawings`. `top`: how many photos, --top by default. `index`: one of retrieval.INDICES,
+        --index by default. Raises UserError if the query cannot be read or is empty.
         """
-        name, top = index or self.config.search.index, self.config.search.top if top is None else top
+        name = index or self.config.search.index
+        if top is None:
+            top = self.config.search.top
         if top < 1:
             raise UserError(f"top={top} photos cannot be shown: 1 or more")
-        positions, distances = self.index(name).nearest(self.features(self.drawing(query)), top)
+        features = self.embed_drawing(self.read_query(query))
+        positions, distances = self.get_index(name).nearest(features, top)
         return [
             Hit(
                 rank,
-                self.shown(distance, name),
+                self.convert_distance(distance, name),
                 self.gallery.root / self.gallery.names[position],
                 self.gallery.categories[position],
             )
             for rank, (position, distance) in enumerate(zip(positions, distances, strict=True), start=1)
         ]
 
-    def drawing(self, query: Path | str | Image.Image | Drawing) -> Drawing:
-        """The query as a sketch, with notes on what was done to it. Raises UserError as `search` does."""
+    def read_query(self, query: Path | str | Image.Image | Drawing) -> Drawing:
+        """The query as a sketch, with notes on how it was cleaned. Raises UserError as `search` does."""
         clean = self.config.search.clean_query == "on"
         if isinstance(query, Drawing):
             return query
@@ -84,42 +86,42 @@ class Searcher:
             return clean_drawing(query) if clean else convert_to_grey(query)
         return read_drawing(Path(query), clean=clean)
 
-    def features(self, drawing: Drawing) -> np.ndarray:
-        """(f_dim, M) float32, as is and, unless --mirror=off, mirrored."""
+    def embed_drawing(self, drawing: Drawing) -> np.ndarray:
+        """Features (f_dim, M) float32: of the drawing and, unless --mirror=off, of its flip."""
         transform = sketch_transform(self.config)
         images = transform.network_input(transform.prepare(drawing.image).to(self.device))[None]
         batch = [(images, torch.zeros(1, dtype=torch.int64))]
-        (pair,) = embed(self.weights.network, batch, domain=SKETCH, device=self.device)  # (2, 1, f_dim)
+        (pair,) = embed(self.checkpoint.network, batch, domain=SKETCH, device=self.device)  # (2, 1, f_dim)
         return np.ascontiguousarray(pair[:, 0].cpu().numpy().T[:, : self.gallery.values.shape[2]])
 
-    def index(self, name: str) -> Index:
-        """The index `name` over the gallery, opened once."""
+    def get_index(self, name: str) -> Index:
+        """The index `name` over the gallery, opened at the first call."""
         if name not in INDICES:
             raise UserError(f"no index {name}; there are {', '.join(INDICES)}")
-        with self.opening:
+        with self.lock:
             if name not in self.indices:
-                self.indices[name] = open_index(name, self.gallery, self.weights, self.config, self.device)
+                self.indices[name] = open_index(name, self.gallery, self.checkpoint, self.config, self.device)
             return self.indices[name]
 
-    def description(self) -> str:
+    def describe_network(self) -> str:
         """Which network this is, and what it was trained on."""
-        ready = self.weights.path == ready_network.FILE
+        ready = self.checkpoint.path == ready_network.FILE
         name = "the network that comes with this program" if ready else self.config.save_path
-        return f"{name}, step {self.weights.step}: {describe_training(self.weights)}"
+        return f"{name}, step {self.checkpoint.step}: {describe_training(self.checkpoint)}"
 
     @cached_property
     def warning(self) -> str | None:
-        """What to know of a gallery whose photos are unlike those of the training."""
-        return warn_of_foreign_photos(self.weights, self.gallery.values, self.config)
+        """A warning if the photos of the gallery are unlike those of the training, else None."""
+        return warn_of_foreign_photos(self.checkpoint, self.gallery.values, self.config)
 
     def unit(self, index: str | None = None) -> str:
-        """What the distances of hits are."""
+        """The unit of the distances of hits."""
         if (index or self.config.search.index) == "binary":
             return f"bits that differ, of {max(self.config.test.hash_bits)}"
         return UNITS[self.config.test.test_distance]
 
-    def shown(self, distance: float, index: str) -> float:
-        """2 - 2 cos, which angular search orders by, as the angle that it stands for."""
+    def convert_distance(self, distance: float, index: str) -> float:
+        """A distance of the index in the unit of `unit`: angular search gives 2 - 2 cos of the angle."""
         if index == "binary" or self.config.test.test_distance == "euclidean":
             return float(distance)
         return math.degrees(math.acos(max(-1.0, 1 - float(distance) / 2)))
@@ -128,27 +130,27 @@ class Searcher:
 def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **options: Any) -> Searcher:
     """The newest checkpoint of the run logs/`run`, ready to search in `gallery`.
 
-    Without a `run` it is the network that comes with this program, for a folder of photos.
+    Without a `run`, the network that comes with this program, for a folder of photos.
 
     `gallery` is "dataset" or a folder of images. Its features are computed once, with a progress bar, and
-    kept below logs/`run`/index. `options` are those of the command line by their names: index="hnsw",
-    device="cpu", test_distance="angular", mirror=False, hash_bits=[64]. Raises UserError, with what to do,
-    if anything does not fit.
+    cached below logs/`run`/index. `options` are those of the command line by their names: index="hnsw",
+    device="cpu", test_distance="angular", mirror=False, hash_bits=[64]. Raises UserError, which says what to
+    do, if anything does not fit.
     """
-    chosen = parse_values({"phase": "serve", "save_path": run, "gallery": gallery, **options})
+    parsed = parse_values({"phase": "serve", "save_path": run, "gallery": gallery, **options})
     check_environment()
-    check_names(vars(chosen))
-    check_options(chosen)
-    return searcher_for(config_from_options(chosen))
+    check_names(vars(parsed))
+    check_options(parsed)
+    return build_searcher(config_from_options(parsed))
 
 
-def searcher_for(config: Config) -> Searcher:
-    """What the command line asks for, with its index opened."""
-    weights = load_checkpoint(config)
-    config = weights.config
-    check_index(config.search.index, weights, config)
+def build_searcher(config: Config) -> Searcher:
+    """The searcher of a config, with its index opened."""
+    checkpoint = load_checkpoint(config)
+    config = checkpoint.config
+    check_index(config.search.index, checkpoint, config)
     device = pick_device(config.machine)
-    weights.network.to(device)
-    searcher = Searcher(weights, open_gallery(weights, device), config, device)
-    searcher.index(config.search.index)
+    checkpoint.network.to(device)
+    searcher = Searcher(checkpoint, open_gallery(checkpoint, device), device)
+    searcher.get_index(config.search.index)
     return searcher

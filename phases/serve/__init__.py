@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from phases.search.searcher import Searcher, searcher_for
+from phases.search.searcher import Searcher, build_searcher
 from phases.serve.answers import MOST, Answers, examples_of
 from phases.serve.guard import guarded
 from run.config import config_from_options
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     share_arenas(ARENAS)  # every visit takes threads of its own
     import_optional("gradio", "serve", "--phase=serve")
     with bound(config.serve.host, config.serve.port) as listening:
-        searcher = searcher_for(config)
+        searcher = build_searcher(config)
         with stop_requests() as stop, drawings() as folder:
             with serving(searcher, folder, listening) as server:
                 report_address(searcher, listening)
@@ -210,7 +210,7 @@ def seconds_of_a_search(searcher: Searcher) -> float:
 def report_address(searcher: Searcher, listening: socket.socket) -> None:
     """Say where the page is, and who can see it."""
     config, (address, port) = searcher.config, listening.getsockname()[:2]
-    log.info("%s", searcher.description())
+    log.info("%s", searcher.describe_network())
     if searcher.warning:
         log.warning("warning: %s", searcher.warning)
     if not ip_address(address).is_loopback:
@@ -223,7 +223,7 @@ def report_address(searcher: Searcher, listening: socket.socket) -> None:
         "serving %d photos of %s with step %d on %s - Ctrl-C ends",
         len(searcher.gallery.names),
         searcher.gallery.root,
-        searcher.weights.step,
+        searcher.checkpoint.step,
         address_of(listening),
     )
 

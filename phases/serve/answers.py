@@ -82,7 +82,7 @@ class Answers:
         given = searcher.config.search.index
         self.indices = {FEATURES: "flat" if given == "binary" else given}
         try:
-            searcher.index("binary")
+            searcher.get_index("binary")
             self.indices[CODES] = "binary"
         except UserError as error:
             log.warning("warning: the page has no hash codes: %s", error)
@@ -102,7 +102,7 @@ class Answers:
 
     def search_sketch(self, path: Path, by: object, top: object) -> Answer:
         """The same for a sketch of the data set."""
-        return self.search(lambda: self.searcher.drawing(path), by, top)
+        return self.search(lambda: self.searcher.read_query(path), by, top)
 
     def search(self, source: Callable[[], Drawing], by: object, top: object) -> Answer:
         """Never raises UserError, nor OSError. `by` and `top` come from outside, and may be anything."""
@@ -149,7 +149,7 @@ class Answers:
         """The drawing in a file from outside. Raises UserError that does not name the file."""
         try:
             check_size(path, self.searcher.config.serve.upload_megapixels)
-            return self.searcher.drawing(path)
+            return self.searcher.read_query(path)
         except UnreadableImage as error:
             if isinstance(error.__cause__, UnidentifiedImageError):
                 raise UserError(
@@ -234,9 +234,9 @@ def check_size(path: Path, megapixels: int) -> None:
 
 def examples_of(searcher: Searcher) -> list[Example]:
     """A test sketch of each of some categories, drawn by --seed, if the data set is what is searched."""
-    if not isinstance(searcher.weights, TestableCheckpoint) or searcher.config.search.gallery != DATASET:
+    if not isinstance(searcher.checkpoint, TestableCheckpoint) or searcher.config.search.gallery != DATASET:
         return []
-    data, rng = searcher.weights.data, np.random.default_rng(searcher.config.seed)
+    data, rng = searcher.checkpoint.data, np.random.default_rng(searcher.config.seed)
     sketches: dict[int, list[str]] = {}
     for name, label in data.test_sketches:
         sketches.setdefault(label, []).append(name)

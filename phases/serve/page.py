@@ -212,7 +212,7 @@ def heading(answers: Answers, *, follow: bool) -> Html:
     )
     text += " after every stroke." if follow else ": press Search."
     parts = [element("h1", "Search photos by drawing"), element("p", text)]
-    parts.append(element("p", f"The network was {describe_training(searcher.weights)}."))
+    parts.append(element("p", f"The network was {describe_training(searcher.checkpoint)}."))
     if searcher.warning:
         parts.append(problem(searcher.warning))
     return joined(parts)

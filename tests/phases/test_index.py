@@ -89,9 +89,9 @@ def test_one_process_at_a_time_makes_an_index(trained: Path) -> None:
     leftover = folder / ".features.1.npy.binary.1.tmp"
     leftover.write_bytes(b"half")
     with folder_lock(folder), pytest.raises(UserError, match="is in use by process"):
-        opened.index("binary")
+        opened.get_index("binary")
     assert leftover.exists()
-    opened.index("binary")
+    opened.get_index("binary")
     assert not leftover.exists()
 
 
@@ -101,5 +101,5 @@ def test_an_index_over_a_gallery_that_has_changed_meanwhile_is_not_made(trained:
     Path("mine/cat/0.png").unlink()
     open_searcher("run", "mine", **COMMON)
     with pytest.raises(UserError, match="another process has changed the index"):
-        first.index("binary")
+        first.get_index("binary")
     assert len(first.search("datasets/data/tiny/sketches/cat/0.png", 20)) == 9  # what it had is still whole

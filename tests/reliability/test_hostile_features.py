@@ -253,7 +253,7 @@ def test_damaged_indices_are_made_anew(
                 content[place:place] = rng.randbytes(8)
             path.write_bytes(content)
         caplog.clear()
-        index = open_index(name, searcher.gallery, searcher.weights, searcher.config, searcher.device)
+        index = open_index(name, searcher.gallery, searcher.checkpoint, searcher.config, searcher.device)
         assert kind == 0 or "cannot be used" in caplog.text
         assert {each: each.read_bytes() for each in made} == whole
         searcher.indices[name] = index
