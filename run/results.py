@@ -22,12 +22,26 @@ HASH_DEFINITION = (
 )
 GALLERY = "all photos of the data set, training photos among them"
 ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
-COUNTS = ("queries", "gallery", "categories")  # older records have no more
+COUNTS = ("queries", "queries_without_positives", "gallery", "categories", "trained_categories")
 NEAR_CHANCE = 0.25  # of chance: untrained networks are up to a tenth of it above
 # what every record has, beside others
-ENTRIES = {"step": int, "distance": str, "lists": str} | dict.fromkeys(
-    ("metrics", "hash", "definitions", "counts", "per_category_MAP", "options"), dict
-)
+ENTRIES = {
+    "step": int,
+    "distance": str,
+    "mirror": str,
+    "lists": str,
+    "seed": int,
+    "metrics": dict,
+    "chance": dict,
+    "hash": dict,
+    "hash_gradient": str,
+    "definitions": dict,
+    "counts": dict,
+    "per_category_MAP": dict,
+    "options": dict,
+    "training_options": dict,
+    "training_machine": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,7 @@ def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
 
 def record_key(record: dict[str, Any]) -> tuple[int, str, str]:
     """What sets the records of a run apart."""
-    return record["step"], record["distance"], record.get("mirror", "on")  # older ones do not say
+    return record["step"], record["distance"], record["mirror"]
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -189,8 +203,6 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             raise ValueError("it does not hold the records of tests")
     except ValueError as error:
         raise UserError(f"cannot read {path}: {error}; remove it, and a test writes it anew") from error
-    for each in records:  # from before there were zero-shot lists
-        each["counts"].setdefault("trained_categories", each["counts"]["categories"])
     return records
 
 
@@ -199,20 +211,18 @@ def is_record(value: object) -> bool:
     return (
         isinstance(value, dict)
         and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
-        and all(are_numbers(value[name]) for name in ("metrics", "counts", "per_category_MAP"))
-        and are_numbers(value.get("chance", {}))  # older records do not say it
+        and all(are_numbers(value[name]) for name in ("metrics", "chance", "counts", "per_category_MAP"))
         and all(map(is_of_codes, value["hash"].values()))
         and set(COUNTS) <= set(value["counts"])
         and "MAP" in value["metrics"]
-        and value.get("mirror", "on") in ("on", "off")
-        and isinstance(value.get("training_options", {}), dict)
-        and isinstance(value.get("seed", 0), int)
+        and value["metrics"].keys() == value["chance"].keys()
+        and value["mirror"] in ("on", "off")
     )
 
 
 def is_of_codes(value: object) -> bool:
-    """Whether `value` is what a record has of one length of codes; older ones have one fit."""
-    if not isinstance(value, dict) or not isinstance(fits := value.get("fits", []), list):
+    """Whether `value` is what a record has of one length of codes."""
+    if not isinstance(value, dict) or not isinstance(fits := value.get("fits"), list):
         return False
     numbers = {name: each for name, each in value.items() if name != "fits"}
     return "MAP" in numbers and all(map(are_numbers, [numbers, *fits]))

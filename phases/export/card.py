@@ -122,11 +122,9 @@ def records_of(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
         each
         for each in results.read_records(path)
         if each["step"] == source.step
-        and each.get("training_options", source.options) == source.options
+        and each["training_options"] == source.options
         and source.lists in ("", each["lists"])
-        and all(
-            each["options"].get(name, config.value(name)) == config.value(name) for name in NETWORK_FIELDS
-        )
+        and all(each["options"].get(name) == config.value(name) for name in NETWORK_FIELDS)
     ]
 
 
@@ -149,16 +147,16 @@ def tabulate(records: list[dict[str, Any]]) -> dict[str, Any]:
     rows = [
         [
             each["distance"],
-            each.get("mirror", "on"),
+            each["mirror"],
             *(show(each["metrics"].get(name)) for name in names),
             *(show(each["hash"].get(length, {}).get("MAP")) for length in lengths),
         ]
         for each in records
     ]
-    chance = next((each["chance"] for each in records if "chance" in each), None)  # the same for all
-    if chance:
-        values = [chance.get(name) for name in names] + [chance["MAP"]] * len(lengths)
-        rows.append(["chance", "", *map(show, values)])
+    chance = {name: value for each in records for name, value in each["chance"].items()}  # the same for all
+    rows.append(
+        ["chance", "", *(show(chance[name]) for name in names), *[show(chance["MAP"])] * len(lengths)]
+    )
     return {
         "header": ["distance", "mirror", *names, *(f"hash MAP, {length} bits" for length in lengths)],
         "rows": rows,
@@ -173,7 +171,7 @@ def show(value: float | None) -> str:
 
 def evaluations_of(record: dict[str, Any], config: Config) -> list[dict[str, Any]]:
     """The values of a record as the YAML block of a Hugging Face model card has them."""
-    how = f"{record['distance']} distance, mirror {record.get('mirror', 'on')}"
+    how = f"{record['distance']} distance, mirror {record['mirror']}"
     metrics = [
         {"type": "map" if name == "MAP" else name, "name": f"{name}, {how}", "value": round(value, 3)}
         for name, value in record["metrics"].items()

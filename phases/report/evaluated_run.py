@@ -95,7 +95,7 @@ def compared_with_result_json(
         if results.record_key(record) == wanted and record["lists"] == model.data.digest():
             here, there = dict(run.found.metrics), dict(record["metrics"])
             same = (config.seed, config.test.hash_gradient)
-            if (record["seed"], record.get("hash_gradient", "identity")) == same:
+            if (record["seed"], record["hash_gradient"]) == same:
                 here |= {f"hash MAP, {bits} bits": value for bits, value in hashed.items()}
                 there |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in record["hash"].items()}
             return {

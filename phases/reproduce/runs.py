@@ -70,8 +70,8 @@ class Run:
             self.check(record["training_options"])
             # a test by hand may have left out what a column needs
             test = record["options"]
-            codes = (test.get("hash_gradient", "identity"), set(test["hash_bits"]) >= set(BITS))
-            if test.get("margin_condition") == "on" and codes == (self.config.test.hash_gradient, True):
+            codes = (test["hash_gradient"], set(test["hash_bits"]) >= set(BITS))
+            if test["margin_condition"] == "on" and codes == (self.config.test.hash_gradient, True):
                 found[column.label] = record
         return found
 
@@ -122,8 +122,8 @@ def metric_value(record: dict[str, Any], metric: str) -> float | None:
 
 
 def chance(record: dict[str, Any], metric: str) -> float | None:
-    """What `metric_value` is for photos in random order, in percent; None if the record does not say."""
-    return record.get("chance", {}).get("MAP" if metric.startswith("hash ") else metric)
+    """What `metric_value` is for photos in random order, in percent; None where chance is not defined."""
+    return record["chance"].get("MAP" if metric.startswith("hash ") else metric)
 
 
 def plan_runs(name: str, table: Table, config: Config) -> list[Run]:

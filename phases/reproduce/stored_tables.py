@@ -38,7 +38,7 @@ class StoredRun(Run):
     def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         counts = read_counts(self.content["protocol"])
         own = (self.row.label, self.config.seed)
-        machine: dict[str, Any] = next(  # older tables have none
+        machine: dict[str, Any] = next(  # those in docs/tables/random have none
             (each.get("machine", {}) for each in self.content["runs"] if (each["row"], each["seed"]) == own),
             {},
         )
@@ -47,7 +47,7 @@ class StoredRun(Run):
             value = self.content["values"][self.row.label][column.label].get(str(self.config.seed))
             if value is not None and counts is not None:
                 kind, _, what = column.metric.partition(" ")
-                expected = self.content.get("chance", {}).get(column.label)  # older tables have none
+                expected = self.content["chance"].get(column.label)
                 found[column.label] = {
                     "counts": counts,
                     "lists": "",
@@ -79,15 +79,6 @@ def read_counts(protocol: list[str]) -> dict[str, int] | None:
     return {**found, "trained_categories": found["categories"] - unseen}
 
 
-def name_seeds(content: dict[str, Any]) -> None:
-    """Turn values that an earlier version wrote as lists, in the order of the seeds, into values by seed."""
-    seeds = [str(seed) for seed in sorted({each["seed"] for each in content["runs"]})]
-    for row in content["values"].values():
-        for column, values in row.items():
-            if isinstance(values, list):
-                row[column] = dict(zip(seeds, values, strict=True))
-
-
 def rows_in(table: Table, content: dict[str, Any], path: Path) -> Table:
     """`table` with the rows alone that its JSON has. Raises UserError if the JSON has others."""
     rows = tuple(row for row in table.rows if row.label in content["values"])
@@ -99,9 +90,8 @@ def rows_in(table: Table, content: dict[str, Any], path: Path) -> Table:
 def rewrite(path: Path) -> None:
     """Write the table whose JSON lies at `path` again. Raises UserError if its rows are not today's."""
     content = read_json(path)
-    name_seeds(content)
     table = rows_in(load_table(content["table"]), content, path)
-    # tables of before there was a choice: the identity
+    # those in docs/tables/random do not say their gradient: it was the identity
     config = config_from_stored({"hash_gradient": "identity", **content["options"]})
     folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
     runs: list[Run] = [

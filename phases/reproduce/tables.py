@@ -85,7 +85,7 @@ class Result:
     @property
     def machine(self) -> dict[str, Any]:
         """What the training ran on; empty where that is not known."""
-        return next((each.get("training_machine", {}) for each in self.records.values()), {})
+        return next((each["training_machine"] for each in self.records.values()), {})
 
     def value(self, column: Column) -> float | None:
         """The value of `column` in percent, None if it is not there yet, or not defined for this run."""

@@ -104,6 +104,8 @@ def lists() -> list[bytes]:
 def records() -> list[bytes]:
     record = {"step": 4, "distance": "euclidean", "mirror": "on", "metrics": {"MAP": 50.0}, "hash": {}}
     record |= {"lists": "abc", "options": {"seed": 0}, "definitions": {}, "per_category_MAP": {"cat": 50.0}}
+    record |= {"seed": 0, "chance": {"MAP": 50.0}, "hash_gradient": "published"}
+    record |= {"training_options": {}, "training_machine": {}}
     record["counts"] = dict.fromkeys(results.COUNTS, 6)
     return [json.dumps(value, indent=2).encode() for value in ([record], [record, {**record, "step": 8}])]
 
