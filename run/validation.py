@@ -22,6 +22,13 @@ from utils import checkpoints
 from utils.errors import UserError
 from utils.tensor_files import is_state_dict
 
+# Options that version 0.1.0 gained after its first checkpoints, with the values that those were trained with
+DEFAULTS_OF_FIRST_CHECKPOINTS = {
+    "dase_layer4": False,
+    "center_norm": 1.0,
+    "augmentation": "published",
+    "lengthened": [],
+}
 ENTRIES = {"step": int, "network": dict, "loss": dict, "options": dict, "lists": str, "categories": list}
 KINDS: dict[type, Any] = {float: float | int, int: int, tuple: tuple}  # what may be given for a number
 ADOPTED = (  # of its config, those that a test or a continued training may take over
@@ -57,6 +64,7 @@ def checked(state: dict[str, Any], path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: its entry machine is not names and numbers")
     if not isinstance(state.get("familiarity_limit"), float | None):
         raise UserError(f"{path}: its entry familiarity_limit is not a number")
+    state["options"] = {**DEFAULTS_OF_FIRST_CHECKPOINTS, **state["options"]}
     check_stored_options(state["options"], path)
     return state
 

@@ -72,6 +72,24 @@ def test_a_run_in_lower_precision_continues_bit_for_bit(prepared: Path, command,
     assert whole["scaler"] == again["scaler"] and bool(whole["scaler"]) == (amp == "fp16")
 
 
+def test_a_first_checkpoint_without_later_options_continues_bit_for_bit(prepared: Path, command) -> None:
+    assert command("train", *SMALL_RUN, "--model_save_step=2")[0] == 0
+    first, last = (Path(f"logs/run/model/checkpoint-{step}.pt") for step in (2, 4))
+    whole = checkpoints.load(last)
+    last.unlink()
+    state = checkpoints.load(first)
+    for name in ("dase_layer4", "center_norm", "augmentation", "lengthened"):
+        del state["options"][name]
+    for name in ("machine", "familiarity_limit"):
+        state.pop(name, None)
+    checkpoints.save(first, state)
+    status, output, errors = command("train", *SMALL_RUN)
+    assert status == 0 and "continuing after step 2" in output, errors
+    again = checkpoints.load(last)
+    for name, value in whole["network"].items():
+        assert torch.equal(value, again["network"][name]), name
+
+
 def test_a_compiled_step_is_the_plain_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the C++ compiler, which a machine need not have: traced, and run as traced."""
     monkeypatch.setattr(shutil, "which", lambda name: name)
