@@ -4,62 +4,60 @@ import argparse
 import errno
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 from time import perf_counter
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from phases.search.searcher import Searcher, build_searcher
-from phases.serve.answers import MOST, Answers, examples_of
-from phases.serve.guard import guarded
+from phases.serve.answers import MAX_PHOTOS, Answers, choose_examples
+from phases.serve.folder import page_folder, trim_folder
 from run.config import config_from_options
 from utils.errors import UserError
-from utils.locks import Locked, folder_lock
 from utils.memory import share_arenas
 from utils.optional import import_optional
 from utils.signals import stop_requests
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 0.5  # seconds: a search that takes no longer follows every stroke
+FOLLOW_SECONDS = 0.5  # a search that takes less follows every stroke
 CONNECTIONS = 200  # an open page holds up to seven
-DRAWINGS = "drawings-"  # how the folder of open pages is called, in the folder for temporary files
 ARENAS = 2  # of memory, for all threads
-FOLDER_BYTES, FOLDER_FILES = 256 << 20, 4000  # of what is kept for open pages
-# Read when Gradio is imported: no telemetry, and no proxy, which a page on this machine does not need and
-# which ends the import where it is of a kind that is not installed (SOCKS).
-GRADIO_SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-GRADIO_SETTINGS |= {"NO_PROXY": "*", "no_proxy": "*"}
+# Read when Gradio is imported: no telemetry, and no proxy. A page on this machine needs none, and with a kind
+# of proxy that is not installed (SOCKS) the import would fail.
+GRADIO_SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NO_PROXY": "*",
+    "no_proxy": "*",
+}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve the page until SIGINT or SIGTERM; returns 130 or 143.
+    """Serve the page until SIGINT or SIGTERM, and return 130 or 143.
 
-    Raises UserError without Gradio and where the port cannot be had, before anything is computed.
+    Raises UserError before anything is computed if Gradio is missing or the port cannot be bound.
     """
     config = config_from_options(options)
-    if config.search.top > MOST:
-        raise UserError(f"--top {config.search.top} is more than the page shows: {MOST}")
+    if config.search.top > MAX_PHOTOS:
+        raise UserError(f"--top {config.search.top} is more than the page shows: {MAX_PHOTOS}")
     os.environ.update(GRADIO_SETTINGS)
-    share_arenas(ARENAS)  # every visit takes threads of its own
+    share_arenas(ARENAS)  # every visit starts threads
     import_optional("gradio", "serve", "--phase=serve")
-    with bound(config.serve.host, config.serve.port) as listening:
+    with bind(config.serve.host, config.serve.port) as listener:
         searcher = build_searcher(config)
-        with stop_requests() as stop, drawings() as folder:
-            with serving(searcher, folder, listening) as server:
-                report_address(searcher, listening)
-                if config.serve.open and not webbrowser.open(address_of(listening)):
+        with stop_requests() as stop, page_folder() as folder:
+            with serve_page(searcher, folder, listener) as server:
+                report_address(searcher, listener)
+                if config.serve.open and not webbrowser.open(url_of(listener)):
                     log.warning("warning: no browser can be opened here; open the address yourself")
                 while not stop and server.is_alive():
                     server.join(0.2)
@@ -68,55 +66,37 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at the address. Raises UserError if that cannot be had."""
+def bind(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address. Raises UserError if it cannot be bound."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise UserError(f"--host {host} is no address: {error.strerror}") from None
-    with socket.socket(family, kind, protocol) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # also right after the last serve
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # also right after the last serve
         try:
-            listening.bind(address)
+            listener.bind(address)
         except OSError as error:
-            raise refusal(host, port, error) from None
-        yield listening
+            raise explain_bind_error(host, port, error) from None
+        yield listener
 
 
-def refusal(host: str, port: int, error: OSError) -> UserError:
-    """What to do about an address that cannot be had."""
+def explain_bind_error(host: str, port: int, error: OSError) -> UserError:
     if error.errno == errno.EADDRNOTAVAIL:
-        return UserError(f"--host {host} is no address of this machine; 127.0.0.1 is, 0.0.0.0 stands for all")
-    return UserError(f"port {port} of {host} cannot be had ({error.strerror}); choose another with --port")
+        return UserError(
+            f"--host {host} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for all its addresses"
+        )
+    return UserError(f"cannot bind to {host}:{port} ({error.strerror}); choose another port with --port")
 
 
 @contextmanager
-def drawings() -> Iterator[Path]:
-    """A folder for the files of the page, gone in the end; those of processes that were killed go as well.
-
-    A lock beside the files tells who is at work. Nothing is opened in what other users put there.
-    """
-    for left in Path(tempfile.gettempdir()).glob(f"{DRAWINGS}*"):
-        with suppress(Locked, OSError):
-            status = left.lstat()
-            if S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and (left / ".lock").exists():
-                with folder_lock(left):
-                    shutil.rmtree(left, ignore_errors=True)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=DRAWINGS))).resolve()
-        stack.enter_context(folder_lock(folder))
-        (folder / "files").mkdir()
-        yield folder / "files"
-
-
-@contextmanager
-def serving(searcher: Searcher, folder: Path, listening: socket.socket) -> Iterator[threading.Thread]:
-    """The page, served by a thread of its own while the block runs; `folder` is for its files."""
+def serve_page(searcher: Searcher, folder: Path, listener: socket.socket) -> Iterator[threading.Thread]:
+    """Serve the page in a thread of its own, with its files in `folder`, while the block runs."""
     import uvicorn
 
-    address, port = listening.getsockname()[:2]
+    address, port = listener.getsockname()[:2]
     config = uvicorn.Config(
-        application(searcher, folder, local=ip_address(address).is_loopback),
+        build_application(searcher, folder, local=ip_address(address).is_loopback),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -128,35 +108,36 @@ def serving(searcher: Searcher, folder: Path, listening: socket.socket) -> Itera
     )
     server = uvicorn.Server(config)
     try:
-        listening.listen(CONNECTIONS)
+        listener.listen(CONNECTIONS)
     except OSError as error:  # another process was faster
-        raise refusal(address, port, error) from None
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        raise explain_bind_error(address, port, error) from None
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
         while not server.started and thread.is_alive():
             thread.join(0.05)
         yield thread
     finally:
-        # open pages hold connections that never end: to cut them is no error
+        # open pages hold connections that never end; cutting them is no error
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         server.should_exit = True
         thread.join(10)
 
 
-def application(searcher: Searcher, folder: Path, *, local: bool) -> Any:
+def build_application(searcher: Searcher, folder: Path, *, local: bool) -> Any:
     """The page behind its gate, as an ASGI application."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     import gradio as gr
     from fastapi import FastAPI
 
     from phases.serve import page
+    from phases.serve.guard import Gate
 
     answers = Answers(searcher, folder, local=local)
-    follow = seconds_of_a_search(searcher) < AT_ONCE
-    blocks = page.page(answers, examples_of(searcher), follow=follow)
+    follow = time_search(searcher) < FOLLOW_SECONDS
+    blocks = page.build_page(answers, choose_examples(searcher), follow=follow)
     blocks.state_session_capacity = CONNECTIONS
-    blocks.has_launched = True  # else Gradio does not look at which files a call names
+    blocks.has_launched = True  # else Gradio does not check which files a call names
     upload_bytes = searcher.config.serve.upload_mib << 20
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
@@ -171,34 +152,17 @@ def application(searcher: Searcher, folder: Path, *, local: bool) -> Any:
         mcp_server=False,
         enable_monitoring=False,
         pwa=False,
-        theme=page.theme(),
-        css=page.CSS,
+        theme=page.build_theme(),
+        css=page.read_style(),
     )
-    trim = partial(trimmed, folder, frozenset(folder.rglob("*")))
+    icons = frozenset(folder.rglob("*"))
+    make_room = partial(trim_folder, folder, spare=icons)
     # an upload has a few lines of its form beside the file
-    return guarded(app, folder, upload_bytes=upload_bytes + 4096, local=local, trim=trim)
+    return Gate(app, folder, upload_bytes=upload_bytes + 4096, local=local, make_room=make_room)
 
 
-def trimmed(folder: Path, spared: frozenset[Path]) -> None:
-    """Remove the files of `folder` that were not used for longest, until the others keep to their bounds."""
-    files = []
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            status = path.stat()
-            if S_ISREG(status.st_mode) and path not in spared:
-                files.append((status.st_mtime_ns, status.st_size, path))
-    room = FOLDER_BYTES
-    for place, (_, size, path) in enumerate(sorted(files, reverse=True)):
-        room -= size
-        if room < 0 or place >= FOLDER_FILES:
-            path.unlink(missing_ok=True)
-            if path.parent != folder:
-                with suppress(OSError):  # it may have others
-                    path.parent.rmdir()
-
-
-def seconds_of_a_search(searcher: Searcher) -> float:
-    """How long one takes: the second, since the first is slower."""
+def time_search(searcher: Searcher) -> float:
+    """Seconds of a search, without the first one, which is slower."""
     drawing = Image.new("L", (256, 256), "white")
     ImageDraw.Draw(drawing).ellipse((20, 20, 236, 236), outline="black", width=3)
     searcher.search(drawing)
@@ -207,9 +171,9 @@ def seconds_of_a_search(searcher: Searcher) -> float:
     return perf_counter() - start
 
 
-def report_address(searcher: Searcher, listening: socket.socket) -> None:
-    """Say where the page is, and who can see it."""
-    config, (address, port) = searcher.config, listening.getsockname()[:2]
+def report_address(searcher: Searcher, listener: socket.socket) -> None:
+    """Log where the page is, and who can see it."""
+    config, (address, port) = searcher.config, listener.getsockname()[:2]
     log.info("%s", searcher.describe_network())
     if searcher.warning:
         log.warning("warning: %s", searcher.warning)
@@ -224,11 +188,11 @@ def report_address(searcher: Searcher, listening: socket.socket) -> None:
         len(searcher.gallery.names),
         searcher.gallery.root,
         searcher.checkpoint.step,
-        address_of(listening),
+        url_of(listener),
     )
 
 
-def address_of(listening: socket.socket) -> str:
-    """What to type into a browser."""
-    address, port = listening.getsockname()[:2]
+def url_of(listener: socket.socket) -> str:
+    """The address to type into a browser."""
+    address, port = listener.getsockname()[:2]
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

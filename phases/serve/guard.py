@@ -1,17 +1,24 @@
-"""Who may ask the page's server for what: a gate in front of Gradio, which can do far more than is needed.
+"""The gate in front of Gradio: only what the page itself asks for gets through.
 
-Gradio has routes to fetch addresses of the client's choice, to copy files into its cache, to edit programs.
-Here only what the page itself asks for gets through, files only from the page's own folder, bodies only up to
-their limits; and the browser is told to load nothing from elsewhere (Content-Security-Policy).
+Gradio has routes to fetch addresses of the client's choice, to copy files into its cache and to edit
+programs. Here files are served from the page's own folder alone, bodies have limits, and the browser is told
+to load nothing from elsewhere (Content-Security-Policy).
 """
 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from starlette.datastructures import MutableHeaders  # comes with Gradio
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+from phases.serve.folder import is_inside
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,8 +33,9 @@ GET = re.compile(
 )
 POST = re.compile(rf"({UPLOAD}|{CALL}|{API}/(cancel|reset))/?")
 CALL_BYTES = 64 * 1024
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 HEADERS = {
-    # Gradio's own scripts are inline in part, and its canvas makes functions of text
+    # parts of Gradio's own scripts are inline, and its canvas makes functions of text
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
@@ -35,139 +43,110 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-LIGHT = "/?__theme=light"  # the paper is white and the pen black, also where the screen is set to dark
+LIGHT = "/?__theme=light"  # the paper is white and the pen black, also on a dark screen
 
 
-class Refused(Exception):
-    """An answer by its HTTP status, with a short text."""
+class Gate:
+    """An ASGI application that passes on to `app` what the page needs, and refuses everything else.
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-def guarded(app: App, folder: Path, *, upload_bytes: int, local: bool, trim: Callable[[], None]) -> App:
-    """`app`, an ASGI application, behind the gate.
-
-    folder: the only one that files are served from. local: whether it listens to this machine alone; then
-    it answers to this machine's names alone, so that no site can pass for it (DNS rebinding). trim: called
-    before every upload, to make room in the folder.
+    folder: the only one that files are served from. local: only this machine is served; then requests must
+    name this machine, so that no site can pretend to be it (DNS rebinding). make_room: called before every
+    upload.
     """
-    from starlette.requests import ClientDisconnect  # comes with Gradio
 
-    async def gate(scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: App, folder: Path, *, upload_bytes: int, local: bool, make_room: Callable[[], None]
+    ) -> None:
+        self.app, self.folder, self.local = app, folder, local
+        self.upload_bytes, self.make_room = upload_bytes, make_room
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await app(scope, receive, send)
-        if scope["type"] != "http":
-            return None  # a web socket: closed
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            await self.app(scope, receive, send)
+        if scope["type"] != "http":  # a web socket is closed without an answer
+            return
+        request = Request(scope, receive)
+        with suppress(ClientDisconnect):  # a client that has gone needs no answer, and the log no traceback
+            try:
+                self.check_origin(request)
+                self.check_route(request.method, scope["path"])
+                if request.method == "POST":
+                    receive = await self.check_body(request, scope["path"])
+            except HTTPException as refusal:
+                answer = PlainTextResponse(refusal.detail, refusal.status_code, {"connection": "close"})
+                await answer(scope, receive, add_headers(send))
+                return
+            app = self.app
+            if scope["path"] == "/" and b"__theme=" not in scope["query_string"]:
+                app = RedirectResponse(LIGHT)
+            await app(scope, receive, add_headers(send))
+
+    def check_origin(self, request: Request) -> None:
+        """Refuse a name that is not this machine's, and requests from the page of another site."""
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        if self.local and re.sub(r":\d+$", "", host) not in LOCAL_NAMES:
+            raise HTTPException(403, "not a name of this machine")
+        if origin is not None and re.sub(r"^https?://", "", origin) != host:
+            raise HTTPException(403, "not from another page")
+
+    def check_route(self, method: str, path: str) -> None:
+        """Refuse what the page does not need."""
+        if method in ("GET", "HEAD") and path.startswith(FILE):
+            if not is_inside(path.removeprefix(FILE), self.folder):
+                raise HTTPException(403, "not a file of this page")
+            return
+        routes = {"GET": GET, "HEAD": GET, "POST": POST}
+        if method not in routes or not routes[method].fullmatch(path):
+            raise HTTPException(404, "not here")
+
+    async def check_body(self, request: Request, path: str) -> Receive:
+        """Refuse a body that is too long, does not say its length, or names files that are not the page's.
+
+        Returns what gives the body to the application.
+        """
+        length = request.headers.get("content-length", "")
+        if not length.isdecimal() or "transfer-encoding" in request.headers:
+            raise HTTPException(411, "the length must be given")
+        # the server lets no more through than this length
+        if int(length) > (self.upload_bytes if path.startswith(UPLOAD) else CALL_BYTES):
+            raise HTTPException(413, "too large")
+        if path.startswith(UPLOAD):
+            await asyncio.to_thread(self.make_room)
+        if not path.startswith(CALL):
+            return request.receive
+        body = await request.body()
         try:
-            check_names(headers, local=local)
-            check_route(scope["method"], scope["path"], folder)
-            if scope["method"] == "POST":
-                check_length(headers, scope["path"], upload_bytes)
-                if scope["path"].startswith(UPLOAD):
-                    await asyncio.to_thread(trim)
-                if scope["path"].startswith(CALL):
-                    receive = await checked_call(receive, folder)
-        except Refused as refused:
-            return await answer(send, refused.status, str(refused))
-        if scope["path"] == "/" and b"__theme=" not in scope["query_string"]:
-            return await answer(send, 307, "", location=LIGHT)
-        with suppress(ClientDisconnect):  # who breaks off is owed no answer, and the log no traceback
-            await app(scope, receive, with_headers(send))
-        return None
+            files = list(find_paths(json.loads(body)))
+        except (ValueError, RecursionError):
+            raise HTTPException(400, "not JSON") from None
+        # Gradio would copy such a file into its cache, or fetch it if it is an address
+        if not all(isinstance(file, str) and is_inside(file, self.folder) for file in files):
+            raise HTTPException(403, "not a file of this page")
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
 
-    return gate
+        async def receive_again() -> Message:
+            return messages.pop() if messages else await request.receive()
+
+        return receive_again
 
 
-def check_names(headers: dict[str, str], *, local: bool) -> None:
-    """Raise Refused for a name that is not this machine's, and for calls that another site's page makes."""
-    host = headers.get("host", "")
-    if local and re.sub(r":\d+$", "", host) not in ("localhost", "127.0.0.1", "[::1]"):
-        raise Refused(403, "not a name of this machine")
-    if "origin" in headers and re.sub(r"^https?://", "", headers["origin"]) != host:
-        raise Refused(403, "not from another page")
-
-
-def check_route(method: str, path: str, folder: Path) -> None:
-    """Raise Refused for what the page does not need."""
-    if method in ("GET", "HEAD") and path.startswith(FILE):
-        if not inside(path.removeprefix(FILE), folder):
-            raise Refused(403, "not a file of this page")
-    elif not {"GET": GET, "HEAD": GET, "POST": POST}.get(method, re.compile("(?!)")).fullmatch(path):
-        raise Refused(404, "not here")
-
-
-def check_length(headers: dict[str, str], path: str, upload_bytes: int) -> None:
-    """Raise Refused for a body that is too long, or does not say its length: the server holds it to that."""
-    length = headers.get("content-length", "")
-    if not length.isdecimal() or "transfer-encoding" in headers:
-        raise Refused(411, "the length must be given")
-    if int(length) > (upload_bytes if path.startswith(UPLOAD) else CALL_BYTES):
-        raise Refused(413, "too large")
-
-
-async def checked_call(receive: Receive, folder: Path) -> Receive:
-    """Read a call and give it again. Raises Refused if it names files that are not in `folder`.
-
-    Gradio would copy such a file into its cache, or fetch it if it is an address.
-    """
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Refused(400, "broken off")
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    try:
-        named = list(paths_in(json.loads(body)))
-    except (ValueError, RecursionError):
-        raise Refused(400, "not JSON") from None
-    if not all(isinstance(each, str) and inside(each, folder) for each in named):
-        raise Refused(403, "not a file of this page")
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return again
-
-
-def paths_in(value: Any) -> list[Any]:
-    """All that stands under "path" anywhere in JSON, but for null."""
+def find_paths(value: Any) -> Iterator[Any]:
+    """Every value of a key "path" anywhere in JSON, except null."""
+    if isinstance(value, dict):
+        if value.get("path") is not None:
+            yield value["path"]
+        value = list(value.values())
     if isinstance(value, list):
-        return [path for each in value for path in paths_in(each)]
-    if not isinstance(value, dict):
-        return []
-    own = [value["path"]] if value.get("path") is not None else []
-    return own + paths_in(list(value.values()))
+        for item in value:
+            yield from find_paths(item)
 
 
-def inside(path: str, folder: Path) -> bool:
-    """Whether `path` leads to something in `folder`, links and dots followed."""
-    try:
-        return Path(path).is_absolute() and Path(path).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):
-        return False
+def add_headers(send: Send) -> Send:
+    """A `send` that adds HEADERS to every answer."""
 
-
-async def answer(send: Send, status: int, text: str, **headers: str) -> None:
-    """A short plain answer."""
-    headers = {"content-type": "text/plain; charset=utf-8", "connection": "close", **HEADERS, **headers}
-    await send({"type": "http.response.start", "status": status, "headers": encoded(headers)})
-    await send({"type": "http.response.body", "body": text.encode()})
-
-
-def with_headers(send: Send) -> Send:
-    """`send`, with HEADERS in every answer."""
-
-    async def send_more(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *encoded(HEADERS)]
+            MutableHeaders(scope=message).update(HEADERS)
         await send(message)
 
-    return send_more
-
-
-def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return send_with_headers

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from phases import serve
+from phases.serve.folder import page_folder
 from tests.conftest import SMALL_RUN
 from tests.reliability.victims import Victim, Zygote, catches, waited_for
 from utils.locks import folder_lock
@@ -276,7 +276,7 @@ def test_the_folder_of_a_page_that_was_killed_goes_and_that_of_one_at_work_stays
         process = os.fork()
         if not process:
             try:
-                with serve.drawings() as folder:
+                with page_folder() as folder:
                     (folder / "drawing.png").touch()
                     time.sleep(60)
             finally:
@@ -295,7 +295,7 @@ def test_the_folder_of_a_page_that_was_killed_goes_and_that_of_one_at_work_stays
     assert left.exists()
     alive, used = page()
     try:
-        with serve.drawings() as folder:
+        with page_folder() as folder:
             assert not left.exists() and used.exists() and strange.exists()
             assert folder.is_dir()
         assert {path.name for path in tmp_path.iterdir()} == {used.name, strange.name}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from phases.search.searcher import open_searcher
-from phases.serve.answers import CODES, FEATURES, Answers, examples_of
+from phases.serve.answers import CODES, FEATURES, Answers, choose_examples
 from tests.conftest import CATEGORIES
 from tests.phases.search.test_gallery import COMMON
 
@@ -22,10 +22,10 @@ def test_a_folder_without_categories_and_a_checkpoint_without_codes(trained: Pat
         Image.new("RGB", (600, 300), ("red", "green", "blue")[index]).save(mine / f"{index}.jpg")
     searcher = open_searcher("run", mine, hash_bits=[], **COMMON)
     answered = Answers(searcher, tmp_path, local=True)
-    assert list(answered.indices) == [FEATURES] and examples_of(searcher) == []
+    assert list(answered.indices) == [FEATURES] and choose_examples(searcher) == []
     (mine / "0.jpg").unlink()  # after the gallery was read
     answer = answered.search_sketch(CAT, CODES, 3)
-    assert {photo.name for photo in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
+    assert {photo.title for photo in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
     sizes = set()
     for photo in answer.photos:
         with Image.open(photo.copy) as image:
@@ -46,7 +46,7 @@ def test_searches_at_the_same_time_do_not_disturb_one_another(trained: Path, tmp
 
 
 def test_examples_are_drawn_by_the_seed(trained: Path) -> None:
-    drawn = [examples_of(open_searcher("run", seed=seed, **COMMON)) for seed in (0, 0, 1, 2, 3)]
+    drawn = [choose_examples(open_searcher("run", seed=seed, **COMMON)) for seed in (0, 0, 1, 2, 3)]
     assert drawn[0] == drawn[1] and any(each != drawn[0] for each in drawn)
     assert [example.category for example in drawn[0]] == list(CATEGORIES)
     assert all(example.path.is_file() for example in drawn[0])
@@ -61,4 +61,4 @@ def test_a_full_disk_is_said_on_the_page(
     monkeypatch.setattr(Image.Image, "save", full)
     answered = Answers(open_searcher("run", hash_bits=[], **COMMON), tmp_path, local=True)
     answer = answered.search_sketch(CAT, FEATURES, 3)
-    assert not answer.photos and "No space left on device" in answer.line
+    assert not answer.photos and "No space left on device" in answer.message

@@ -29,8 +29,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import main
-from phases import serve
 from phases.search.searcher import open_searcher
+from phases.serve import folder as page_files
 from phases.serve.answers import CODES, FEATURES
 from tests.conftest import CATEGORIES
 from tests.phases.search.test_gallery import COMMON
@@ -61,7 +61,7 @@ except OSError:
     pass
 from phases import serve
 from retrieval import hashing
-hashing.FIT_STEPS, serve.AT_ONCE = 100, 60
+hashing.FIT_STEPS, serve.FOLLOW_SECONDS = 100, 60
 from tests.tiny_main import main
 sys.exit(main.main(sys.argv[1:]))
 """
@@ -579,7 +579,11 @@ def test_mistakes_are_said_before_the_work(trained: Path, command, monkeypatch: 
         taken.listen()
         port = taken.getsockname()[1]
         status, _, errors = command("serve", "--save_path=run", f"--port={port}")
-        assert status == 2 and f"port {port} of 127.0.0.1" in errors and "another with --port" in errors
+        assert (
+            status == 2
+            and f"cannot bind to 127.0.0.1:{port} (" in errors
+            and "another port with --port" in errors
+        )
     for host in ("no.such.host.invalid", "192.0.2.1"):  # the second is kept for examples: nobody has it
         status, _, errors = command("serve", "--save_path=run", f"--host={host}", f"--port={free_port()}")
         assert status == 2 and f"--host {host} is no address" in errors
@@ -597,10 +601,10 @@ def test_the_folder_of_the_page_keeps_to_its_bounds(tmp_path: Path, monkeypatch:
         os.utime(path, ns=(10**18 - age,) * 2)
         return path
 
-    kept, old, newer, new = put("example.png", 9), put("a/x", 8), put("b/x", 7), put("c.jpg", 6)
-    monkeypatch.setattr(serve, "FOLDER_BYTES", 12)
-    serve.trimmed(tmp_path, frozenset([kept]))
-    assert kept.exists() and newer.exists() and new.exists() and not old.parent.exists()
-    monkeypatch.setattr(serve, "FOLDER_FILES", 1)
-    serve.trimmed(tmp_path, frozenset([kept]))
-    assert kept.exists() and new.exists() and not newer.exists() and tmp_path.is_dir()
+    example, old, newer, new = put("example.png", 9), put("a/x", 8), put("b/x", 7), put("c.jpg", 6)
+    monkeypatch.setattr(page_files, "MAX_BYTES", 12)
+    page_files.trim_folder(tmp_path, frozenset([example]))
+    assert example.exists() and newer.exists() and new.exists() and not old.parent.exists()
+    monkeypatch.setattr(page_files, "MAX_FILES", 1)
+    page_files.trim_folder(tmp_path, frozenset([example]))
+    assert example.exists() and new.exists() and not newer.exists() and tmp_path.is_dir()
