@@ -157,12 +157,21 @@ def load_own(config: Config, path: Path) -> Checkpoint:
     criterion = loss_class(config.loss.loss_type)(classes, config.network.f_dim)
     checkpoints.load_strictly(criterion, state["loss"], path)
     centers = criterion.centers.detach().numpy()
-    said = {name: state[name] for name in ("step", "options", "lists", "categories")}
-    said |= {"versions": state.get("versions", {}), "revision": state.get("revision", "")}
-    said["machine"] = state.get("machine", {})
-    said["excluded"] = tuple(state.get("left_out", ()))
-    said["familiarity_limit"] = state.get("familiarity_limit")
-    return Checkpoint(config=config, path=path, network=network, centers=centers, **said)
+    return Checkpoint(
+        config=config,
+        step=state["step"],
+        path=path,
+        network=network,
+        centers=centers,
+        options=state["options"],
+        lists=state["lists"],
+        categories=state["categories"],
+        versions=state["versions"],
+        revision=state["revision"],
+        machine=state["machine"],
+        excluded=tuple(state["left_out"]),
+        familiarity_limit=state.get("familiarity_limit"),  # only the last checkpoint of a training has one
+    )
 
 
 def load_published(config: Config, path: Path, step: int) -> Checkpoint:

@@ -29,7 +29,17 @@ DEFAULTS_OF_FIRST_CHECKPOINTS = {
     "augmentation": "published",
     "lengthened": [],
 }
-ENTRIES = {"step": int, "network": dict, "loss": dict, "options": dict, "lists": str, "categories": list}
+ENTRIES = {
+    "step": int,
+    "network": dict,
+    "loss": dict,
+    "options": dict,
+    "lists": str,
+    "left_out": list,
+    "categories": list,
+    "versions": dict,
+    "revision": str,
+}
 KINDS: dict[type, Any] = {float: float | int, int: int, tuple: tuple}  # what may be given for a number
 ADOPTED = (  # of its config, those that a test or a continued training may take over
     *CONTINUED_FIELDS,
@@ -51,15 +61,12 @@ def checked(state: dict[str, Any], path: Path) -> dict[str, Any]:
         if not is_state_dict(state[name]):
             raise UserError(f"{path}: its entry {name} is not names and tensors")
     for name in ("categories", "left_out"):
-        names = state.get(name, [])
-        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        if not all(isinstance(each, str) for each in state[name]):
             raise UserError(f"{path}: its entry {name} is not names alone")
-    versions, revision = state.get("versions", {}), state.get("revision", "")
-    if not isinstance(versions, dict) or not all(isinstance(each, str) for each in versions.values()):
+    if not all(isinstance(each, str) for each in state["versions"].values()):
         raise UserError(f"{path}: its entry versions is not names and versions")
-    if not isinstance(revision, str):
-        raise UserError(f"{path}: its entry revision is not a name")
-    machine = state.get("machine", {})
+    state.setdefault("machine", {})
+    machine = state["machine"]
     if not isinstance(machine, dict) or not all(isinstance(each, str | int) for each in machine.values()):
         raise UserError(f"{path}: its entry machine is not names and numbers")
     if not isinstance(state.get("familiarity_limit"), float | None):

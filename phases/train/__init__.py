@@ -132,7 +132,7 @@ def resume(config: Config, path: Path) -> Trainer:
     config = default_folders_from_checkpoint(config, state["options"])
     check_speed(config)
     validation.check_network(config, state["network"], path)
-    excluded = state.get("left_out", [])
+    excluded = state["left_out"]
     data = load_lists(config, excluded)
     check_lists(data, state["lists"], path)
     if len(data.excluded) > len(excluded):
@@ -144,14 +144,14 @@ def resume(config: Config, path: Path) -> Trainer:
         validation.check_training(state, trainer.optimizer, trainer.schedule)
         trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)
-    report_other_machine(state.get("machine", {}), machine(str(trainer.device)))
+    report_other_machine(state["machine"], machine(str(trainer.device)))
     if longer:
         report_lengthening(trainer, trained_for)
     return trainer
 
 
 def report_other_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Say if a training goes on where sums come in another order. Older checkpoints do not say theirs."""
+    """Log it if a training continues where sums come in another order. `before` is empty if unknown."""
     # beside a GPU, what is on the CPU changes nothing
     same = before.get("GPU") == now["GPU"] if "GPU" in now else before == now
     if before and not same:
