@@ -17,9 +17,9 @@ from importlib import import_module
 from options.check import check_options
 from options.parser import parse
 from options.phases import PHASES
-from utils.console import Console, ending_quietly, escape_what_cannot_be_shown
+from utils.console import Console, escape_unencodable, exit_on_closed_pipe
 from utils.environment import check_environment
-from utils.errors import UserError, one_line, refusal_of_the_machine
+from utils.errors import UserError, describe_os_error, one_line
 from utils.files import PROJECT
 from utils.names import check_names
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     # of odd images; what cannot be read is reported by name
     warnings.filterwarnings("ignore", module="PIL")
-    escape_what_cannot_be_shown()
+    escape_unencodable()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Console(sys.stdout)], force=True)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # to leave nothing half-written
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        line = refusal_of_the_machine(error)
+        line = describe_os_error(error)
         if line is None:
             raise
         print(f"error: {one_line(line)}", file=sys.stderr)
@@ -69,5 +69,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with ending_quietly():
+    with exit_on_closed_pipe():
         sys.exit(main())

@@ -24,7 +24,7 @@ from run.words import in_words
 from utils.errors import UserError
 from utils.files import PROJECT, write_json, write_text
 from utils.locks import folder_lock
-from utils.plots import MARKERS, drawing
+from utils.plots import MARKERS, new_figure
 
 TABLE = PROJECT / "docs" / "tables" / "domain_bit.md"
 PICTURE = PROJECT / "docs" / "domain_bit.png"
@@ -176,7 +176,7 @@ def show(found: dict[str, Figures]) -> str:
 def draw(found: dict[str, Figures], path: Path) -> None:
     """Gates by depth on the left, MAP by bits on the right: means as lines, runs as points."""
     runs = list(found.values())
-    with drawing(path, 8.6, 4.2, describe(found).replace("; ", "\n")) as figure:
+    with new_figure(path, 8.6, 4.2, describe(found).replace("; ", "\n")) as figure:
         gates, maps = figure.subplots(1, 2)
         depths = list(range(1, len(runs[0]["modules"]) + 1))
         lines = [(side, way) for way in WAYS for side in SIDES]

@@ -29,7 +29,7 @@ from datasets.image_cache import build_caches
 from datasets.image_cache.photos import cache_photos
 from datasets.image_cache.sketches import cache_sketches
 from datasets.loaders import MODES, ImageSet, pixel_batches
-from utils.seeding import seeded
+from utils.seeding import seeded_rng
 
 FILES, BATCH, SIZE = 44, 22, 224
 INPUT = {"input": f"{FILES} files drawn here, batches of {BATCH} images of {SIZE} px, one core"}
@@ -78,7 +78,7 @@ def decode(paths: list[Path]) -> None:
 
 def plain_batches(images: Literal) -> None:
     for first in range(0, FILES, BATCH):
-        with seeded(first):
+        with seeded_rng(first):
             torch.stack([images[index][0] for index in range(first, first + BATCH)])
 
 

@@ -29,7 +29,7 @@ from datasets.list_checks import (
 )
 from utils.errors import UserError
 from utils.files import read_json
-from utils.names import compose_unicode, is_utf8
+from utils.names import is_utf8, normalize_unicode
 
 MAX_LIST_BYTES = 2**28  # some five million entries
 
@@ -66,7 +66,7 @@ class Annotation:
         if self.full_digest:
             return self.full_digest
         parts = (self.train_sketches, self.test_sketches, self.train_photos, self.gallery)
-        lists = [[(compose_unicode(name), label) for name, label in part] for part in parts]
+        lists = [[(normalize_unicode(name), label) for name, label in part] for part in parts]
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
     def without(self, names: Collection[str]) -> "Annotation":
@@ -76,12 +76,12 @@ class Annotation:
         """
         if not names:
             return self
-        gone = {compose_unicode(name) for name in names}
+        gone = {normalize_unicode(name) for name in names}
         parts = ("train_sketches", "test_sketches", "train_photos", "gallery")
         left: dict[str, Any] = {}
         for part in parts:
             entries = getattr(self, part)
-            left[part] = [entry for entry in entries if compose_unicode(entry[0]) not in gone]
+            left[part] = [entry for entry in entries if normalize_unicode(entry[0]) not in gone]
             emptied = collect_labels(entries) - collect_labels(left[part])
             if emptied:
                 raise UserError(
@@ -91,7 +91,7 @@ class Annotation:
                 )
         present = {name for part in parts for name, _ in getattr(self, part)}
         excluded = tuple(
-            sorted({*self.excluded, *(name for name in present if compose_unicode(name) in gone)})
+            sorted({*self.excluded, *(name for name in present if normalize_unicode(name) in gone)})
         )
         return replace(self, **left, excluded=excluded, full_digest=self.digest())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets.images import FORMATS_IN_WORDS, has_image_signature
 from utils.errors import UserError, one_line
 from utils.files import decode_text
-from utils.names import compose_unicode, is_utf8, printable
+from utils.names import escape_undecodable, is_utf8, normalize_unicode
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ def check_name(path: Path) -> None:
     """Raise UserError if the name of `path` cannot be written to a list: not UTF-8, or with a backslash."""
     if "\\" in path.name or not is_utf8(path.name):
         raise UserError(
-            f"{printable(str(path))} has a name with a backslash or not in UTF-8, which lists cannot hold: "
-            "rename it"
+            f"{escape_undecodable(str(path))} has a name with a backslash or not in UTF-8, which "
+            "lists cannot hold: rename it"
         )
 
 
@@ -96,7 +96,7 @@ def check_spellings(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if name.isascii():
             continue
-        other = seen.setdefault(compose_unicode(name), name)
+        other = seen.setdefault(normalize_unicode(name), name)
         if other != name:
             raise UserError(
                 f"{folder} has {name} twice, in both spellings of Unicode ({other!a} and "
@@ -169,10 +169,12 @@ def list_images_below(root: Path) -> tuple[list[str], list[str], list[str]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         linked = [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
         images, other_names = list_names(Path(folder))
-        others += [printable(Path(folder, name).relative_to(root).as_posix()) for name in other_names]
+        others += [
+            escape_undecodable(Path(folder, name).relative_to(root).as_posix()) for name in other_names
+        ]
         for path in linked + [path for name in images if (path := Path(folder, name)).is_file()]:
             name = path.relative_to(root).as_posix()
-            shown = printable(name)
+            shown = escape_undecodable(name)
             leads_out = path.is_symlink() and is_outside(path, home)
             if leads_out or path in linked or shown != name:
                 skipped.append(shown)
@@ -197,7 +199,7 @@ def read_class_list(path: Path) -> set[str]:
         raise UserError(f"cannot read --class_list {path}: {error.strerror}; check its path") from error
     except ValueError as error:
         raise UserError(f"cannot read --class_list {path}: {error}") from error
-    names = {compose_unicode(line) for line in lines if line and not line.startswith("#")}
+    names = {normalize_unicode(line) for line in lines if line and not line.startswith("#")}
     if not names:
         raise UserError(f"{path} names no category; write one per line")
     return names
@@ -208,7 +210,7 @@ def find_categories(names: set[str], known: list[str], path: Path) -> list[str]:
 
     Raises UserError if one is not in `known`.
     """
-    spelling = {compose_unicode(name): name for name in known}
+    spelling = {normalize_unicode(name): name for name in known}
     unknown = sorted(names - set(spelling))
     if unknown:
         raise UserError(
@@ -226,7 +228,7 @@ def suggest_name(name: str, known: list[str]) -> str:
 
 def simplify_name(category: str) -> str:
     """The name in lower case and composed Unicode, without spaces, hyphens, underscores and brackets."""
-    return "".join(character for character in compose_unicode(category).lower() if character not in " -_()")
+    return "".join(character for character in normalize_unicode(category).lower() if character not in " -_()")
 
 
 def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -236,10 +238,10 @@ def pair_categories(sketch: list[str], photo: list[str]) -> tuple[dict[str, str]
     folders. Names are matched if equal, else by TU-Berlin's table, else by `simplify_name`.
     """
     by_spelling = {simplify_name(name): name for name in photo}
-    known, taken = {compose_unicode(name): name for name in photo}, set()
+    known, taken = {normalize_unicode(name): name for name in photo}, set()
     pairs: dict[str, str] = {}
-    for name in sorted(sketch, key=lambda name: compose_unicode(name) not in known):  # equal names first
-        candidates = (compose_unicode(name), TUBERLIN_PHOTO_FOLDERS.get(name))
+    for name in sorted(sketch, key=lambda name: normalize_unicode(name) not in known):  # equal names first
+        candidates = (normalize_unicode(name), TUBERLIN_PHOTO_FOLDERS.get(name))
         partner = next((known[candidate] for candidate in candidates if candidate in known), None)
         partner = partner or by_spelling.get(simplify_name(name))
         if partner is not None and partner not in taken:  # a photo folder has one label
@@ -268,6 +270,6 @@ def split_names(
     """
     check_sketch_count(names, test_count, category=category)
     # random.Random hashes a string seed with SHA-512: the same draw on every platform
-    draw = random.Random(f"{seed}/{compose_unicode(category)}")
-    test = set(draw.sample(sorted(names, key=compose_unicode), test_count))
+    draw = random.Random(f"{seed}/{normalize_unicode(category)}")
+    test = set(draw.sample(sorted(names, key=normalize_unicode), test_count))
     return [name for name in names if name not in test], [name for name in names if name in test]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from utils.errors import REMEDIES, UserError, is_shortage, one_line
+from utils.errors import REMEDIES, UserError, is_transient, one_line
 
 # by content, whatever the suffix; of the other formats in Pillow, EPS would start another program
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -150,7 +150,7 @@ def _open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except Exception as error:  # on damaged files, Pillow's decoders raise exceptions of any type
-        if isinstance(error, OSError) and is_shortage(error):
+        if isinstance(error, OSError) and is_transient(error):
             raise UserError(f"cannot read image {path}: {error}; {REMEDIES[error.errno or 0]}") from error
         raise UnreadableImage(path, _explain_error(error, path), remedy) from error
 

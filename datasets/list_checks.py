@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.folders import INSTEAD_OF_LINKS, is_outside, pair_categories
 from utils.errors import UserError
-from utils.names import compose_unicode
+from utils.names import normalize_unicode
 
 Entry = tuple[str, int]  # path relative to the data set's folder, label
 Lists = dict[str, list[Entry]]  # "train" and "test"
@@ -20,7 +20,7 @@ WRITE_BELOW = "write paths relative to the data set's folder, for example sketch
 def check_repeats(list_file: Path, entries: list[Entry]) -> None:
     """Raise UserError if a file is listed twice: no sketch may be in both training and test."""
     repeated = [
-        name for name, count in Counter(compose_unicode(name) for name, _ in entries).items() if count > 1
+        name for name, count in Counter(normalize_unicode(name) for name, _ in entries).items() if count > 1
     ]
     if repeated:
         raise UserError(f"{list_file} names {len(repeated)} files more than once, first {repeated[0]}")
@@ -85,7 +85,7 @@ def group_labels(lists: Lists) -> dict[str, set[int]]:
 
 def parse_category(path: str) -> str:
     """The category of a listed file, in composed Unicode."""
-    return compose_unicode(path.rsplit("/", 2)[-2])
+    return normalize_unicode(path.rsplit("/", 2)[-2])
 
 
 def collect_labels(entries: list[Entry]) -> set[int]:
@@ -119,8 +119,10 @@ def locate_files(root: Path, list_file: Path, lists: Lists, excluded: Collection
             raise UserError(
                 f"{list_file} names {min(outside)}, which a link leads out of {root}; {INSTEAD_OF_LINKS}"
             )
-    known = {compose_unicode(name) for name in excluded}
-    missing = sorted(name for name in listed - present - set(spelling) if compose_unicode(name) not in known)
+    known = {normalize_unicode(name) for name in excluded}
+    missing = sorted(
+        name for name in listed - present - set(spelling) if normalize_unicode(name) not in known
+    )
     if missing:
         remedy = "rebuild the lists with --phase=prepare --force, or complete the data"
         if re.match("[A-Za-z]:/", missing[0]):
@@ -148,7 +150,7 @@ def find_folder(root: Path, folder: str) -> str:
         if not part.isascii() and not (root / resolved / part).exists():
             with suppress(OSError):
                 names = [path.name for path in (root / resolved).iterdir()]
-                same = (name for name in names if compose_unicode(name) == compose_unicode(part))
+                same = (name for name in names if normalize_unicode(name) == normalize_unicode(part))
                 on_disk = next(same, part)
         resolved = f"{resolved}/{on_disk}" if resolved else on_disk
     return resolved
@@ -159,8 +161,8 @@ def find_spellings(names: set[str], files: set[str], folder: str) -> dict[str, s
     absent = [name for name in names - files if not f"{folder}{name}".isascii()]
     if not absent:
         return {}
-    on_disk = {compose_unicode(name): name for name in files}
-    return {name: on_disk[compose_unicode(name)] for name in absent if compose_unicode(name) in on_disk}
+    on_disk = {normalize_unicode(name): name for name in files}
+    return {name: on_disk[normalize_unicode(name)] for name in absent if normalize_unicode(name) in on_disk}
 
 
 def is_regular_file(entry: os.DirEntry) -> bool:

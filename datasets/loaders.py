@@ -23,7 +23,7 @@ from datasets.images import read_image
 from datasets.transforms import Transform
 from datasets.workers import Batch, collate, explain_dead_workers, set_up_worker, start_iterating
 from utils.errors import UserError
-from utils.seeding import seeded, stream_seed
+from utils.seeding import seeded_rng, stream_seed
 
 MODES = {SKETCH: "L", PHOTO: "RGB"}
 
@@ -57,7 +57,7 @@ class ImageSet(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int] | UserError:
         index, epoch = key
         path, label = self.entries[index]
-        with seeded(self.seed, self.domain, epoch, index):
+        with seeded_rng(self.seed, self.domain, epoch, index):
             try:
                 return self.transform.augment(self.prepare(path)), label
             except UserError as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from utils.errors import UserError
-from utils.signals import signals_held_back
+from utils.signals import defer_signals
 
 Batch = tuple[Tensor, Tensor]  # images, labels (B,) int64
 
@@ -59,7 +59,7 @@ def collate(samples: list[tuple[Tensor, int] | UserError]) -> Batch | UserError:
 def start_iterating(batches: Iterable[Batch | UserError]) -> Iterator[Batch | UserError]:
     """Start the workers and return an iterator over the batches. Raises UserError if they cannot start."""
     try:
-        with signals_held_back():
+        with defer_signals():
             return iter(batches)
     except OSError as error:
         raise worker_error(error) from error

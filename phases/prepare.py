@@ -24,7 +24,7 @@ from datasets.folders import (
 from datasets.images import FORMATS_IN_WORDS
 from datasets.readable import find_unreadable
 from utils.errors import UserError
-from utils.files import as_json, atomic_write, read_json, remove_stale_temporaries, write_jsons
+from utils.files import atomic_write, format_json, read_json, remove_stale_temporaries, write_json_files
 from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ def write_lists(
         raise UserError(f"{lists['photo']} exists already and is of other options; --force makes new lists")
     files = {path: content[domain] for domain, path in lists.items()}
     keep_old(files, record_path(config))
-    write_jsons({**files, record_path(config): record_of(config, files)})
+    write_json_files({**files, record_path(config): record_of(config, files)})
     for domain, path in lists.items():
         counts = " + ".join(f"{len(entries)} {part}" for part, entries in content[domain].items())
         log.info("wrote %s: %s", path, counts)
@@ -227,7 +227,7 @@ def record_of(config: PrepareConfig, files: dict[Path, Any]) -> dict[str, Any]:
     values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     return {
         **made_with(values, config.seed),
-        "sha256": {path.name: digest_of(as_json(each)) for path, each in files.items()},
+        "sha256": {path.name: digest_of(format_json(each)) for path, each in files.items()},
     }
 
 

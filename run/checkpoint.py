@@ -77,7 +77,9 @@ def find(config: Config) -> Path:
     folder = config.folder / "model"
     pairs = checkpoint_files.saved_pairs(folder)
     networks = {step: pair.network for step, pair in pairs.items() if pair.network}
-    own = {step: checkpoint_files.path_for(folder, step) for step in checkpoint_files.saved_steps(folder)}
+    own = {
+        step: checkpoint_files.checkpoint_path(folder, step) for step in checkpoint_files.saved_steps(folder)
+    }
     available = {**networks, **own}
     wanted = config.test.pretrained_model
     if config.save_path == READY and wanted == -1 and not available and not pairs:

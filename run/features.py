@@ -142,7 +142,7 @@ def extract(
 
     Each of several processes embeds its share of the batches, and process 0, which has a `path`, writes them.
     """
-    rank, processes = distributed.rank(), distributed.size()
+    rank, processes = distributed.rank(), distributed.world_size()
     batches = ordered_batches(
         images,
         config.data.batch_size,

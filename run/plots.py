@@ -14,7 +14,7 @@ from utils.plots import (
     FAINT,
     INK,
     Line,
-    drawing,
+    new_figure,
     save_heatmap,
     save_lines,
     save_points,
@@ -72,7 +72,7 @@ def save_margin_condition(
     limit = 1.05 * min(largest.max(), max(4 * np.median(largest), 1e-9))
     columns = min(2, len(panels))
     lines = math.ceil(len(panels) / columns)
-    with drawing(path, 1 + 3.6 * columns, 0.9 + 3.9 * lines, title) as figure:
+    with new_figure(path, 1 + 3.6 * columns, 0.9 + 3.9 * lines, title) as figure:
         axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)

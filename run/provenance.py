@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from run.config import Config
-from utils.hardware import machine
+from utils.hardware import get_machine_info
 from utils.revision import revision
 
 
@@ -26,7 +26,7 @@ def made_with(options: dict[str, Any], seed: int, device: str = "cpu") -> dict[s
         "seed": seed,
         "versions": versions(),
         "revision": revision(),
-        "machine": machine(device),
+        "machine": get_machine_info(device),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 NAME = re.compile(r"checkpoint-(0|[1-9]\d*)\.pt")
 
 
-def path_for(folder: Path, step: int) -> Path:
+def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of `step` lies in `folder`."""
     return folder / f"checkpoint-{step}.pt"
 

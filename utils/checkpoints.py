@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from utils import tensor_files
-from utils.checkpoint_files import path_for, saved_steps
+from utils.checkpoint_files import checkpoint_path, saved_steps
 from utils.errors import UserError
 from utils.files import atomic_write
 
 
 def find(folder: Path, step: int = -1) -> Path:
     """The checkpoint of `step` in `folder`, the newest for -1. Raises UserError if it is not there."""
-    return pick(folder, {each: path_for(folder, each) for each in saved_steps(folder)}, step)
+    return pick(folder, {each: checkpoint_path(folder, each) for each in saved_steps(folder)}, step)
 
 
 def pick(folder: Path, available: dict[int, Path], step: int) -> Path:
@@ -56,7 +56,7 @@ def keep_newest(folder: Path, count: int, best: int | None = None) -> None:
     """Remove all checkpoints in `folder` but the `count` newest (1 at least) and the one of step `best`."""
     for step in saved_steps(folder)[: -max(count, 1)]:
         if step != best:
-            path_for(folder, step).unlink()
+            checkpoint_path(folder, step).unlink()
 
 
 def load(path: Path, required: Mapping[str, type] | None = None) -> dict[str, Any]:

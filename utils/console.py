@@ -29,7 +29,7 @@ class Console(logging.StreamHandler):
             print(f"warning: the output cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def escape_what_cannot_be_shown() -> None:
+def escape_unencodable() -> None:
     """Print a character that the terminal's encoding lacks as its code: café as caf\\xe9."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -37,7 +37,7 @@ def escape_what_cannot_be_shown() -> None:
 
 
 @contextmanager
-def ending_quietly() -> Iterator[None]:
+def exit_on_closed_pipe() -> Iterator[None]:
     """End the program with CLOSED_PIPE if the reader of its output has gone."""
     try:
         yield

@@ -6,7 +6,7 @@ import torch
 
 from utils import distributed
 from utils.errors import UserError
-from utils.seeding import be_deterministic
+from utils.seeding import use_deterministic_algorithms
 
 
 class Machine(Protocol):
@@ -29,7 +29,7 @@ def pick_device(machine: Machine) -> torch.device:
     environment's variables say. Raises UserError if the device cannot be used.
     """
     if machine.deterministic:
-        be_deterministic()
+        use_deterministic_algorithms()
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
     torch.set_float32_matmul_precision("highest")  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 makes it "high"
@@ -37,7 +37,7 @@ def pick_device(machine: Machine) -> torch.device:
     name = machine.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if distributed.launched() and name.startswith("cuda"):
+    if distributed.is_distributed() and name.startswith("cuda"):
         if name != "cuda":
             raise UserError(f"--device {name} names one GPU, but torchrun gives every process its own")
         name = f"cuda:{distributed.local_rank()}"

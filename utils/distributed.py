@@ -20,31 +20,31 @@ from torch.nn.parallel import DistributedDataParallel
 from utils.errors import UserError
 
 STEP_TIMEOUT = timedelta(seconds=50)  # of the exchange after every step
-PATIENCE = timedelta(days=1)  # while process 0 fetches weights, keeps images, saves or evaluates
+LONG_TIMEOUT = timedelta(days=1)  # while process 0 fetches weights, keeps images, saves or evaluates
 NCCL_TIMEOUT = timedelta(minutes=30)  # of one exchange between GPUs; another process may be compiling
 
-steps_group: Any = None
+step_group: Any = None
 gpu_group: Any = None  # gradients and BatchNorm of GPUs; all else goes over the CPU, by gloo
 
 
-def launched() -> bool:
+def is_distributed() -> bool:
     """Whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
 def rank() -> int:
     """The number of this process, from 0 on."""
-    return int(os.environ["RANK"]) if launched() else 0
+    return int(os.environ["RANK"]) if is_distributed() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes there are."""
-    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+    return int(os.environ["WORLD_SIZE"]) if is_distributed() else 1
 
 
 def local_rank() -> int:
     """The number of this process on its machine: the GPU that it takes."""
-    return int(os.environ["LOCAL_RANK"]) if launched() else 0
+    return int(os.environ["LOCAL_RANK"]) if is_distributed() else 0
 
 
 @contextmanager
@@ -55,12 +55,12 @@ def process_group() -> Iterator[None]:
     Losing another process inside raises UserError. After an error the process must end: it stays in the
     group.
     """
-    global steps_group, gpu_group
-    if not launched():
+    global step_group, gpu_group
+    if not is_distributed():
         yield
         return
-    dist.init_process_group("gloo", timeout=PATIENCE)
-    steps_group = dist.new_group(backend="gloo", timeout=STEP_TIMEOUT)
+    dist.init_process_group("gloo", timeout=LONG_TIMEOUT)
+    step_group = dist.new_group(backend="gloo", timeout=STEP_TIMEOUT)
     if torch.cuda.is_available():
         gpu_group = dist.new_group(backend="nccl", timeout=NCCL_TIMEOUT)
     if rank():
@@ -72,12 +72,12 @@ def process_group() -> Iterator[None]:
         if not is_group_error(error):
             raise
         raise UserError(
-            f"lost another of the {size()} processes, whose own message says why; the last checkpoint "
+            f"lost another of the {world_size()} processes, whose own message says why; the last checkpoint "
             f"counts, the same command continues ({' '.join(str(error).split())})"
         ) from error
     # Only after success: NCCL waits here for what is under way between GPUs, and for ever if a process has
     # failed. After an error the message is printed, and the end of the process closes its connections.
-    steps_group = gpu_group = None
+    step_group = gpu_group = None
     dist.destroy_process_group()
 
 
@@ -89,7 +89,7 @@ def is_group_error(error: RuntimeError) -> bool:
 
 def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
     """`module` with gradients averaged over all processes and weights as process 0 has them."""
-    if not launched():
+    if not is_distributed():
         return module
     on_gpu = device.type == "cuda"
     return DistributedDataParallel(
@@ -102,36 +102,36 @@ def no_sync(module: nn.Module) -> AbstractContextManager:
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-def all_reduce_max(value: int, *, patient: bool = False) -> int:
+def all_reduce_max(value: int, *, long_wait: bool = False) -> int:
     """The largest `value` among all processes. Waits for the others STEP_TIMEOUT at most, or PATIENCE."""
-    if not launched():
+    if not is_distributed():
         return value
     shared = torch.tensor(value)
-    dist.all_reduce(shared, dist.ReduceOp.MAX, group=None if patient else steps_group)
+    dist.all_reduce(shared, dist.ReduceOp.MAX, group=None if long_wait else step_group)
     return int(shared)
 
 
-def mean(value: float) -> float:
+def all_reduce_mean(value: float) -> float:
     """The mean of `value` over all processes."""
-    if not launched():
+    if not is_distributed():
         return value
     shared = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(shared, group=steps_group)
-    return float(shared) / size()
+    dist.all_reduce(shared, group=step_group)
+    return float(shared) / world_size()
 
 
 def gather_objects(value: Any) -> list[Any]:
     """The `value` of every process, in their order; on process 0 alone, elsewhere empty."""
-    if not launched():
+    if not is_distributed():
         return [value]
-    found: list[Any] | None = [None] * size() if rank() == 0 else None
+    found: list[Any] | None = [None] * world_size() if rank() == 0 else None
     dist.gather_object(value, found)
     return found or []
 
 
 def broadcast_object(value: Any) -> Any:
     """What process 0 passed, on all processes. Waits for it as long as PATIENCE."""
-    if not launched():
+    if not is_distributed():
         return value
     holder = [value]
     dist.broadcast_object_list(holder, src=0)
@@ -155,9 +155,9 @@ def on_main_process(context: AbstractContextManager) -> AbstractContextManager:
 
 def gather_tensor(part: Tensor) -> list[Tensor]:
     """The `part` of every process, of one shape, in their order; on process 0 alone, elsewhere empty."""
-    if not launched():
+    if not is_distributed():
         return [part]
     mine = part.cpu().contiguous()
-    found = [torch.empty_like(mine) for _ in range(size())] if rank() == 0 else None
+    found = [torch.empty_like(mine) for _ in range(world_size())] if rank() == 0 else None
     dist.gather(mine, found)
     return found or []

@@ -25,7 +25,7 @@ REMEDIES = {
 
 
 # what may be otherwise a moment later: it says nothing of the file at hand
-SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+TRANSIENT_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UserError(Exception):
@@ -47,12 +47,12 @@ def one_line(text: str) -> str:
     )
 
 
-def is_shortage(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Whether the machine was short of something, whatever was at hand."""
-    return isinstance(error, OSError) and error.errno in SHORTAGES
+    return isinstance(error, OSError) and error.errno in TRANSIENT_ERRORS
 
 
-def refusal_of_the_machine(error: OSError) -> str | None:
+def describe_os_error(error: OSError) -> str | None:
     """One line for what a disk or its owner refused, with the file if it is known; None for other errors."""
     if error.errno not in REMEDIES:
         return None

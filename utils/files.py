@@ -27,11 +27,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     with with_filename(path), temporary_path(path) as temporary:
         yield temporary
-        flush(temporary)
+        flush_to_disk(temporary)
         temporary.replace(path)
 
 
-def flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Have the content of the file at `path` on the disk, not on its way there."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
@@ -103,10 +103,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write `value` to `path` as indented JSON, atomically. NaN and infinity raise ValueError."""
-    write_text(path, as_json(value, indent))
+    write_text(path, format_json(value, indent))
 
 
-def write_jsons(values: dict[Path, Any]) -> None:
+def write_json_files(values: dict[Path, Any]) -> None:
     """Write files that belong together. The first is the one without which the others count for nothing.
 
     A disk that is full is known before any of the old ones goes. A process that is killed in between leaves
@@ -117,15 +117,15 @@ def write_jsons(values: dict[Path, Any]) -> None:
         whole = {path: stack.enter_context(temporary_path(path)) for path in values}
         for path, temporary in whole.items():
             with with_filename(path):
-                temporary.write_text(as_json(values[path]), encoding="utf-8")
-                flush(temporary)
+                temporary.write_text(format_json(values[path]), encoding="utf-8")
+                flush_to_disk(temporary)
         first.unlink(missing_ok=True)
         for path, temporary in reversed(whole.items()):
             with with_filename(path):
                 temporary.replace(path)
 
 
-def as_json(value: Any, indent: int | None = 2) -> str:
+def format_json(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -37,7 +37,7 @@ def from_macos() -> str:
         return ""
 
 
-def machine(device: str = "cpu") -> dict[str, Any]:
+def get_machine_info(device: str = "cpu") -> dict[str, Any]:
     """The processor's name, the number of threads that PyTorch computes with, and the GPU of `device`.
 
     `device` is as --device has it: "auto" is a GPU where there is one.
@@ -49,7 +49,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     return found
 
 
-def describe(machine: dict[str, Any]) -> str:
+def describe_machine(machine: dict[str, Any]) -> str:
     """A record that `machine` returned, in words; empty for an empty one."""
     if not machine:
         return ""

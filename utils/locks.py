@@ -15,8 +15,8 @@ from utils.files import with_filename
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.05  # seconds: a holder that is just leaving removes its file, and that takes a second try
-HOLDER_AT = 1  # byte of the lock file from which it names its holder; Windows locks the one before
+ACQUIRE_TIMEOUT = 0.05  # seconds: a holder that is just leaving removes its file, and that takes a second try
+HOLDER_OFFSET = 1  # byte of the lock file from which it names its holder; Windows locks the one before
 
 
 class Locked(UserError):
@@ -36,8 +36,8 @@ def folder_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
         lock = acquire(path)
         try:
             with with_filename(path), path.open("r+b") as file:
-                file.truncate(HOLDER_AT)
-                file.seek(HOLDER_AT)
+                file.truncate(HOLDER_OFFSET)
+                file.seek(HOLDER_OFFSET)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             yield
         finally:
@@ -69,7 +69,7 @@ def wait_for_folder_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
 
 def acquire(path: Path) -> FileLock:
     """Lock the file at `path`, which is made if it is not there. Raises Busy. Links are not followed."""
-    lock = FileLock(path, timeout=PATIENCE, poll_interval=PATIENCE / 5, thread_local=False)
+    lock = FileLock(path, timeout=ACQUIRE_TIMEOUT, poll_interval=ACQUIRE_TIMEOUT / 5, thread_local=False)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -87,6 +87,6 @@ def acquire(path: Path) -> FileLock:
 def read_holder(path: Path) -> str:
     """Who holds the locked file at `path`."""
     with suppress(OSError), path.open("rb") as file:  # it may just have been removed
-        file.seek(HOLDER_AT)
+        file.seek(HOLDER_OFFSET)
         return file.read().decode(errors="replace").strip() or "another process"
     return "another process"

@@ -5,7 +5,7 @@ import ctypes
 M_ARENA_MAX = -8  # of glibc's mallopt
 
 
-def share_arenas(count: int) -> None:
+def limit_malloc_arenas(count: int) -> None:
     """Let the threads to come share `count` arenas of glibc; nothing happens with other C libraries.
 
     By default there are eight per core. What a thread frees stays with its arena, so that a process whose

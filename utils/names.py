@@ -9,7 +9,7 @@ from typing import Any
 from utils.errors import UserError
 
 
-def compose_unicode(name: str) -> str:
+def normalize_unicode(name: str) -> str:
     """A name in one spelling: in Unicode an accent is part of its letter (NFC) or stands after it (NFD)."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
@@ -23,7 +23,7 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def printable(name: str) -> str:
+def escape_undecodable(name: str) -> str:
     """A file's name as it is, but what is not UTF-8 in it escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -42,8 +42,8 @@ def check_names(options: Mapping[str, Any]) -> None:
         for each in value if isinstance(value, list | tuple) else [value]:
             if isinstance(each, str | Path) and not is_utf8(str(expand_home(Path(each)))):
                 raise UserError(
-                    f"--{option} {printable(str(each))} is not UTF-8, so it could not be written into "
-                    "records and pictures: rename the file or folder"
+                    f"--{option} {escape_undecodable(str(each))} is not UTF-8, so it could not be written "
+                    "into records and pictures: rename the file or folder"
                 )
     output = options.get("output")
     if output is not None and str(expand_home(output)).startswith("~"):

@@ -23,8 +23,8 @@ STYLE = Path(__file__).with_name("plots.mplstyle")
 WIDTH, HEIGHT = 5.6, 3.4  # inches
 INK, FAINT = "#202020", "#707070"
 MARKERS = "osD^vP*"
-COLOURS = 7  # in the style's cycle, as "C0" to "C6"
-ANNOTATED = 16  # columns of a heatmap with room for numbers
+NUM_COLOURS = 7  # in the style's cycle, as "C0" to "C6"
+MAX_ANNOTATED_COLUMNS = 16  # columns of a heatmap with room for numbers
 Line = tuple[Sequence[float] | Sequence[str], Sequence[float | None]]  # x, y; None where nothing is known
 
 
@@ -45,7 +45,9 @@ def import_matplotlib() -> Any:
 
 
 @contextmanager
-def drawing(path: Path, width: float = WIDTH, height: float = HEIGHT, title: str = "") -> Iterator["Figure"]:
+def new_figure(
+    path: Path, width: float = WIDTH, height: float = HEIGHT, title: str = ""
+) -> Iterator["Figure"]:
     """A figure of `width` x `height` inches that is written to `path` as a PNG when the block ends."""
     matplotlib = import_matplotlib()  # slow: only when something is drawn
     from matplotlib.figure import Figure
@@ -83,7 +85,7 @@ def save_lines(
     draws steps, y[i] from x[i] to x[i + 1], with the area below.
     """
     width = WIDTH if len(panels) == 1 else 1 + 3.4 * len(panels)
-    with drawing(path, width, title=title) as figure:
+    with new_figure(path, width, title=title) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (ylabel, lines) in zip(axes, panels.items(), strict=True):
             for number, (label, (x, values)) in enumerate(lines.items()):
@@ -100,7 +102,7 @@ def save_lines(
                 side.set_major_formatter(lambda value, _: f"{value:,.10g}")
                 side.set_minor_formatter(lambda value, _: "")
         for number, (label, (x, values)) in enumerate((references or {}).items()):
-            colour = f"C{number % COLOURS}" if matched else FAINT
+            colour = f"C{number % NUM_COLOURS}" if matched else FAINT
             dashes = ":" if matched else (":", "--")[number % 2]
             axes[0].plot(x, values, label=label, color=colour, linestyle=dashes, linewidth=1.3)
         for axis in axes:
@@ -143,10 +145,10 @@ def save_points(
     labels = list(dict.fromkeys(label for values in rows.values() for label in values))
     apart = len(rows) * len(labels) <= 60  # with more, one line for all of a row
     pitch = 0.24 + (0.09 * len(labels) if apart else 0)
-    with drawing(path, WIDTH, 1.5 + pitch * len(rows) + 0.11 * len(labels), title) as figure:
+    with new_figure(path, WIDTH, 1.5 + pitch * len(rows) + 0.11 * len(labels), title) as figure:
         axis = figure.subplots()
         for number, label in enumerate(labels):
-            colour, marker = f"C{number % COLOURS}", MARKERS[number % len(MARKERS)]
+            colour, marker = f"C{number % NUM_COLOURS}", MARKERS[number % len(MARKERS)]
             shift = 0.7 * ((number + 0.5) / len(labels) - 0.5) if apart else 0
             found = [(row, values[label]) for row, values in enumerate(rows.values()) if label in values]
             points = [(value, row + shift) for row, values in found for value in values]
@@ -188,10 +190,10 @@ def save_heatmap(
 ) -> None:
     """Values (rows, columns) in percent, the darker the more, with their numbers where there is room."""
     matplotlib = import_matplotlib()
-    annotated = len(columns) <= ANNOTATED
+    annotated = len(columns) <= MAX_ANNOTATED_COLUMNS
     side = 0.42 if annotated else 0.26  # inches
     size = max(WIDTH, 2.8 + side * len(columns)), max(HEIGHT, 1.6 + side * len(rows))
-    with drawing(path, *size) as figure:
+    with new_figure(path, *size) as figure:
         axis = figure.subplots()
         scale = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=100)  # by the square root: small shares show
         image = axis.imshow(values, cmap="Blues", norm=scale, aspect="auto")
@@ -220,7 +222,7 @@ def save_scatter(points: np.ndarray, groups: Sequence[str], kinds: Sequence[str]
     )
     of_group, of_kind = np.array(groups), np.array(kinds)
     span = np.ptp(points, axis=0) + 1e-9
-    with drawing(path, 7.2, 8.2) as figure:
+    with new_figure(path, 7.2, 8.2) as figure:
         axis = figure.subplots()
         tops = []
         for number, name in enumerate(names):
@@ -248,7 +250,7 @@ def save_scatter(points: np.ndarray, groups: Sequence[str], kinds: Sequence[str]
 
 def fill_style(number: int) -> dict[str, Any]:
     """How points of the group `number` are filled: no two of the first 21 groups look the same."""
-    colour, turn = f"C{number % COLOURS}", number // COLOURS % 3
+    colour, turn = f"C{number % NUM_COLOURS}", number // NUM_COLOURS % 3
     if turn == 0:
         return {"color": colour, "linewidth": 0, "alpha": 0.85}
     if turn == 1:

@@ -6,7 +6,7 @@ from functools import cache
 
 from utils.files import PROJECT
 
-PATIENCE = 10  # seconds that git gets for an answer
+GIT_TIMEOUT = 10  # seconds that git gets for an answer
 UNKNOWN = "unknown"
 
 
@@ -39,7 +39,7 @@ def git(*arguments: str) -> str | None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=GIT_TIMEOUT,
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from utils.checkpoint_files import saved_pairs, saved_steps
-from utils.names import printable
+from utils.names import escape_undecodable
 
 LOGS = Path("logs")
 NAMED = 8  # runs that a message names
@@ -18,7 +18,7 @@ def saved_runs() -> list[str]:
         folders.sort()
         model = Path(folder, "model")
         if "model" in folders and (saved_steps(model) or saved_pairs(model)):
-            found.append(printable(Path(folder).relative_to(LOGS).as_posix()))
+            found.append(escape_undecodable(Path(folder).relative_to(LOGS).as_posix()))
             folders[:] = [name for name in folders if name == "published"]  # of export; all else is its own
     return sorted(found)
 

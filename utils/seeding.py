@@ -15,7 +15,7 @@ def stream_seed(*keys: int) -> int:
 
 
 @contextmanager
-def seeded(*keys: int) -> Iterator[None]:
+def seeded_rng(*keys: int) -> Iterator[None]:
     """Draw from PyTorch's CPU generator as seeded by `keys`, then restore its state.
 
     torchvision's transforms draw from that global generator; inside this block what they draw depends on
@@ -29,13 +29,13 @@ def seeded(*keys: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def random_state() -> dict:
+def get_random_state() -> dict:
     """The states of all generators that training draws from: PyTorch's, on the CPU and on every GPU."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
 
 def restore_random_state(state: dict) -> None:
-    """Set the generators to what `random_state` returned.
+    """Set the generators to what `get_random_state` returned.
 
     GPU states are restored as far as this machine has the same number of GPUs; elsewhere dropout draws
     anew from the run's seed.
@@ -45,7 +45,7 @@ def restore_random_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def be_deterministic() -> None:
+def use_deterministic_algorithms() -> None:
     """From here on, compute the same bits on every call, on CUDA too. Before anything is computed there.
 
     An operation that cannot raises RuntimeError. What PyTorch does on the CPU repeats anyway, for a number of

@@ -17,7 +17,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def catch_stop_signals() -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request that the loop can honour; a second acts at once.
 
     A signal that this process was started to ignore (SIGINT, in the background of a shell script) stays so.
@@ -41,7 +41,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def signals_held_back() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """SIGINT and SIGTERM that arrive inside act at the end; of the main thread alone, where Python has them.
 
     What a handler raises while Python starts another process by a fork is printed and lost.

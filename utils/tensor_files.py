@@ -20,10 +20,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from utils.errors import UserError, is_shortage
+from utils.errors import UserError, is_transient
 
 ARCHIVE = b"PK\x03\x04"  # by this, PyTorch's reader tells an archive
-PICKLES_OF_OLD = 5  # what a file without an archive begins with
+LEGACY_PICKLES = 5  # what a file without an archive begins with
 PLAIN = re.compile(
     r"collections OrderedDict|torch Size|torch(\.cuda)? [A-Za-z0-9]+Storage|"
     r"torch\._utils _rebuild_(tensor|tensor_v2|parameter)"
@@ -73,7 +73,7 @@ def read(path: Path) -> Any:
             start = file.read(START)
         if is_safetensors(start, path.stat().st_size):
             return read_safetensors(path)
-        refuse_other_formats(start, path)
+        reject_other_formats(start, path)
         check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickles: they are read or refused
@@ -83,7 +83,7 @@ def read(path: Path) -> Any:
     except MemoryError:
         raise UserError(f"there is no memory for {path}, of {path.stat().st_size / 2**20:,.0f} MiB") from None
     except Exception as error:  # there is no end to what bytes of any making raise on their way
-        if is_shortage(error):
+        if is_transient(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "" if isinstance(error, OtherFormat) else "; the file is damaged or no plain file of tensors"
@@ -134,7 +134,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
     return found
 
 
-def refuse_other_formats(start: bytes, path: Path) -> None:
+def reject_other_formats(start: bytes, path: Path) -> None:
     """Raise OtherFormat, with what to do, for what people pass in place of a file of tensors."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
@@ -179,7 +179,7 @@ def check_file(path: Path) -> None:
                 check_archive(archive, path.stat().st_size)
             return
         file.seek(0)
-        for _ in range(PICKLES_OF_OLD):
+        for _ in range(LEGACY_PICKLES):
             check_pickle(file)
 
 

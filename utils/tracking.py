@@ -32,7 +32,7 @@ class Scalars:
         write_text(self.path, header + "".join(self.line(int(row["step"]), row) for row in kept))
         self.file = self.path.open("a", encoding="utf-8")
         self.events = folder / "tensorboard"
-        with with_filename(self.events), raised_here_alone():
+        with with_filename(self.events), suppress_thread_tracebacks():
             self.board = open_board(self.events, start_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
@@ -40,7 +40,7 @@ class Scalars:
         with with_filename(self.path):
             self.file.write(self.line(step, values))
             self.file.flush()
-        with with_filename(self.events), raised_here_alone():
+        with with_filename(self.events), suppress_thread_tracebacks():
             for name in self.names:
                 self.board.add_scalar(name, values[name], step)
             self.board.flush()  # it writes in a thread: what the disk refused is raised here
@@ -56,7 +56,7 @@ class Scalars:
     ) -> None:
         for file in (self.file, self.board):
             try:
-                with raised_here_alone():
+                with suppress_thread_tracebacks():
                     file.close()
             except OSError:  # what a full disk did not take is tried again
                 if error is None:
@@ -64,7 +64,7 @@ class Scalars:
 
 
 @contextmanager
-def raised_here_alone() -> Iterator[None]:
+def suppress_thread_tracebacks() -> Iterator[None]:
     """Without the traceback of TensorBoard's thread for what a disk refuses: flushing raises it, too."""
     report = threading.excepthook
 

@@ -28,7 +28,7 @@ from utils.arrays import header, read_array
 from utils.errors import UserError
 from utils.files import atomic_write, hash_stats, read_json, remove_stale_temporaries, write_json
 from utils.locks import wait_for_folder_lock
-from utils.signals import stop_requests
+from utils.signals import catch_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def write_cache(cached: CachedImages, contents: Contents) -> None:
         total=contents.size, unit="B", unit_scale=True, desc=f"cache {cached.kind}", dynamic_ncols=True
     )
     try:
-        with bar, stop_requests() as stop, atomic_write(file) as temporary, temporary.open("wb") as out:
+        with bar, catch_stop_signals() as stop, atomic_write(file) as temporary, temporary.open("wb") as out:
             out.write(header(contents.shape, np.uint8))
             for chunk in contents.chunks():
                 written += out.write(chunk.data)

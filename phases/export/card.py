@@ -18,7 +18,7 @@ from run.input import describe_input
 from run.provenance import revision, without_folders
 from run.words import in_words
 from utils.files import PROJECT
-from utils.hardware import describe
+from utils.hardware import describe_machine
 from utils.templates import render
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -107,7 +107,7 @@ def model_card(
         program_licence=program_licence(PROJECT),
         versions=provenance.versions() | versions,
         revision=revision(),
-        describe_machine=describe,
+        describe_machine=describe_machine,
         stored_options=json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str),
     )
 

@@ -16,7 +16,7 @@ from run.config import is_used
 from run.plots import CATEGORIES, CONFUSED, confused_pairs, published_rows
 from run.results import compare_with_chance
 from run.words import in_words
-from utils.hardware import describe
+from utils.hardware import describe_machine
 from utils.templates import render
 
 Records = Mapping[str, Record]  # by letter
@@ -234,9 +234,11 @@ def tabulate_origin(runs: Records) -> list[list[Any]]:
     rows = [[name, *(str(run[name]) for run in runs.values())] for name in ("checkpoint", "images", "seed")]
     rows.append(["lists (SHA-256)", *(run["lists"][:16] for run in runs.values())])
     first = next(iter(runs.values()))
-    rows.append(["trained on", *(describe(run["training_machine"]) or "unknown" for run in runs.values())])
+    rows.append(
+        ["trained on", *(describe_machine(run["training_machine"]) or "unknown" for run in runs.values())]
+    )
     here = {
-        "tested on": describe(first["machine"]),
+        "tested on": describe_machine(first["machine"]),
         "commit of the program": first["revision"],
         **first["versions"],
     }

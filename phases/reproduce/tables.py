@@ -23,7 +23,7 @@ from run.results import compare_with_chance
 from run.words import in_words
 from utils.errors import UserError
 from utils.files import remove_stale_temporaries, write_json, write_text
-from utils.hardware import describe
+from utils.hardware import describe_machine
 from utils.locks import wait_for_folder_lock
 from utils.runs import describe_runs
 
@@ -112,7 +112,7 @@ def write_found(path: Path, name: str, table: Table, runs: list[Run], config: Co
     }
     records = [record for each in results for record in each.records.values()]
     protocol = describe_protocol(table, runs, config, records[0]["counts"] if records else None)
-    machines = sorted({describe(each.machine) for each in results if each.machine})
+    machines = sorted({describe_machine(each.machine) for each in results if each.machine})
     if machines:
         protocol.append(f"Trained on {', and on '.join(machines)}.")
     expected = chances(table, results)

@@ -31,7 +31,7 @@ from run.training_data import describe_training
 from utils.errors import UserError, one_line
 from utils.files import remove_stale_temporaries, write_json
 from utils.locks import wait_for_folder_lock
-from utils.names import compose_unicode, expand_home
+from utils.names import expand_home, normalize_unicode
 
 __all__ = ["Hit", "Searcher", "open_searcher", "run"]
 
@@ -101,7 +101,7 @@ def list_queries(paths: Sequence[Path]) -> list[Path]:
 
 def category_of_folder(path: Path, searcher: Searcher) -> str | None:
     """The category of a drawing: the name of its folder, if a category of the gallery has that name."""
-    folder = compose_unicode(path.resolve().parent.name)
+    folder = normalize_unicode(path.resolve().parent.name)
     return folder if folder in searcher.gallery.categories else None
 
 

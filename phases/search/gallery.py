@@ -22,7 +22,7 @@ from run.checkpoint import Checkpoint, TestableCheckpoint
 from run.config import DATASET, Config
 from run.lists import abbreviate
 from utils.files import size_and_mtime
-from utils.names import compose_unicode, expand_home, printable
+from utils.names import escape_undecodable, expand_home, normalize_unicode
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,12 @@ def open_gallery(checkpoint: Checkpoint, device: torch.device, *, rebuild: bool 
         root = expand_home(Path(config.search.gallery))
         path = root.resolve()
         # the digest tells folders of one name apart
-        folder = f"{printable(path.name)}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+        folder = f"{escape_undecodable(path.name)}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
         files = {}
         for name in list_folder(root):
             with suppress(FileNotFoundError):  # removed since the folder was listed
                 files[name] = size_and_mtime(root / name)
-                categories[name] = compose_unicode(PurePosixPath(name).parent.name) or None
+                categories[name] = normalize_unicode(PurePosixPath(name).parent.name) or None
     cache = GalleryCache(config.folder / "index" / folder, root, checkpoint, device, rebuild=rebuild)
     features = cache.open(files)
     cache.report(features)

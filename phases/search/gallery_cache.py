@@ -30,7 +30,7 @@ from run.lists import NAMED
 from utils.checksums import sha256
 from utils.errors import Diverged, UserError, one_line
 from utils.files import (
-    flush,
+    flush_to_disk,
     read_json,
     remove_stale_temporaries,
     size_and_mtime,
@@ -251,7 +251,7 @@ class GalleryCache:
         for position, (values, row) in enumerate(rows):
             file[:, position] = values[row].T
         file.flush()
-        flush(path)
+        flush_to_disk(path)
         checksum = sha256(path)
         path.replace(self.features_path(checksum))
         return checksum

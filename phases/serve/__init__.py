@@ -22,9 +22,9 @@ from phases.serve.answers import MAX_PHOTOS, Answers, choose_examples
 from phases.serve.folder import page_folder, trim_folder
 from run.config import config_from_options
 from utils.errors import UserError
-from utils.memory import share_arenas
+from utils.memory import limit_malloc_arenas
 from utils.optional import import_optional
-from utils.signals import stop_requests
+from utils.signals import catch_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,11 @@ def run(options: argparse.Namespace) -> int:
     if config.search.top > MAX_PHOTOS:
         raise UserError(f"--top {config.search.top} is more than the page shows: {MAX_PHOTOS}")
     os.environ.update(GRADIO_SETTINGS)
-    share_arenas(ARENAS)  # every visit starts threads
+    limit_malloc_arenas(ARENAS)  # every visit starts threads
     import_optional("gradio", "serve", "--phase=serve")
     with bind(config.serve.host, config.serve.port) as listener:
         searcher = build_searcher(config)
-        with stop_requests() as stop, page_folder() as folder:
+        with catch_stop_signals() as stop, page_folder() as folder:
             with serve_page(searcher, folder, listener) as server:
                 report_address(searcher, listener)
                 if config.serve.open and not webbrowser.open(url_of(listener)):

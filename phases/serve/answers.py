@@ -27,7 +27,7 @@ from phases.serve.folder import is_inside
 from retrieval.search import cores
 from run.checkpoint import TestableCheckpoint
 from utils.errors import UserError, one_line
-from utils.html import Html, element
+from utils.html import Html, make_tag
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class Answers:
         text += f"The smaller the distance ({self.searcher.unit(index)}), the more alike."
         if drawing.notes:
             text += f" The drawing was changed first: {'; '.join(drawing.notes)}."
-        return element("p", text, role="status")
+        return make_tag("p", text, role="status")
 
 
 def format_category(name: str) -> str:
@@ -226,7 +226,7 @@ def sentence(text: object, **attributes: str) -> Html:
     """`text` as a paragraph, with a capital and a full stop; neutral unless `attributes` say otherwise."""
     words = str(text)
     attributes = attributes or {"role": "status"}
-    return element("p", f"{words[:1].upper()}{words[1:].rstrip('.')}.", **attributes)
+    return make_tag("p", f"{words[:1].upper()}{words[1:].rstrip('.')}.", **attributes)
 
 
 def problem(text: object) -> Html:

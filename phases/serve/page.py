@@ -28,7 +28,7 @@ from phases.serve.answers import (
 )
 from phases.serve.guard import FILE
 from run.training_data import describe_training
-from utils.html import Html, element, joined
+from utils.html import Html, join_html, make_tag
 
 HERE = Path(__file__).parent
 CANVAS_SIDE = 640  # pixels
@@ -128,11 +128,11 @@ def heading(answers: Answers, *, follow: bool) -> Html:
         f"Draw with a mouse, a pen or a finger, and see the nearest of {len(searcher.gallery.names):,} photos"
     )
     text += " after every stroke." if follow else ": press Search."
-    parts = [element("h1", "Search photos by drawing"), element("p", text)]
-    parts.append(element("p", f"The network was {describe_training(searcher.checkpoint)}."))
+    parts = [make_tag("h1", "Search photos by drawing"), make_tag("p", text)]
+    parts.append(make_tag("p", f"The network was {describe_training(searcher.checkpoint)}."))
     if searcher.warning:
         parts.append(problem(searcher.warning))
-    return joined(parts)
+    return join_html(parts)
 
 
 def drawing_canvas() -> gr.Sketchpad:
@@ -180,7 +180,7 @@ def choices(answers: Answers) -> tuple[gr.Radio, gr.Slider]:
 def example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
     if not examples:
         return []
-    gr.HTML(element("p", "Or try a sketch of the test set:"))
+    gr.HTML(make_tag("p", "Or try a sketch of the test set:"))
     with gr.Row(elem_id="examples"):
         buttons = [
             gr.Button(example.category, icon=example.path, size="sm", min_width=100) for example in examples
@@ -219,13 +219,13 @@ def photo_list(photos: Sequence[Photo]) -> Html:
     """The results, nearest first, each a button with what is in the photo."""
     if not photos:
         return Html("")
-    return element("ol", *(element("li", photo_button(photo)) for photo in photos))
+    return make_tag("ol", *(make_tag("li", photo_button(photo)) for photo in photos))
 
 
 def photo_button(photo: Photo) -> Html:
-    name = element("span", f"{photo.rank}. {photo.title}")
-    distance = element("span", photo.distance)
-    return element("button", picture(photo, ""), name, distance, type="button", data_photo=photo.copy.stem)
+    name = make_tag("span", f"{photo.rank}. {photo.title}")
+    distance = make_tag("span", photo.distance)
+    return make_tag("button", picture(photo, ""), name, distance, type="button", data_photo=photo.copy.stem)
 
 
 def picture(photo: Photo, alt: str) -> Html:
@@ -240,11 +240,11 @@ def enlarge_with(answers: Answers) -> Callable[[gr.EventData], Html]:
         if enlarged is None:
             return Html("")
         photo, path = enlarged
-        title = element("h2", photo.title, id="large-title")
-        header = element("header", title, element("button", "Close", type="button"))
-        content = (header, picture(photo, photo.title), element("p", path))
+        title = make_tag("h2", photo.title, id="large-title")
+        header = make_tag("header", title, make_tag("button", "Close", type="button"))
+        content = (header, picture(photo, photo.title), make_tag("p", path))
         # the mark makes the value another when the same photo is clicked again
-        return element("dialog", *content, aria_labelledby="large-title", data_mark=perf_counter_ns())
+        return make_tag("dialog", *content, aria_labelledby="large-title", data_mark=perf_counter_ns())
 
     return enlarge
 

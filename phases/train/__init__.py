@@ -39,9 +39,9 @@ from run.training_data import measure_familiarity
 from utils import checkpoint_files, checkpoints, distributed
 from utils.errors import Diverged, UserError
 from utils.files import remove_stale_temporaries
-from utils.hardware import describe, machine
+from utils.hardware import describe_machine, get_machine_info
 from utils.locks import folder_lock
-from utils.signals import stop_requests
+from utils.signals import catch_stop_signals
 from utils.tracking import Scalars
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,12 @@ def train_in_group(config: Config) -> int:
     steps = distributed.broadcast_object(checkpoint_files.saved_steps(models))
     if not steps:
         refuse_published(models)
-    trainer = resume(config, checkpoint_files.path_for(models, steps[-1])) if steps else begin(config)
+    trainer = resume(config, checkpoint_files.checkpoint_path(models, steps[-1])) if steps else begin(config)
     log.info("%s", trainer)
     with distributed.on_main_process(folder_lock(config.folder)):  # up to here, nothing is written
         since = distributed.broadcast_object(checkpoint_files.saved_steps(models))
         if since != steps:  # another run was at it meanwhile
-            trainer = resume(config, checkpoint_files.path_for(models, since[-1]))
+            trainer = resume(config, checkpoint_files.checkpoint_path(models, since[-1]))
         if distributed.rank() == 0:
             results.read_records(config.folder / "log" / "result.json")  # its own word, now
             for name in ("model", "log", "vec"):
@@ -144,7 +144,7 @@ def resume(config: Config, path: Path) -> Trainer:
         validation.check_training(state, trainer.optimizer, trainer.schedule)
         trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)
-    report_other_machine(state["machine"], machine(str(trainer.device)))
+    report_other_machine(state["machine"], get_machine_info(str(trainer.device)))
     if longer:
         report_lengthening(trainer, trained_for)
     return trainer
@@ -158,8 +158,8 @@ def report_other_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
         log.info(
             "trained on %s up to here, goes on with %s: the weights are not those of an unbroken run to the "
             "last bit",
-            describe(before),
-            describe(now),
+            describe_machine(before),
+            describe_machine(now),
         )
 
 
@@ -189,12 +189,12 @@ def train(trainer: Trainer) -> int:
         bar_format=BAR,
         disable=distributed.rank() > 0,
     )
-    images_a_step = 2 * config.data.batch_size * distributed.size()
+    images_a_step = 2 * config.data.batch_size * distributed.world_size()
     watch = LossMonitor(trainer)
     exit_code, begun = 0, False
     with (
         logging_redirect_tqdm(),
-        stop_requests() as stop,
+        catch_stop_signals() as stop,
         (
             nullcontext()
             if distributed.rank()
@@ -209,7 +209,7 @@ def train(trainer: Trainer) -> int:
             watch.step(pair)
             progress.update()
             # one is stopped, all stop; the first step may compile, on some longer than on others
-            exit_code = distributed.all_reduce_max(stop.exit_code, patient=not begun)
+            exit_code = distributed.all_reduce_max(stop.exit_code, long_wait=not begun)
             begun = True
             ending = bool(exit_code) or trainer.step == config.train.num_steps
             saving = ending or trainer.step % config.train.model_save_step == 0
@@ -248,7 +248,7 @@ def save(trainer: Trainer) -> None:
         if distributed.rank() == 0:
             if trainer.step == config.train.num_steps:
                 state["familiarity_limit"] = measure_familiarity(state, trainer.data, config, trainer.device)
-            checkpoints.save(checkpoint_files.path_for(folder / "model", trainer.step), state)
+            checkpoints.save(checkpoint_files.checkpoint_path(folder / "model", trainer.step), state)
             if config.train.keep:
                 best = results.best_step(folder / "log" / "result.json", config.test.test_distance)
                 checkpoints.keep_newest(folder / "model", config.train.keep, best)
@@ -261,7 +261,7 @@ def saving_on_error(trainer: Trainer, watch: LossMonitor) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        alone = distributed.size() == 1  # others may be in the middle of the next step
+        alone = distributed.world_size() == 1  # others may be in the middle of the next step
         if alone and trainer.step > start and not isinstance(error, Diverged) and watch.good():
             save(trainer)
             log.info("saved after step %d", trainer.step)

@@ -46,14 +46,14 @@ def batches(config: Config, data: Annotation, *, start: int, device: torch.devic
         workers=config.data.num_workers,
         start=start,
         device=device,
-        shard=(distributed.rank(), distributed.size()),
+        shard=(distributed.rank(), distributed.world_size()),
     )
     return zip(load(sketches), load(photos), strict=True)
 
 
 def files_of_step(config: Config, data: Annotation, step: int) -> dict[str, list[str]]:
     """The images that `step` was computed from, in all processes: they follow from the seed and the step."""
-    size = config.data.batch_size * distributed.size()  # the batches of all are parts of one
+    size = config.data.batch_size * distributed.world_size()  # the batches of all are parts of one
     sets = {"sketches": (SKETCH, data.train_sketches), "photos": (PHOTO, data.train_photos)}
     found = {}
     for name, (domain, entries) in sets.items():

@@ -56,7 +56,7 @@ class LossMonitor:
         self.last_finite = losses[-1].item()
         self.losses.clear()
         self.norms.clear()
-        mean = distributed.mean(losses.mean().item())
+        mean = distributed.all_reduce_mean(losses.mean().item())
         collapsed = self.warn_of_collapse(mean)
         self.compare_with_guessing(mean, quiet=collapsed)
         return mean

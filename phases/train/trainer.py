@@ -25,7 +25,7 @@ from run.provenance import provenance
 from utils import distributed
 from utils.checkpoints import load_strictly
 from utils.device import pick_device
-from utils.seeding import random_state, restore_random_state, stream_seed
+from utils.seeding import get_random_state, restore_random_state, stream_seed
 
 WEIGHT_DECAY = 1e-4  # on the network alone
 PRECISIONS = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -172,7 +172,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": distributed.gather_objects(random_state()),
+            "random": distributed.gather_objects(get_random_state()),
             "lists": self.data.digest(),
             "left_out": list(self.data.excluded),
             "categories": self.data.categories,
@@ -199,7 +199,7 @@ class Trainer:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         streams = state["random"]
-        if len(streams) == distributed.size():
+        if len(streams) == distributed.world_size():
             restore_random_state(streams[distributed.rank()])
         else:  # another number of processes has other streams
             torch.manual_seed(stream_seed(self.config.seed, distributed.rank(), self.step))
@@ -217,7 +217,7 @@ class Trainer:
         precision = str(PRECISIONS[config.train.amp]).removeprefix("torch.")
         if self.device.type == "cuda" and config.train.amp == "off":
             precision += " with convolutions in TF32"
-        processes, batch = distributed.size(), distributed.size() * config.data.batch_size
+        processes, batch = distributed.world_size(), distributed.world_size() * config.data.batch_size
         shared = f" in each of {processes} processes, {batch} + {batch} in all" if processes > 1 else ""
         return (
             f"{config.data.dataset}: {len(data.categories)} categories{unseen}, "

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from datasets import transforms
 from datasets.strong import bend, draw_coarsely, leave_gaps, vary_photo, widen
-from utils.seeding import seeded
+from utils.seeding import seeded_rng
 
 
 def drawing(side: int = 128) -> Image.Image:
@@ -30,12 +30,12 @@ def test_lines_get_wider_with_the_radius_and_stay_dark() -> None:
 
 def test_bending_moves_lines_and_keeps_them() -> None:
     thin = drawing()
-    with seeded(0):
+    with seeded_rng(0):
         bent = bend(thin, 0.035)
     assert bent.size == thin.size
     assert 0.6 * ink(thin) < ink(bent) < 1.5 * ink(thin)
     assert (np.abs(np.asarray(bent, float) - np.asarray(thin, float)) > 128).any()
-    with seeded(0):
+    with seeded_rng(0):
         assert np.abs(np.asarray(bend(thin, 0.0), float) - np.asarray(thin, float)).max() == 0
 
 
@@ -43,7 +43,7 @@ def test_gaps_only_take_ink_away() -> None:
     thin = drawing()
     left = []
     for seed in range(20):
-        with seeded(seed):
+        with seeded_rng(seed):
             broken = leave_gaps(thin)
         assert (np.asarray(broken) >= np.asarray(thin)).all()
         left.append(ink(broken) / ink(thin))
@@ -53,7 +53,7 @@ def test_gaps_only_take_ink_away() -> None:
 def test_a_blank_sheet_stays_blank_and_any_shape_is_taken() -> None:
     for size in ((128, 128), (300, 40), (1, 7)):
         for seed in range(10):
-            with seeded(seed):
+            with seeded_rng(seed):
                 found = draw_coarsely(Image.new("L", size, 255))
             assert found.size == size and (np.asarray(found) == 255).all()
 
@@ -63,7 +63,7 @@ def test_a_photo_is_shown_in_part_and_never_outside_of_itself() -> None:
     photo = torch.stack([rows, rows.T, torch.full((64, 64), 150, dtype=torch.uint8)])
     views = []
     for seed in range(40):
-        with seeded(seed):
+        with seeded_rng(seed):
             views.append(vary_photo(photo))
     assert all(view.shape == photo.shape and view.dtype == torch.uint8 for view in views)
     spans = [int(view[0].max()) - int(view[0].min()) for view in views]
@@ -80,7 +80,7 @@ def test_a_sample_follows_from_its_seed(make) -> None:
     transform = make(64, augmentation="strong")
     views = []
     for seed in (1, 1, 2):
-        with seeded(seed):
+        with seeded_rng(seed):
             views.append(transform(image))
     assert torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
     assert views[0].shape == (3, 64, 64) and 0 <= float(views[0].min()) <= float(views[0].max()) <= 1

@@ -15,7 +15,7 @@ from run.config import PART_OF
 from tests.conftest import SMALL_RUN
 from utils import revision as revisions
 from utils.errors import Diverged
-from utils.hardware import describe, machine
+from utils.hardware import describe_machine, get_machine_info
 
 Command = Callable[..., tuple[int, str, str]]
 RUN = Path("logs/run")
@@ -49,8 +49,8 @@ def reported(command: Command) -> dict[str, Any]:
     assert command("report", "--save_path=run")[0] == 0
     record = read(RUN / "report/report.json")
     page = (RUN / "report/index.html").read_text(encoding="utf-8")
-    assert record["revision"] in page and record["training_machine"] == machine()
-    assert page.count(describe(machine())) == 2, "trained and tested on"
+    assert record["revision"] in page and record["training_machine"] == get_machine_info()
+    assert page.count(describe_machine(get_machine_info())) == 2, "trained and tested on"
     return record
 
 
@@ -105,7 +105,7 @@ def plain(metadata: dict[str, str]) -> dict[str, Any]:
     }
     training = parsed["training"]
     assert training["options"]["num_steps"] == 4 and training["versions"] == provenance.versions()
-    assert training["revision"] == provenance.revision() and training["machine"] == machine()
+    assert training["revision"] == provenance.revision() and training["machine"] == get_machine_info()
     assert not [value for value in parsed["options"].values() if "/" in str(value)]
     return {**metadata, **parsed}
 
@@ -133,7 +133,7 @@ def test_every_result_says_what_it_was_made_with(trained: Path, command: Command
     assert record["seed"] == record["options"]["seed"] == (7 if kind is of_a_test else 0)
     assert record["versions"] == provenance.versions()
     assert record["revision"] == provenance.revision()
-    assert record["machine"] == machine() and record["machine"]["threads"] == torch.get_num_threads()
+    assert record["machine"] == get_machine_info() and record["machine"]["threads"] == torch.get_num_threads()
 
 
 def test_a_comparison_and_a_model_card_say_it_too(trained: Path, command: Command) -> None:
@@ -208,5 +208,5 @@ def test_no_git_or_one_that_does_not_answer_is_no_error(
         (tools / "git").write_text(script)
         (tools / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin" if script else str(tools))
-    monkeypatch.setattr(revisions, "PATIENCE", 0.2)
+    monkeypatch.setattr(revisions, "GIT_TIMEOUT", 0.2)
     assert revisions.revision() == "unknown"

@@ -73,7 +73,7 @@ class Run:
 
     def check_readable(self) -> None:
         for step in self.steps():
-            path = checkpoint_files.path_for(self.model, step)
+            path = checkpoint_files.checkpoint_path(self.model, step)
             state = (path.name, path.stat().st_mtime_ns)
             if state not in self.seen:
                 assert checkpoints.load(path)["step"] == step

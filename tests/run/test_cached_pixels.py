@@ -22,7 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def outcome(folder: Path) -> tuple[dict, list[np.ndarray], dict]:
     """Weights, features and numbers of a run."""
-    state = torch.load(checkpoint_files.path_for(folder / "model", 4), weights_only=True)
+    state = torch.load(checkpoint_files.checkpoint_path(folder / "model", 4), weights_only=True)
     features = [np.load(path) for path in sorted((folder / "vec").glob("*.npy"))]
     return state["network"], features, json.loads((folder / "log/result.json").read_text())[0]["metrics"]
 

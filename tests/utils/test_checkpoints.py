@@ -11,7 +11,7 @@ from utils.errors import UserError
 
 def test_the_newest_or_a_named_step_is_found(tmp_path: Path) -> None:
     for step in (20_000, 9, 100_000):
-        checkpoints.save(checkpoint_files.path_for(tmp_path, step), {"step": step})
+        checkpoints.save(checkpoint_files.checkpoint_path(tmp_path, step), {"step": step})
     (tmp_path / "checkpoint-x.pt").touch()
     (tmp_path / ".checkpoint-200000.pt.17.tmp").touch()
     assert checkpoint_files.saved_steps(tmp_path) == [9, 20_000, 100_000]

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import refusal_of_the_machine
-from utils.files import atomic_write, read_json, remove_stale_temporaries, write_json, write_jsons, write_text
+from utils.errors import describe_os_error
+from utils.files import (
+    atomic_write,
+    read_json,
+    remove_stale_temporaries,
+    write_json,
+    write_json_files,
+    write_text,
+)
 
 
 def test_an_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -39,8 +46,8 @@ def test_a_full_disk_is_named_by_the_file_that_was_to_be(tmp_path: Path) -> None
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")  # as write() has it, without a name
     assert caught.value.filename == str(path) and list(tmp_path.iterdir()) == []
-    assert refusal_of_the_machine(caught.value) == (f"{path}: No space left on device; make room on the disk")
-    assert refusal_of_the_machine(OSError("no number")) is None
+    assert describe_os_error(caught.value) == (f"{path}: No space left on device; make room on the disk")
+    assert describe_os_error(OSError("no number")) is None
 
 
 def test_leftovers_are_those_of_this_program_and_of_the_names_asked_for(tmp_path: Path) -> None:
@@ -63,9 +70,9 @@ def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path: Path)
 
 def test_files_that_belong_together_are_never_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    write_jsons({first: 1, second: 2})
+    write_json_files({first: 1, second: 2})
     with pytest.raises(ValueError):
-        write_jsons({first: 3, second: float("nan")})
+        write_json_files({first: 3, second: float("nan")})
     assert (read_json(first), read_json(second)) == (1, 2)
     plain = Path.replace
 
@@ -76,7 +83,7 @@ def test_files_that_belong_together_are_never_mixed(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_jsons({first: 3, second: 4})
+        write_json_files({first: 3, second: 4})
     assert not first.exists() and read_json(second) == 4
     assert list(tmp_path.iterdir()) == [second]
 

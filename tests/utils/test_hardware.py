@@ -53,12 +53,12 @@ def test_another_systems_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_gpu_is_named_where_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
-    assert hardware.machine("cuda:1")["GPU"] == "GPU 1"
-    assert hardware.machine("cuda")["GPU"] == hardware.machine("auto")["GPU"] == "GPU None"
-    assert "GPU" not in hardware.machine("cpu")
+    assert hardware.get_machine_info("cuda:1")["GPU"] == "GPU 1"
+    assert hardware.get_machine_info("cuda")["GPU"] == hardware.get_machine_info("auto")["GPU"] == "GPU None"
+    assert "GPU" not in hardware.get_machine_info("cpu")
 
 
 def test_in_words() -> None:
-    assert hardware.describe({}) == ""
-    assert hardware.describe({"processor": "A", "threads": 1}) == "A, 1 thread"
-    assert hardware.describe({"processor": "A", "threads": 2, "GPU": "B"}) == "B; A, 2 threads"
+    assert hardware.describe_machine({}) == ""
+    assert hardware.describe_machine({"processor": "A", "threads": 1}) == "A, 1 thread"
+    assert hardware.describe_machine({"processor": "A", "threads": 2, "GPU": "B"}) == "B; A, 2 threads"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from utils.html import Html, element, joined
+from utils.html import Html, join_html, make_tag
 from utils.templates import render
 
 EVIL = "<b>&\"'</script>"
@@ -13,9 +13,9 @@ SAFE = "&lt;b&gt;&amp;&#34;&#39;&lt;/script&gt;"
 
 
 def test_texts_are_escaped_and_html_is_not() -> None:
-    assert element("p", EVIL, Html("<i>x</i>"), class_=EVIL) == f'<p class="{SAFE}">{SAFE}<i>x</i></p>'
-    assert element("p", 3, aria_label="{0}") == '<p aria-label="{0}">3</p>'
-    assert joined([EVIL, Html("<hr>")], " ") == f"{SAFE} <hr>"
+    assert make_tag("p", EVIL, Html("<i>x</i>"), class_=EVIL) == f'<p class="{SAFE}">{SAFE}<i>x</i></p>'
+    assert make_tag("p", 3, aria_label="{0}") == '<p aria-label="{0}">3</p>'
+    assert join_html([EVIL, Html("<hr>")], " ") == f"{SAFE} <hr>"
 
 
 def test_templates_escape_in_html_alone(tmp_path: Path) -> None:

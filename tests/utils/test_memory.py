@@ -10,9 +10,9 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 COUNTED = """
 import ctypes, sys, threading
-from utils.memory import share_arenas
+from utils.memory import limit_malloc_arenas
 if sys.argv[1:]:
-    share_arenas(int(sys.argv[1]))
+    limit_malloc_arenas(int(sys.argv[1]))
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 ready = threading.Barrier(8)

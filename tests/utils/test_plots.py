@@ -96,7 +96,7 @@ def test_heatmaps_of_few_and_of_many(path: Path, figures, count: int) -> None:
     axis = figures["chart"].axes[0]
     assert np.array_equal(axis.images[0].get_array(), 100 * np.eye(count))
     numbers = [text.get_text() for text in axis.texts]
-    assert numbers == (["100"] * count if count < plots.ANNOTATED else [])
+    assert numbers == (["100"] * count if count < plots.MAX_ANNOTATED_COLUMNS else [])
     assert figures["chart"].get_figheight() > count * 0.25, "room for every label"
 
 

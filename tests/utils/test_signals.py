@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from utils.signals import signals_held_back, stop_requests
+from utils.signals import catch_stop_signals, defer_signals
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,7 +26,7 @@ def usual_handlers() -> Iterator[None]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_is_a_request(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
-    with stop_requests() as stop:
+    with catch_stop_signals() as stop:
         assert not stop
         os.kill(os.getpid(), number)
         time.sleep(0.01)  # handlers run between two instructions
@@ -36,7 +36,7 @@ def test_the_first_signal_is_a_request(number: signal.Signals, code: int) -> Non
 
 
 def test_the_second_interrupt_acts_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
+    with pytest.raises(KeyboardInterrupt), catch_stop_signals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         assert stop
@@ -46,7 +46,7 @@ def test_the_second_interrupt_acts_at_once() -> None:
 
 def test_an_ignored_signal_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with stop_requests() as stop:
+    with catch_stop_signals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         assert not stop
@@ -55,7 +55,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 def test_held_back_signals_act_at_the_end() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), signals_held_back():
+    with pytest.raises(KeyboardInterrupt), defer_signals():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         done.append("the block")

@@ -259,7 +259,7 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
     none.give_up(Diverged("the loss became nan"))
     for run, step in ((dase, 4), (se, 4), (dase_1, 1), (none, 2)):
-        checkpoints.save(checkpoint_files.path_for(run.folder / "model", step), {})
+        checkpoints.save(checkpoint_files.checkpoint_path(run.folder / "model", step), {})
     before = {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")}
     status, output, errors = command("reproduce", *arguments, "--dry_run")
     assert status == 0, errors

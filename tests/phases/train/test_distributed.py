@@ -36,7 +36,7 @@ with distributed.process_group():
     trainer = Trainer(config, load_annotation(data.data_path, data.anno_path, data.dataset))
     trainer.network.eval()
     loss = trainer.training_step(*next(trainer.batches()))
-    mean = distributed.mean(float(loss))
+    mean = distributed.all_reduce_mean(float(loss))
     gradients = [each.grad for each in trainer.objective.parameters()]
     if distributed.rank() == 0:
         torch.save([torch.tensor(mean), *gradients], target)
@@ -57,7 +57,7 @@ def fail(config):
     if distributed.rank() == 1:
         raise UserError("the image of process 1 cannot be read")
     while True:
-        distributed.mean(0.0)
+        distributed.all_reduce_mean(0.0)
 train.train_in_group = fail
 sys.exit(main.main())
 """
