@@ -91,7 +91,7 @@ def find(config: Config) -> Path:
     if wanted in pairs and wanted not in available:
         lacking = checkpoint_files.pair_path(folder, checkpoint_files.NETWORK, wanted).name
         raise UserError(f"the pair of step {wanted} in {folder} is incomplete: there is no {lacking}")
-    return checkpoints.pick(folder, available, wanted)
+    return checkpoints.pick_step(folder, available, wanted)
 
 
 def load(config: Config) -> TestableCheckpoint:

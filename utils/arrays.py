@@ -1,7 +1,7 @@
-"""Arrays in .npy files of a form that is known beforehand.
+"""Arrays in .npy files whose shape and dtype the reader knows in advance.
 
-A header is compared, never parsed: what a file says of itself decides neither how much memory is taken nor
-what is run, and whatever differs in order, type or shape is another file.
+The header is compared with the expected one, never parsed, so a malicious file can neither run code nor claim
+memory. A file with another memory order, dtype or shape is rejected.
 """
 
 import io
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 def new_array(path: Path, shape: Shape, dtype: npt.DTypeLike) -> np.memmap:
-    """A new file of numbers, mapped into memory. Raises OSError if the disk has no room for it."""
+    """Create a memory-mapped array file. Raises OSError if the disk is too full for it."""
     with with_filename(path):
         file = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
         preallocate(path)
@@ -28,29 +28,29 @@ def write_array(path: Path, values: np.ndarray) -> None:
     """Write `values` to `path`, atomically."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(header(values.shape, values.dtype))
-        file.write(np.ascontiguousarray(values).data)  # of a full disk numpy.save says "0 written" alone
+        file.write(np.ascontiguousarray(values).data)  # on a full disk, numpy.save only says "0 written"
 
 
 def read_array(path: Path, shape: Shape, dtype: npt.DTypeLike) -> np.memmap:
-    """The numbers in the file at `path`, read when they are looked at; changes stay in memory.
+    """Memory-map the array in the file at `path`; values are read on access, and changes stay in memory.
 
-    Raises ValueError if it is not an array of `shape` and `dtype`, row by row, and nothing else.
+    Raises ValueError unless the file holds exactly one C-ordered array of `shape` and `dtype`.
     """
     start, dtype = header(shape, dtype), np.dtype(dtype)
-    wanted = f"{path.name} is not an array {shape} of {dtype}"
-    # the size first: a pipe would be waited for
+    message = f"{path.name} is not an array {shape} of {dtype}"
+    # check is_file first: opening a pipe would block
     if not path.is_file() or path.stat().st_size != len(start) + math.prod(shape) * dtype.itemsize:
-        raise ValueError(wanted)
+        raise ValueError(message)
     with path.open("rb") as file:
         if file.read(len(start)) != start:
-            raise ValueError(wanted)
-    # copy-on-write: PyTorch takes no read-only memory
+            raise ValueError(message)
+    # copy-on-write, because PyTorch does not accept read-only memory
     return np.memmap(path, dtype, "c", len(start), shape)
 
 
 def header(shape: Shape, dtype: npt.DTypeLike) -> bytes:
-    """How a file of such an array starts."""
+    """The bytes of the .npy header of an array of `shape` and `dtype`."""
     file = io.BytesIO()
-    said = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, said)
+    fields = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, fields)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Names of checkpoint files, this program's and the published one's; without PyTorch."""
+"""File names of checkpoints, this program's and the published program's. Does not import PyTorch."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ NAME = re.compile(r"checkpoint-(0|[1-9]\d*)\.pt")
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies in `folder`."""
+    """The path of the checkpoint of `step` in `folder`."""
     return folder / f"checkpoint-{step}.pt"
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The steps with a checkpoint in `folder`, ascending; empty if the folder is not there."""
+    """The steps with a checkpoint in `folder`, ascending; empty if there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := NAME.fullmatch(path.name)))
@@ -25,19 +25,19 @@ NETWORK = "net"
 
 @dataclass
 class Pair:
-    """The files of one step; a complete one has a network and one loss."""
+    """The published program's files of one step. A complete pair has a network and one loss."""
 
     network: Path | None = None
     losses: dict[str, Path] = field(default_factory=dict)  # by loss type
 
 
 def pair_path(folder: Path, what: str, step: int) -> Path:
-    """Where the file of `what`, "net" or a loss type, and `step` lies in `folder`."""
+    """The path of one file of a pair: `what` is "net" or a loss type."""
     return folder / f"model-{what}-{step}.cpkt"
 
 
 def saved_pairs(folder: Path) -> dict[int, Pair]:
-    """The pairs in `folder` by step, ascending; empty if the folder is not there."""
+    """The pairs in `folder` by step, ascending; empty if there is no such folder."""
     pairs: dict[int, Pair] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = PAIR_NAME.fullmatch(path.name)

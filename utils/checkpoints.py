@@ -15,14 +15,14 @@ from utils.files import atomic_write
 
 
 def find(folder: Path, step: int = -1) -> Path:
-    """The checkpoint of `step` in `folder`, the newest for -1. Raises UserError if it is not there."""
-    return pick(folder, {each: checkpoint_path(folder, each) for each in saved_steps(folder)}, step)
+    """The path of the checkpoint of `step` in `folder`; -1 is the newest. Raises UserError without one."""
+    return pick_step(folder, {each: checkpoint_path(folder, each) for each in saved_steps(folder)}, step)
 
 
-def pick(folder: Path, available: dict[int, Path], step: int) -> Path:
-    """The file of `step` among those `available` in `folder`, the newest for -1.
+def pick_step(folder: Path, available: dict[int, Path], step: int) -> Path:
+    """The file of `step` among those `available` in `folder`; -1 is the newest.
 
-    Raises UserError if it is not there, naming the steps that are.
+    Raises UserError, which lists the available steps, if there is none.
     """
     if not available:
         raise UserError(
@@ -39,58 +39,62 @@ def pick(folder: Path, available: dict[int, Path], step: int) -> Path:
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, and dicts and lists of them) to `path`, atomically.
 
-    Raises OSError, with the file's name, where the disk does not take it.
+    Raises OSError with the file's name if writing fails.
     """
-    handled = sys.exc_info()[1]  # what this is called for, if anything
+    outer = sys.exc_info()[1]  # the error that the caller is handling, if any
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:
-            # of a full disk, or of Ctrl-C meanwhile, PyTorch's writer says "unexpected pos 704 vs 598"; what
-            # was raised while the file was written is behind that
-            behind = error.__context__
-            raise (error if behind is handled or behind is None else behind) from None
+            # On a full disk or after Ctrl-C, PyTorch's writer raises "unexpected pos 704 vs 598". The real
+            # error is the context of that one.
+            cause = error.__context__
+            if cause is None or cause is outer:
+                raise
+            raise cause from None
 
 
 def keep_newest(folder: Path, count: int, best: int | None = None) -> None:
-    """Remove all checkpoints in `folder` but the `count` newest (1 at least) and the one of step `best`."""
+    """Remove all checkpoints in `folder` except the `count` (>= 1) newest and the one of step `best`."""
     for step in saved_steps(folder)[: -max(count, 1)]:
         if step != best:
             checkpoint_path(folder, step).unlink()
 
 
 def load(path: Path, required: Mapping[str, type] | None = None) -> dict[str, Any]:
-    """Read a file of tensors onto the CPU, as `utils.tensor_files` does.
+    """Read a dict of tensors onto the CPU with `utils.tensor_files.read`.
 
-    Raises UserError if the file is missing or not whole, holds anything but plain tensors and values, or
-    lacks one of the `required` entries, or has it of another type.
+    Raises UserError if the file is missing or damaged, holds anything other than tensors and plain values, or
+    if one of the `required` entries is missing or has another type.
     """
     state = tensor_files.read(path)
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, expected a dict of tensors")
     required = required or {}
-    lacking = [name for name in required if name not in state]
-    if lacking:
-        raise UserError(f"{path} has no entry {', '.join(lacking)}: it is no checkpoint of this program")
+    missing = [name for name in required if name not in state]
+    if missing:
+        raise UserError(f"{path} has no entry {', '.join(missing)}: it is not a checkpoint of this program")
     for name, expected in required.items():
         if not isinstance(state[name], expected) or isinstance(state[name], bool):
             raise UserError(
-                f"{path} has an entry {name} that is no {expected.__name__} but a "
-                f"{type(state[name]).__name__}: it is no checkpoint of this program"
+                f"{path}: its entry {name} is a {type(state[name]).__name__}, not a {expected.__name__}: it "
+                "is not a checkpoint of this program"
             )
     return state
 
 
 def load_strictly(module: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Load `state`, from the file at `path`, into `module`; every entry must be there and fit.
+    """Load `state`, read from the file at `path`, into `module`. Every entry must be present and fit.
 
-    Raises UserError with the first entry that does not, or has numbers that are not finite.
+    Raises UserError for missing, unknown or misshapen entries, and for weights that are not finite.
     """
     bad = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
     if bad:
-        raise UserError(f"{path} has weights that are not finite, first in {bad}: take another step or file")
+        raise UserError(f"{path} has weights that are not finite, first in {bad}: use another step or file")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise UserError(f"{path} does not fit a {type(module).__name__} of these options: {reason}") from None
+        raise UserError(
+            f"{path} does not fit a {type(module).__name__} with these options: {reason}"
+        ) from None

@@ -1,4 +1,4 @@
-"""What is printed: no line is lost where few characters can be shown, none is written where nobody reads."""
+"""Printing: characters that the terminal cannot encode, closed pipes, and output that cannot be written."""
 
 import io
 import logging
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-CLOSED_PIPE = 128 + 13  # of SIGPIPE: exit status of what a closed pipe ended, as a shell says it
+CLOSED_PIPE = 128 + 13  # the exit status that a shell reports for SIGPIPE
 
 
 class Console(logging.StreamHandler):
-    """Prints the log. The program ends, quietly, once the reader of its output has gone (`| head -1`)."""
+    """Prints the log. Exits silently when the reader of the output has closed the pipe (`| head -1`)."""
 
-    told = False  # that nothing can be printed
+    has_warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -24,13 +24,13 @@ class Console(logging.StreamHandler):
             sys.exit(CLOSED_PIPE)
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self.told:  # the work goes on where the disk of a log file is full
-            self.told = True
+        elif not self.has_warned:  # a full disk under a redirected log must not stop the run
+            self.has_warned = True
             print(f"warning: the output cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def escape_unencodable() -> None:
-    """Print a character that the terminal's encoding lacks as its code: café as caf\\xe9."""
+    """Print characters that the terminal's encoding lacks as escapes: café as caf\\xe9."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -38,7 +38,7 @@ def escape_unencodable() -> None:
 
 @contextmanager
 def exit_on_closed_pipe() -> Iterator[None]:
-    """End the program with CLOSED_PIPE if the reader of its output has gone."""
+    """Exit silently with status CLOSED_PIPE if the reader of the output has closed the pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -53,20 +53,20 @@ def exit_on_closed_pipe() -> Iterator[None]:
         except BrokenPipeError:
             silence_output()
             sys.exit(CLOSED_PIPE)
-        except OSError as error:  # of a full disk
+        except OSError as error:  # the disk is full, for example
             print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
             silence_output()
             sys.exit(2)
 
 
 def find_streams() -> list[TextIO]:
-    """Standard output and standard error, those that the program was started with."""
+    """Standard output and standard error, as far as the program has them."""
     return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
 
 
 def has_no_reader() -> bool:
-    """Whether standard output or standard error is a pipe that nobody reads any more."""
-    if not hasattr(select, "poll"):  # Windows: taken for it
+    """Whether standard output or standard error is a pipe whose reader has closed it."""
+    if not hasattr(select, "poll"):  # Windows cannot tell
         return True
     poll = select.poll()
     for stream in find_streams():
@@ -75,7 +75,7 @@ def has_no_reader() -> bool:
 
 
 def silence_output() -> None:
-    """Let what is still printed go nowhere, what Python itself prints at its end, too."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard all further output, including what Python prints at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
     for stream in find_streams():
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(devnull, stream.fileno())

@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""The device that a run computes on."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from utils.seeding import use_deterministic_algorithms
 
 
 class Machine(Protocol):
-    """What `pick_device` needs: run.config.MachineConfig has it."""
+    """The settings that `pick_device` needs; run.config.MachineConfig has them."""
 
     @property
     def device(self) -> str: ...
@@ -25,8 +25,8 @@ class Machine(Protocol):
 def pick_device(machine: Machine) -> torch.device:
     """The device that --device names; under torchrun each process takes the GPU of its local rank.
 
-    From here on --threads and --deterministic hold, and float32 is not rounded to TF32, whatever the
-    environment's variables say. Raises UserError if the device cannot be used.
+    Also applies --threads and --deterministic, and disables TF32 whatever the environment variables say.
+    Raises UserError if the device cannot be used.
     """
     if machine.deterministic:
         use_deterministic_algorithms()

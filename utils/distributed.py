@@ -1,8 +1,7 @@
-"""Several processes at one training, as `torchrun` starts them; a single process is a group of one.
+"""Distributed training under `torchrun`; a single process counts as a group of one.
 
-Process 0 alone speaks, and alone writes files, but for a cache of images that another machine lacks. The
-processes keep in step by a flag that they exchange over the CPU after every step, so that nobody waits long
-for one that is gone.
+Only rank 0 logs and writes files, except for the image cache, which every machine builds. After every step
+the processes exchange a stop flag over the CPU with a short timeout, so that a lost process is noticed soon.
 """
 
 import logging
@@ -19,12 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
 
-STEP_TIMEOUT = timedelta(seconds=50)  # of the exchange after every step
-LONG_TIMEOUT = timedelta(days=1)  # while process 0 fetches weights, keeps images, saves or evaluates
-NCCL_TIMEOUT = timedelta(minutes=30)  # of one exchange between GPUs; another process may be compiling
+STEP_TIMEOUT = timedelta(seconds=50)  # for the exchange after every step
+LONG_TIMEOUT = timedelta(days=1)  # while rank 0 downloads weights, caches images, saves or tests
+NCCL_TIMEOUT = timedelta(minutes=30)  # for one exchange between GPUs; another process may be compiling
 
 step_group: Any = None
-gpu_group: Any = None  # gradients and BatchNorm of GPUs; all else goes over the CPU, by gloo
+gpu_group: Any = None  # NCCL, for gradients and BatchNorm; all else goes over the CPU by gloo
 
 
 def is_distributed() -> bool:
@@ -33,27 +32,26 @@ def is_distributed() -> bool:
 
 
 def rank() -> int:
-    """The number of this process, from 0 on."""
+    """The rank of this process; 0 without torchrun."""
     return int(os.environ["RANK"]) if is_distributed() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return int(os.environ["WORLD_SIZE"]) if is_distributed() else 1
 
 
 def local_rank() -> int:
-    """The number of this process on its machine: the GPU that it takes."""
+    """The rank of this process on its machine, which is the index of its GPU."""
     return int(os.environ["LOCAL_RANK"]) if is_distributed() else 0
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Meet the other processes; inside, only process 0 logs more than warnings.
+    """Join the process group; inside, ranks above 0 log only warnings.
 
-    At the end all wait for process 0: torchrun on its own machine may depend on the others' being there.
-    Losing another process inside raises UserError. After an error the process must end: it stays in the
-    group.
+    At the end all wait for rank 0, because torchrun may run on its machine. Raises UserError if another
+    process is lost. After an error the process must exit, because it does not leave the group.
     """
     global step_group, gpu_group
     if not is_distributed():
@@ -72,23 +70,23 @@ def process_group() -> Iterator[None]:
         if not is_group_error(error):
             raise
         raise UserError(
-            f"lost another of the {world_size()} processes, whose own message says why; the last checkpoint "
-            f"counts, the same command continues ({' '.join(str(error).split())})"
+            f"lost another of the {world_size()} processes; its own message says why. The same command "
+            f"continues from the last checkpoint ({' '.join(str(error).split())})"
         ) from error
-    # Only after success: NCCL waits here for what is under way between GPUs, and for ever if a process has
-    # failed. After an error the message is printed, and the end of the process closes its connections.
+    # Only after success: NCCL waits here for pending exchanges, and for ever if a process has failed. After
+    # an error, the exit of the process closes its connections.
     step_group = gpu_group = None
     dist.destroy_process_group()
 
 
 def is_group_error(error: RuntimeError) -> bool:
-    """Whether `error` comes from the exchange with other processes."""
+    """Whether `error` comes from communication with other processes."""
     texts = ("gloo", "Connection closed by peer", "Connection reset by peer", "Timed out waiting")
     return isinstance(error, dist.DistError) or any(text in str(error) for text in texts)
 
 
 def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module` with gradients averaged over all processes and weights as process 0 has them."""
+    """`module` with gradients averaged over all processes and the weights of rank 0."""
     if not is_distributed():
         return module
     on_gpu = device.type == "cuda"
@@ -98,12 +96,15 @@ def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def no_sync(module: nn.Module) -> AbstractContextManager:
-    """Inside, backward passes through a `wrap_ddp` module add to the gradients of this process alone."""
+    """A block in which backward passes accumulate gradients locally, without averaging them."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
 def all_reduce_max(value: int, *, long_wait: bool = False) -> int:
-    """The largest `value` among all processes. Waits for the others STEP_TIMEOUT at most, or PATIENCE."""
+    """The largest `value` among all processes.
+
+    Waits for the others at most STEP_TIMEOUT, with `long_wait` LONG_TIMEOUT.
+    """
     if not is_distributed():
         return value
     shared = torch.tensor(value)
@@ -121,16 +122,16 @@ def all_reduce_mean(value: float) -> float:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """The `value` of every process, in their order; on process 0 alone, elsewhere empty."""
+    """The `value` of every process by rank on rank 0; an empty list on the others."""
     if not is_distributed():
         return [value]
-    found: list[Any] | None = [None] * world_size() if rank() == 0 else None
-    dist.gather_object(value, found)
-    return found or []
+    values: list[Any] | None = [None] * world_size() if rank() == 0 else None
+    dist.gather_object(value, values)
+    return values or []
 
 
 def broadcast_object(value: Any) -> Any:
-    """What process 0 passed, on all processes. Waits for it as long as PATIENCE."""
+    """The `value` of rank 0, on all processes. Waits at most LONG_TIMEOUT for it."""
     if not is_distributed():
         return value
     holder = [value]
@@ -140,7 +141,7 @@ def broadcast_object(value: Any) -> Any:
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Process 0 goes through the block first; the others find done what it did."""
+    """Rank 0 runs the block first, then the others."""
     if rank():
         broadcast_object(None)
     yield
@@ -149,15 +150,15 @@ def main_process_first() -> Iterator[None]:
 
 
 def on_main_process(context: AbstractContextManager) -> AbstractContextManager:
-    """`context` for process 0, and none for the others."""
+    """`context` on rank 0, a null context on the others."""
     return nullcontext() if rank() else context
 
 
 def gather_tensor(part: Tensor) -> list[Tensor]:
-    """The `part` of every process, of one shape, in their order; on process 0 alone, elsewhere empty."""
+    """The `part` of every process by rank, all of one shape, on rank 0; an empty list on the others."""
     if not is_distributed():
         return [part]
-    mine = part.cpu().contiguous()
-    found = [torch.empty_like(mine) for _ in range(world_size())] if rank() == 0 else None
-    dist.gather(mine, found)
-    return found or []
+    local = part.cpu().contiguous()
+    parts = [torch.empty_like(local) for _ in range(world_size())] if rank() == 0 else None
+    dist.gather(local, parts)
+    return parts or []

@@ -1,59 +1,59 @@
-"""The one error type for mistakes that a user can mend, and what the machine itself refuses."""
+"""UserError for mistakes that a user can fix, and one-line messages for errors of the operating system."""
 
 import errno
 
-# what a disk or its owner refuses: no fault of the program, and nothing that a traceback would tell
+# What to do about errors of the file system, which are no bugs: a traceback would not help
 REMEDIES = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room within your quota",
-    errno.EFBIG: "files there may not become this large",
-    errno.EROFS: "it can only be read there; take another folder",
-    errno.EACCES: "see whose file or folder it is",
-    errno.EPERM: "see whose file or folder it is",
-    errno.EIO: "the disk fails",
+    errno.EFBIG: "the file is too large for that file system or for your limit (ulimit -f)",
+    errno.EROFS: "the file system is read-only; use another folder",
+    errno.EACCES: "check the owner and permissions of the file or folder",
+    errno.EPERM: "check the owner and permissions of the file or folder",
+    errno.EIO: "the disk is failing",
     errno.ENOTDIR: "a file is where a folder should be",
     errno.EISDIR: "a folder is where a file should be",
     errno.EEXIST: "a file is where a folder should be",
-    errno.ENAMETOOLONG: "take a shorter name",
-    errno.ELOOP: "links lead round in a circle, or one is where a file should be",
-    errno.ENOLCK: "the file system there has no locks; take another folder",
-    errno.EOPNOTSUPP: "the file system there cannot do this; take another folder",
-    errno.ENOMEM: "make memory free",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ELOOP: "links form a circle, or a link is where a file should be",
+    errno.ENOLCK: "the file system there has no locks; use another folder",
+    errno.EOPNOTSUPP: "the file system there cannot do this; use another folder",
+    errno.ENOMEM: "free some memory",
     errno.ENFILE: "the machine has too many files open",
-    errno.EMFILE: "allow more open files (ulimit -n), or take a smaller --num_workers",
+    errno.EMFILE: "allow more open files (ulimit -n), or use a smaller --num_workers",
 }
 
 
-# what may be otherwise a moment later: it says nothing of the file at hand
+# Shortages of the machine, which may be over a moment later: the file itself may be fine
 TRANSIENT_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UserError(Exception):
     """A mistake in options, files or data: the message says what, where and what to do.
 
-    `main.py` prints the message as one line and exits with status 2; every other exception is a fault of
-    the program and keeps its traceback.
+    `main.py` prints the message as one line and exits with status 2. Every other exception is a bug and
+    keeps its traceback.
     """
 
 
 class Diverged(UserError):
-    """A training whose loss or features are not finite any more."""
+    """The loss or the features of a training are no longer finite."""
 
 
 def one_line(text: str) -> str:
-    """`text` with names of files as they are safe to show: without line breaks and codes for the terminal."""
+    """`text` with line breaks and terminal control codes escaped: file names may contain them."""
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the machine was short of something, whatever was at hand."""
+    """Whether the machine was short of memory or of open files, which says nothing about the file."""
     return isinstance(error, OSError) and error.errno in TRANSIENT_ERRORS
 
 
 def describe_os_error(error: OSError) -> str | None:
-    """One line for what a disk or its owner refused, with the file if it is known; None for other errors."""
+    """The message for an error in REMEDIES, with the file if it is known; None for other errors."""
     if error.errno not in REMEDIES:
         return None
     where = f"{error.filename}: " if error.filename else ""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic file writing, and reading of text and JSON."""
 
 import codecs
 import hashlib
@@ -15,15 +15,15 @@ log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[1]  # the folder that holds main.py
 
-TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # what `temporary_path` names files: the name to be, the process
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # of `temporary_path`: the final name and the process id
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step.
 
-    The content is flushed to the disk before it takes the name, so a crash leaves the old file or the new
-    one. If the block raises, the temporary file is removed and `path` stays as it was.
+    The content is flushed to the disk before the rename, so a crash leaves the old file or the new one. If
+    the block raises, the temporary file is removed and `path` is unchanged.
     """
     with with_filename(path), temporary_path(path) as temporary:
         yield temporary
@@ -32,14 +32,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Have the content of the file at `path` on the disk, not on its way there."""
+    """Force the content of the file at `path` onto the disk (fsync)."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def with_filename(path: Path) -> Iterator[None]:
-    """Put the name of `path` into an OSError that has none: a full disk is found out while writing."""
+    """Add the name of `path` to an OSError without one, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -50,10 +50,10 @@ def with_filename(path: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which need not be there, and remove it in the end."""
+    """Yield a temporary path beside `path` for a new file, and remove that file at the end if it is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # in a folder from elsewhere a link of that name could lead anywhere
+    temporary.unlink(missing_ok=True)  # in a folder from elsewhere, it could be a link to any file
     try:
         yield temporary
     finally:
@@ -61,9 +61,9 @@ def temporary_path(path: Path) -> Iterator[Path]:
 
 
 def remove_stale_temporaries(folder: Path, *names: str) -> None:
-    """Remove what `atomic_write` left in `folder` when its process was killed; nobody may be at work there.
+    """Remove temporary files that killed processes left in `folder`; no other process may be writing there.
 
-    With `names`, of those files alone: in a folder of the user's, others may have a name of this form.
+    With `names`, only those of these files: in a user's folder, other files may have such names.
     """
     for path in folder.glob(".*.tmp"):
         match = TEMPORARY.fullmatch(path.name)
@@ -73,22 +73,22 @@ def remove_stale_temporaries(folder: Path, *names: str) -> None:
 
 
 def hash_stats(digest: "hashlib._Hash", root: Path, names: Iterable[str]) -> None:
-    """Add to `digest` what tells one state of the files `names` below `root` from another: size and time."""
+    """Add size and modification time of the files `names` below `root` to `digest`."""
     for name in names:
         size, time = size_and_mtime(root / name)
         digest.update(f"{name} {size} {time}\n".encode())
 
 
 def size_and_mtime(path: Path) -> tuple[int, int]:
-    """What tells one state of a file from another: size in bytes, and time of the last change in ns."""
+    """Size in bytes and modification time in nanoseconds, which change when the file does."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def preallocate(path: Path) -> None:
-    """Take the room on the disk that the file at `path` says it has. Raises OSError if it is not there.
+    """Allocate disk space for the whole file at `path`. Raises OSError if the disk is too full.
 
-    A new file that is mapped into memory has holes; where the disk is full, filling one kills the process.
+    A new memory-mapped file is sparse, and writing to it when the disk is full kills the process.
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("rb+") as file:
@@ -107,20 +107,20 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
 
 
 def write_json_files(values: dict[Path, Any]) -> None:
-    """Write files that belong together. The first is the one without which the others count for nothing.
+    """Write files that belong together; the others are only valid with the first.
 
-    A disk that is full is known before any of the old ones goes. A process that is killed in between leaves
-    no first file, never one beside others that are not its own.
+    All are written under temporary names first, so a full disk leaves the old ones unchanged. If the process
+    is killed between the renames, the first file is missing, never beside others that do not belong to it.
     """
     first = next(iter(values))
     with ExitStack() as stack:
-        whole = {path: stack.enter_context(temporary_path(path)) for path in values}
-        for path, temporary in whole.items():
+        temporaries = {path: stack.enter_context(temporary_path(path)) for path in values}
+        for path, temporary in temporaries.items():
             with with_filename(path):
                 temporary.write_text(format_json(values[path]), encoding="utf-8")
                 flush_to_disk(temporary)
         first.unlink(missing_ok=True)
-        for path, temporary in reversed(whole.items()):
+        for path, temporary in reversed(temporaries.items()):
             with with_filename(path):
                 temporary.replace(path)
 
@@ -130,9 +130,9 @@ def format_json(value: Any, indent: int | None = 2) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """The text of a file in UTF-8, with a byte order mark or without.
+    """Decode UTF-8, with or without a byte order mark.
 
-    Raises ValueError, saying what it is and what to do, if it is anything else.
+    Raises ValueError, which names the encoding and the remedy, for anything else.
     """
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise ValueError("it is UTF-32: save it as UTF-8")
@@ -147,22 +147,22 @@ def decode_text(content: bytes) -> str:
 
 
 def is_utf16(start: bytes) -> bool:
-    """Whether the start of a file without a byte order mark looks like UTF-16: half of its bytes are NUL."""
+    """Whether text without a byte order mark looks like UTF-16: about half of its bytes are NUL."""
     return len(start) > 1 and max(start[::2].count(0), start[1::2].count(0)) > 0.4 * len(start)
 
 
 def read_json(path: Path) -> Any:
-    """What the file at `path` says. Raises ValueError if it is not JSON, has NaN in it, or is too deep."""
+    """Read the JSON file at `path`. Raises ValueError if it is not JSON, has NaN or is nested too deeply."""
 
-    def refused(word: str) -> None:
+    def reject_constant(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
 
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError("it is no regular file")
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise ValueError("it is not a regular file")
     text = decode_text(path.read_bytes())
     try:
-        return json.loads(text, parse_constant=refused)
+        return json.loads(text, parse_constant=reject_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
-        raise ValueError("its lists are too deep") from None
+        raise ValueError("it is nested too deeply") from None

@@ -1,4 +1,4 @@
-"""The hardware that a figure was computed on: its last digits depend on it."""
+"""The hardware that a number was computed on: its last digits depend on it."""
 
 import platform
 import subprocess
@@ -14,11 +14,11 @@ UNKNOWN = "unknown"
 
 @cache
 def processor() -> str:
-    """The name of this machine's processor, its architecture where the system does not tell a name."""
-    return from_linux() or from_macos() or platform.processor() or platform.machine() or UNKNOWN
+    """The model of this machine's processor, or its architecture where the system does not tell the model."""
+    return read_linux_model() or read_macos_model() or platform.processor() or platform.machine() or UNKNOWN
 
 
-def from_linux() -> str:
+def read_linux_model() -> str:
     try:
         lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -27,7 +27,7 @@ def from_linux() -> str:
     return next(names, "")
 
 
-def from_macos() -> str:
+def read_macos_model() -> str:
     if platform.system() != "Darwin":
         return ""
     command = ["sysctl", "-n", "machdep.cpu.brand_string"]
@@ -40,17 +40,17 @@ def from_macos() -> str:
 def get_machine_info(device: str = "cpu") -> dict[str, Any]:
     """The processor's name, the number of threads that PyTorch computes with, and the GPU of `device`.
 
-    `device` is as --device has it: "auto" is a GPU where there is one.
+    `device` is a value of --device; "auto" is the GPU if there is one.
     """
-    found: dict[str, Any] = {"processor": processor(), "threads": torch.get_num_threads()}
+    info: dict[str, Any] = {"processor": processor(), "threads": torch.get_num_threads()}
     if (device == "auto" or device.startswith("cuda")) and torch.cuda.is_available():
-        number = device.partition(":")[2]
-        found["GPU"] = torch.cuda.get_device_name(int(number) if number else None)
-    return found
+        index = device.partition(":")[2]
+        info["GPU"] = torch.cuda.get_device_name(int(index) if index else None)
+    return info
 
 
 def describe_machine(machine: dict[str, Any]) -> str:
-    """A record that `machine` returned, in words; empty for an empty one."""
+    """What `get_machine_info` returned, as text; empty for an empty dict."""
     if not machine:
         return ""
     threads = machine.get("threads", UNKNOWN)

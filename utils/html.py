@@ -1,24 +1,24 @@
-"""Pieces of HTML in which every text is escaped."""
+"""HTML in which all text is escaped."""
 
 from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-Html = Markup  # text that is HTML already
+Html = Markup  # a string that is HTML already
 
 
-def join_html(parts: Iterable[object], between: str = "\n") -> Markup:
-    """`parts` as one piece; what is no HTML yet is escaped."""
-    return Markup(between).join(map(escape, parts))
+def join_html(parts: Iterable[object], separator: str = "\n") -> Markup:
+    """Join `parts`; those that are not HTML yet are escaped."""
+    return Markup(separator).join(map(escape, parts))
 
 
 def make_tag(name: str, *content: object, **attributes: object) -> Markup:
-    """<name ...>content</name>; `class_` stands for class, `aria_label` for aria-label."""
-    written = join_html(
+    """The HTML element <name ...>content</name>; `class_` becomes class, `aria_label` aria-label."""
+    attribute_html = join_html(
         (
             Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
             for key, value in attributes.items()
         ),
         "",
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(name, written, join_html(content, ""))
+    return Markup("<{0}{1}>{2}</{0}>").format(name, attribute_html, join_html(content, ""))

@@ -7,9 +7,9 @@ from utils.errors import UserError
 
 
 def import_optional(package: str, part: str, purpose: str) -> ModuleType:
-    """Import `package`, which requirements/`part`.txt brings, for `purpose`, an option or phase.
+    """Import `package`, which requirements/`part`.txt lists, for `purpose`, an option or a phase.
 
-    Raises UserError that says what to install if it is not there.
+    Raises UserError, which says what to install, if it is not installed.
     """
     try:
         return import_module(package)

@@ -1,7 +1,7 @@
-"""Charts as PNG files, in the style of plots.mplstyle, told apart without seeing colours.
+"""Plots as PNG files in the style of plots.mplstyle, readable without colour vision.
 
-Figures are drawn by matplotlib's Agg, without pyplot and whatever MPLBACKEND says. At `WIDTH` inches a font
-of 10 points is 10 pixels on a screen that is 400 pixels wide.
+They are drawn by matplotlib's Agg backend, without pyplot and whatever MPLBACKEND says. At `WIDTH` inches, a
+font of 10 points is 10 pixels high on a screen 400 pixels wide.
 """
 
 import os
@@ -24,23 +24,23 @@ WIDTH, HEIGHT = 5.6, 3.4  # inches
 INK, FAINT = "#202020", "#707070"
 MARKERS = "osD^vP*"
 NUM_COLOURS = 7  # in the style's cycle, as "C0" to "C6"
-MAX_ANNOTATED_COLUMNS = 16  # columns of a heatmap with room for numbers
-Line = tuple[Sequence[float] | Sequence[str], Sequence[float | None]]  # x, y; None where nothing is known
+MAX_ANNOTATED_COLUMNS = 16  # a heatmap with more columns has no room for numbers
+Line = tuple[Sequence[float] | Sequence[str], Sequence[float | None]]  # x, y; None where y is unknown
 
 
 def import_matplotlib() -> Any:
-    """matplotlib, whatever MPLBACKEND says and whatever is in a matplotlibrc of the user's.
+    """Import matplotlib without MPLBACKEND and without the user's matplotlibrc.
 
-    It refuses to be imported where the first names a backend that is not installed, as a notebook's
-    subprocesses inherit it, or where the second cannot be read.
+    Its import fails if MPLBACKEND names a backend that is not installed, which subprocesses of a notebook
+    inherit, or if the matplotlibrc cannot be read.
     """
-    before = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+    variables = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
     os.environ["MATPLOTLIBRC"] = str(STYLE)
     try:
         import matplotlib
     finally:
         del os.environ["MATPLOTLIBRC"]
-        os.environ.update({name: value for name, value in before.items() if value is not None})
+        os.environ.update({name: value for name, value in variables.items() if value is not None})
     return matplotlib
 
 
@@ -48,13 +48,13 @@ def import_matplotlib() -> Any:
 def new_figure(
     path: Path, width: float = WIDTH, height: float = HEIGHT, title: str = ""
 ) -> Iterator["Figure"]:
-    """A figure of `width` x `height` inches that is written to `path` as a PNG when the block ends."""
-    matplotlib = import_matplotlib()  # slow: only when something is drawn
+    """A figure of `width` x `height` inches, which is saved to `path` as a PNG when the block ends."""
+    matplotlib = import_matplotlib()  # slow, so only when something is drawn
     from matplotlib.figure import Figure
 
     style = dict(matplotlib.rc_params_from_file(STYLE))
     del style["backend"]
-    # not by fname=STYLE: that reads the user's own styles, too, which may be unreadable
+    # not rc_context(fname=STYLE): that also reads the user's own styles, which may be unreadable
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # names may be in any script
         figure = Figure(figsize=(width, height + 0.17 * title.count("\n")))
@@ -78,11 +78,11 @@ def save_lines(
     markers: bool = False,
     filled: bool = False,
 ) -> None:
-    """A panel per y label, side by side, with lines by name.
+    """Line plots side by side: `panels` maps each y label to its lines by name.
 
-    `references` are thin lines in the first panel, grey, or dotted in the colours of the lines if they are
-    `matched`. `log` names the logarithmic axes, as in "xy"; `percent` fixes the y axis to 0 to 100; `filled`
-    draws steps, y[i] from x[i] to x[i + 1], with the area below.
+    `references` are thin lines in the first panel: grey, or if `matched` dotted in the colours of the lines.
+    `log` names the logarithmic axes, as in "xy". `percent` fixes the y axis to 0 to 100. `filled` draws a
+    histogram: y[i] from x[i] to x[i + 1], with the area below.
     """
     width = WIDTH if len(panels) == 1 else 1 + 3.4 * len(panels)
     with new_figure(path, width, title=title) as figure:
@@ -122,7 +122,7 @@ def set_limits(axis: "Axes", *, percent: bool, log: bool) -> None:
 
 
 def add_legend(figure: "Figure", axis: "Axes") -> None:
-    """The legend below the chart, where it hides nothing; long names take a row each."""
+    """Add the legend below the plot, where it hides nothing; long names get a row each."""
     handles, labels = axis.get_legend_handles_labels()
     columns = 1 if max(map(len, labels), default=0) > 28 else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
@@ -137,26 +137,26 @@ def save_points(
     references: Mapping[str, float] | None = None,
     errors: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
-    """A line per row, with points by label in a colour and marker of their own, from 0 on.
+    """A dot plot: a line per row, with a colour and marker for each label.
 
-    Several values of one label get a bar at their mean; a single one of a single label is written beside it.
-    `references` are vertical lines; `errors[row][label]` is half the length of an error bar.
+    Several values of one label get a bar at their mean. With a single label, a single value is printed beside
+    its point. `references` are vertical lines; `errors[row][label]` is half the length of an error bar.
     """
     labels = list(dict.fromkeys(label for values in rows.values() for label in values))
-    apart = len(rows) * len(labels) <= 60  # with more, one line for all of a row
+    apart = len(rows) * len(labels) <= 60  # with more, all labels of a row share a line
     pitch = 0.24 + (0.09 * len(labels) if apart else 0)
     with new_figure(path, WIDTH, 1.5 + pitch * len(rows) + 0.11 * len(labels), title) as figure:
         axis = figure.subplots()
         for number, label in enumerate(labels):
             colour, marker = f"C{number % NUM_COLOURS}", MARKERS[number % len(MARKERS)]
             shift = 0.7 * ((number + 0.5) / len(labels) - 0.5) if apart else 0
-            found = [(row, values[label]) for row, values in enumerate(rows.values()) if label in values]
-            points = [(value, row + shift) for row, values in found for value in values]
+            labelled = [(row, values[label]) for row, values in enumerate(rows.values()) if label in values]
+            points = [(value, row + shift) for row, values in labelled for value in values]
             x, y = zip(*points, strict=True) if points else ((), ())
             axis.plot(
                 x, y, marker, color=colour, label=label, alpha=0.85, markeredgewidth=0, linestyle="none"
             )
-            for row, values in found:
+            for row, values in labelled:
                 if len(values) > 1:
                     ends = (row + shift - 0.14, row + shift + 0.14)
                     axis.plot([np.mean(values)] * 2, ends, color=colour, linestyle="-")
@@ -188,14 +188,16 @@ def save_heatmap(
     ylabel: str,
     unit: str,
 ) -> None:
-    """Values (rows, columns) in percent, the darker the more, with their numbers where there is room."""
+    """A heatmap of `values` (rows, columns) in percent, darker for more, with numbers if there is room."""
     matplotlib = import_matplotlib()
     annotated = len(columns) <= MAX_ANNOTATED_COLUMNS
     side = 0.42 if annotated else 0.26  # inches
     size = max(WIDTH, 2.8 + side * len(columns)), max(HEIGHT, 1.6 + side * len(rows))
     with new_figure(path, *size) as figure:
         axis = figure.subplots()
-        scale = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=100)  # by the square root: small shares show
+        scale = matplotlib.colors.PowerNorm(
+            0.5, vmin=0, vmax=100
+        )  # by the square root, so that small shares are visible
         image = axis.imshow(values, cmap="Blues", norm=scale, aspect="auto")
         axis.set_xticks(range(len(columns)), [shorten(name) for name in columns], rotation=90)
         axis.set_yticks(range(len(rows)), [shorten(name) for name in rows])
@@ -209,17 +211,15 @@ def save_heatmap(
 
 
 def save_scatter(points: np.ndarray, groups: Sequence[str], kinds: Sequence[str], path: Path) -> None:
-    """Points (N, 2), each of a group, by colour and filling, and of a kind, by marker.
+    """A scatter plot of `points` (N, 2): colour and filling show the group, the marker shows the kind.
 
-    The name of a group stands above the middle of its points of the first kind.
+    The name of a group is placed above the middle of its points of the first kind.
     """
     import_matplotlib()
     from matplotlib.patheffects import withStroke
 
-    names, markers = (
-        sorted(set(groups)),
-        dict(zip(dict.fromkeys(kinds), (("o", 20), ("^", 44)), strict=False)),
-    )
+    names = sorted(set(groups))
+    markers = dict(zip(dict.fromkeys(kinds), (("o", 20), ("^", 44)), strict=False))  # marker and its size
     of_group, of_kind = np.array(groups), np.array(kinds)
     span = np.ptp(points, axis=0) + 1e-9
     with new_figure(path, 7.2, 8.2) as figure:
@@ -249,7 +249,7 @@ def save_scatter(points: np.ndarray, groups: Sequence[str], kinds: Sequence[str]
 
 
 def fill_style(number: int) -> dict[str, Any]:
-    """How points of the group `number` are filled: no two of the first 21 groups look the same."""
+    """How the points of group `number` are filled; the first 21 groups all look different."""
     colour, turn = f"C{number % NUM_COLOURS}", number // NUM_COLOURS % 3
     if turn == 0:
         return {"color": colour, "linewidth": 0, "alpha": 0.85}
@@ -259,9 +259,9 @@ def fill_style(number: int) -> dict[str, Any]:
 
 
 def spread_labels(places: np.ndarray, span: np.ndarray) -> np.ndarray:
-    """Centres of labels (n, 2), moved apart up and down where two would overlap.
+    """Move labels with centres `places` (n, 2) up and down until none overlap; returns the new centres.
 
-    `span` (2,) is the width and height of the drawing in the same unit.
+    `span` (2,) is the width and height of the plot in the same unit.
     """
     width, height = 0.2 * span[0], 0.035 * span[1]
     places = places.copy()
@@ -282,5 +282,5 @@ def spread_labels(places: np.ndarray, span: np.ndarray) -> np.ndarray:
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """`name`, cut to `length` characters with an ellipsis."""
+    """Cut `name` to `length` characters, with an ellipsis."""
     return name if len(name) <= length else name[: length - 1] + "…"

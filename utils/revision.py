@@ -6,16 +6,16 @@ from functools import cache
 
 from utils.files import PROJECT
 
-GIT_TIMEOUT = 10  # seconds that git gets for an answer
+GIT_TIMEOUT = 10  # seconds
 UNKNOWN = "unknown"
 
 
 @cache
 def revision() -> str:
-    """The git commit of this program, with "+changes" if its files are not those of the commit.
+    """The git commit of this program, followed by "+changes" if tracked files were changed.
 
-    "unknown" where the program is no git checkout of its own (a copy inside another one is not of that one's
-    commit), or where git is not there or gives no answer. Asked once per process.
+    "unknown" if the program is not a git checkout of its own (a copy inside another repository does not have
+    that one's commit), or if git is missing or fails. Cached for the process.
     """
     where = git("rev-parse", "--show-toplevel", "HEAD")
     changed = git("status", "--porcelain", "--untracked-files=no")
@@ -28,8 +28,8 @@ def revision() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of the program's folder, None if it says nothing: a record is not worth an error."""
-    # variables of a surrounding git, in a hook for one, would lead it to another repository
+    """The output of git in the program's folder; None if git fails, because no record is worth an error."""
+    # GIT_* variables, which are set inside a git hook, would point to another repository
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Stop a long loop at a good moment."""
+"""SIGINT and SIGTERM: stop a loop between two steps, or hold them back for a moment."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Becomes true once SIGINT or SIGTERM has arrived; `exit_code` is 128 + the signal's number."""
+    """True once SIGINT or SIGTERM has arrived; `exit_code` is then 128 + the signal's number."""
 
     exit_code = 0
 
@@ -18,21 +18,21 @@ class StopRequest:
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request that the loop can honour; a second acts at once.
+    """Turn the first SIGINT or SIGTERM into a request for the loop to check; a second acts at once.
 
-    A signal that this process was started to ignore (SIGINT, in the background of a shell script) stays so.
+    A signal that this process was started to ignore (SIGINT, in the background of a script) stays ignored.
     """
     request = StopRequest()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     previous = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record_request(number: int, frame: FrameType | None) -> None:
         request.exit_code = 128 + number
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        for earlier, handler in previous.items():
+            signal.signal(earlier, handler)
 
     for number in previous:
-        signal.signal(number, note)
+        signal.signal(number, record_request)
     try:
         yield request
     finally:
@@ -42,22 +42,22 @@ def catch_stop_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM that arrive inside act at the end; of the main thread alone, where Python has them.
+    """Delay SIGINT and SIGTERM until the end of the block. Only in the main thread, which handles signals.
 
-    What a handler raises while Python starts another process by a fork is printed and lost.
+    An exception of a handler is lost if it is raised while Python forks a process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    arrived: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    taken = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in taken:
-        signal.signal(number, lambda number, _: came.append(number))
+    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in replaced:
+        signal.signal(number, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        for number, handler in taken.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
-    for each in came:
-        signal.raise_signal(each)
+    for signal_number in arrived:
+        signal.raise_signal(signal_number)

@@ -1,4 +1,4 @@
-"""Texts from jinja templates; in HTML every value is escaped."""
+"""Text from jinja templates; values are escaped in HTML."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def render(template: Path, **values: Any) -> str:
-    """The text of the file `template` with `values` put in; it may include files beside it.
+    """Render the file `template` with `values`; it may include files beside it.
 
-    Values are escaped if the name ends in .html.j2. A name that is in the template alone raises an error.
+    Values are escaped if the name ends in .html.j2. A name without a value raises jinja2.UndefinedError.
     """
     environment = Environment(
         loader=FileSystemLoader(template.parent),

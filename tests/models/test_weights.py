@@ -179,7 +179,7 @@ FOREIGN = {
     "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
     "is empty": b"",
     "is cut off": packed(["archive/data.pkl", "archive/version"])[:300],
-    "holds nothing": packed([]),
+    "an empty archive": packed([]),
     "NumPy archive": packed(["conv1.npy", "fc.npy"]),
     "TorchScript": packed(["net/code/__torch__.py", "net/data.pkl"]),
     "ONNX": b"\x08\x08\x12\x07pytorch\x1a\x05",

@@ -40,7 +40,7 @@ def test_a_name_that_is_not_utf8_is_refused_at_the_start(
     status, output, errors = command(phase, *arguments, f"--{option}={LATIN}")
     assert (status, output) == (2, "")
     assert errors == (
-        f"error: --{option} caf\\xe9 is not UTF-8, so it could not be written into records and pictures: "
+        f"error: --{option} caf\\xe9 is not UTF-8, so it could not be written into records and plots: "
         "rename the file or folder\n"
     )
     assert sorted(Path().rglob("*")) == before
@@ -91,14 +91,14 @@ def test_a_drawing_whose_name_begins_as_a_home_folder(trained: Path, command: Co
 
 BY_HAND = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
 VARIABLES = {
-    "WORLD_SIZE='' in the environment is no number of processes": {"WORLD_SIZE": ""},
-    "WORLD_SIZE='two' in the environment is no number of processes": {"WORLD_SIZE": "two"},
-    "WORLD_SIZE='0' in the environment is no number of processes": {"WORLD_SIZE": "0"},
-    "WORLD_SIZE=2 in the environment is without RANK, LOCAL_RANK, MASTER_ADDR": {"WORLD_SIZE": "2"},
-    "WORLD_SIZE=2 in the environment is without RANK; ": {**BY_HAND, "WORLD_SIZE": "2", "RANK": ""},
-    "MASTER_PORT='x' in the environment is no port": {**BY_HAND, "WORLD_SIZE": "2", "MASTER_PORT": "x"},
-    "RANK='2' in the environment is not the number of one of 2": {**BY_HAND, "WORLD_SIZE": "2", "RANK": "2"},
-    "RANK='a' in the environment is not the number of one of 2": {**BY_HAND, "WORLD_SIZE": "2", "RANK": "a"},
+    "WORLD_SIZE='' in the environment is not a number of processes": {"WORLD_SIZE": ""},
+    "WORLD_SIZE='two' in the environment is not a number of processes": {"WORLD_SIZE": "two"},
+    "WORLD_SIZE='0' in the environment is not a number of processes": {"WORLD_SIZE": "0"},
+    "WORLD_SIZE=2 is in the environment, but not RANK, LOCAL_RANK, MASTER_ADDR": {"WORLD_SIZE": "2"},
+    "WORLD_SIZE=2 is in the environment, but not RANK; ": {**BY_HAND, "WORLD_SIZE": "2", "RANK": ""},
+    "MASTER_PORT='x' in the environment is not a port": {**BY_HAND, "WORLD_SIZE": "2", "MASTER_PORT": "x"},
+    "RANK='2' in the environment is not a rank of 2 processes": {**BY_HAND, "WORLD_SIZE": "2", "RANK": "2"},
+    "RANK='a' in the environment is not a rank of 2 processes": {**BY_HAND, "WORLD_SIZE": "2", "RANK": "a"},
 }
 
 
@@ -111,12 +111,12 @@ def test_variables_of_torchrun_that_are_not_its_own(
         monkeypatch.setenv(name, value)
     status, _, errors = command(phase, *(SMALL_RUN if phase == "train" else ["--force"]))
     assert status == 2 and errors.startswith(f"error: {message}") and errors.count("\n") == 1
-    assert "unset WORLD_SIZE for a single one" in errors
+    assert "unset WORLD_SIZE for a single process" in errors
 
 
 def test_a_searcher_under_variables_of_torchrun(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(UserError, match="WORLD_SIZE='two' in the environment is no number of processes"):
+    with pytest.raises(UserError, match="WORLD_SIZE='two' in the environment is not a number of processes"):
         open_searcher("run")
 
 
@@ -138,7 +138,7 @@ def test_a_current_folder_that_was_removed(
         status, _, errors = command("test", "--save_path=run")
     finally:
         os.chdir(tmp_path)  # for monkeypatch, which asks where it is
-    assert status == 2 and errors == "error: the current folder was removed: change to one that is there\n"
+    assert status == 2 and errors == "error: the current folder was removed: change to one that exists\n"
 
 
 def test_a_folder_for_temporary_files_with_too_long_a_path(

@@ -153,7 +153,7 @@ def test_a_folder_of_somebody_else(
         status, _, errors = command("train", *ARGUMENTS)
     folder = (RUN / file).parent  # which may be what cannot be made
     assert status == 2 and f"error: {folder}" in errors
-    assert ": Permission denied; see whose file or folder it is" in errors
+    assert ": Permission denied; check the owner and permissions of the file or folder" in errors
     run = Run(RUN)
     run.check_readable()
     assert not run.leftovers()
@@ -190,7 +190,7 @@ def test_a_read_only_disk(prepared: Path) -> None:
     done = main_after(read_only, *TRAIN, "--num_workers=0")
     output = done.stdout + done.stderr
     assert done.returncode == 2 and "Traceback" not in output, output
-    assert "error: logs/run/.lock: Read-only file system; it can only be read there" in output, output
+    assert "error: logs/run/.lock: Read-only file system; the file system is read-only" in output, output
 
 
 @pytest.fixture
