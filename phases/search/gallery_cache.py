@@ -82,12 +82,12 @@ class GalleryCache:
 
     def open(self, files: dict[str, FileState]) -> GalleryFeatures:
         """The features of `files`, computed where they are missing. The folder is locked only to write."""
-        state = self.record_state()
+        state = file_state(self.record)
         features = None if self.rebuild else self.load()
         if features is None or not features.cover(files):
             with folder_lock(self.folder):
                 remove_stale_temporaries(self.folder)
-                if self.rebuild or self.record_state() != state:  # another process may have been faster
+                if self.rebuild or file_state(self.record) != state:  # another process may have been faster
                     features = self.load()
                 if features is None or not features.cover(files):
                     features = self.update(features or self.features_of_last_test(files), files)
@@ -95,9 +95,6 @@ class GalleryCache:
                     if not path.name.startswith(features.path.name):  # an index over them stays as well
                         path.unlink()
         return features
-
-    def record_state(self) -> FileState | None:
-        return size_and_mtime(self.record) if self.record.is_file() else None
 
     def load(self) -> GalleryFeatures | None:
         """The cached features; None if there are none, or, after a message, if they must be rebuilt.
@@ -165,7 +162,6 @@ class GalleryCache:
 
     def update(self, old: GalleryFeatures, files: dict[str, FileState]) -> GalleryFeatures:
         """Embed the new and the changed ones of `files`, take the others from `old`, and write all."""
-        folder = self.folder
         same = {name for name, state in old.files.items() if files.get(name) == state}
         unreadable = {name for name, state in old.unreadable.items() if files.get(name) == state}
         new = [name for name in files if name not in same and name not in unreadable]
@@ -173,7 +169,10 @@ class GalleryCache:
         counts = (len(files), len(new), len(gone))
         log.info("gallery %s: %d photos, %d new or changed, %d gone", self.root, *counts)
         rows = {name: (old.values, row) for row, name in enumerate(old.files) if name in same}
-        with temporary_path(folder / "fresh.npy") as fresh, temporary_path(folder / "features.npy") as path:
+        with (
+            temporary_path(self.folder / "fresh.npy") as fresh,
+            temporary_path(self.folder / "features.npy") as path,
+        ):
             if new:
                 unreadable |= self.embed(new, fresh)
                 values = map_features(fresh, len(new), self.width)
@@ -184,12 +183,13 @@ class GalleryCache:
                 raise UserError(f"no image in {self.root} can be read: {reasons}; give {FORMATS_IN_WORDS}")
             with with_filename(self.record):
                 checksum = self.write_rows([rows[name] for name in readable], path)
+        path = self.features_path(checksum)
         features = GalleryFeatures(
-            map_features(self.features_path(checksum), len(readable), self.width),
+            map_features(path, len(readable), self.width),
             {name: files[name] for name in readable},
             {name: files[name] for name in sorted(unreadable)},
             old.versions if same else provenance.versions(),
-            self.features_path(checksum),
+            path,
         )
         record = {
             "sha256": checksum,
@@ -266,6 +266,11 @@ class ReadableImages(ImageSet):
             black = Image.new("RGB", (1, 1))
             return self.transform.augment(self.transform.prepare(black)), UNREADABLE
         return sample
+
+
+def file_state(path: Path) -> FileState | None:
+    """The size and modification time of a file; None if there is none."""
+    return size_and_mtime(path) if path.is_file() else None
 
 
 def changed_versions(used: dict[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from phases.search.gallery import Gallery
+from phases.search.gallery_cache import file_state
 from retrieval import approximate, flat
 from retrieval.binary import Binary
 from retrieval.hashing import CodeMap, binary_codes, fit_code_map
@@ -36,16 +37,6 @@ class Index(Protocol):
     def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class IndexFiles(Protocol):
-    """The files of one index; the last of `paths` is written last."""
-
-    paths: list[Path]
-
-    def build(self) -> None: ...
-
-    def read(self) -> Index: ...
-
-
 def check_index(name: str, checkpoint: Checkpoint, config: Config) -> None:
     """Raise UserError if the index `name` cannot be built, before hours of embedding."""
     if name == "binary":
@@ -65,54 +56,6 @@ def centers_for_codes(checkpoint: Checkpoint, config: Config) -> np.ndarray:
     if not config.test.hash_bits:
         raise UserError("--index=binary needs a length of codes: give --hash_bits")
     return checkpoint.centers
-
-
-def open_index(
-    name: str, gallery: Gallery, checkpoint: Checkpoint, config: Config, device: torch.device
-) -> Index:
-    """The index `name` of retrieval.INDICES over `gallery`, by --test_distance; built if there is no file.
-
-    Raises UserError if it cannot be built: without FAISS, with too few photos, or without class centres.
-    """
-    if name == "flat":
-        return flat.build(gallery.values, config.test.test_distance, device)
-    files: IndexFiles
-    if name == "binary":
-        files = CodeFiles(gallery, centers_for_codes(checkpoint, config), config)
-    else:
-        files = FaissFile(name, gallery, config)
-    index = load(files)
-    if index is None:
-        folder = gallery.path.parent
-        with folder_lock(folder):
-            remove_stale_temporaries(folder)
-            if not gallery.path.exists():
-                raise UserError(f"another process has changed the index in {folder}; run the command again")
-            index = load(files)  # another process may have been faster
-            if index is None:
-                log.info("building index %s over %d photos", name, len(gallery.names))
-                files.build()
-                index = files.read()
-    return index
-
-
-def load(files: IndexFiles) -> Index | None:
-    """The index in its files; None if there are none, or, after a warning, if they cannot be used."""
-    if not files.paths[-1].is_file():
-        return None
-    try:
-        for path in files.paths:
-            verify_checksum(path)
-        return files.read()
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # RuntimeError: of FAISS, for another version's files
-        log.warning(
-            "warning: %s cannot be used (%s): rebuilding it", files.paths[0], str(error).splitlines()[-1]
-        )
-    return None
 
 
 def index_path(name: str, gallery: Gallery, config: Config) -> Path:
@@ -167,3 +110,48 @@ class CodeFiles:
         weight, bias, u, v = np.split(numbers, np.cumsum(sizes)[:-1])
         codes = read_array(self.paths[0], (-(-bits // 64), len(self.values)), np.uint64)
         return Binary(list(codes), CodeMap(weight.reshape(bits, width), bias, u, v), self.angular)
+
+
+def open_index(
+    name: str, gallery: Gallery, checkpoint: Checkpoint, config: Config, device: torch.device
+) -> Index:
+    """The index `name` of retrieval.INDICES over `gallery`, by --test_distance; built if there is no file.
+
+    Raises UserError if it cannot be built: without FAISS, with too few photos, or without class centres.
+    """
+    if name == "flat":
+        return flat.build(gallery.values, config.test.test_distance, device)
+    files: FaissFile | CodeFiles
+    if name == "binary":
+        files = CodeFiles(gallery, centers_for_codes(checkpoint, config), config)
+    else:
+        files = FaissFile(name, gallery, config)
+    state = file_state(files.paths[-1])  # the one that is written last
+    index = load(files)
+    if index is None:
+        folder = gallery.path.parent
+        with folder_lock(folder):
+            remove_stale_temporaries(folder)
+            if not gallery.path.exists():
+                raise UserError(f"another process has changed the index in {folder}; run the command again")
+            if file_state(files.paths[-1]) != state:  # another process may have been faster
+                index = load(files)
+            if index is None:
+                log.info("building index %s over %d photos", name, len(gallery.names))
+                files.build()
+                index = files.read()
+    return index
+
+
+def load(files: FaissFile | CodeFiles) -> Index | None:
+    """The index in `files`; None if there is none, or, after a warning, if it must be rebuilt."""
+    if not files.paths[-1].is_file():
+        return None
+    try:
+        for path in files.paths:
+            verify_checksum(path)
+        return files.read()
+    except (OSError, ValueError, RuntimeError) as error:  # the last is FAISS's
+        reason = str(error).splitlines()[-1]
+        log.warning("warning: %s cannot be used (%s): rebuilding it", files.paths[0], reason)
+        return None
