@@ -1,4 +1,4 @@
-"""What is kept of a run, damaged or of a stranger: made anew or refused in a line, never used, never run."""
+"""Files of a run, damaged or from a stranger: rebuilt or refused in one line, never used and never run."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from phases.search.indices import open_index
 from phases.search.searcher import Searcher, open_searcher
-from tests.phases.search.test_gallery import COMMON, state_of
+from tests.phases.search.test_gallery import COMMON, features_name
 from utils.checksums import sha256, write_checksum
 
 RUN, VEC, GALLERY = Path("logs/run"), Path("logs/run/vec"), Path("logs/run/index/dataset")
@@ -94,26 +94,26 @@ def search(**options: Any) -> tuple[Searcher, list]:
 def test_features_of_a_test(trained: Path, command, ledger: Callable, often: bool) -> None:
     """A stranger's come with the right checksum."""
     file, key = VEC / "photo-4.npy", VEC / "features-4.json"
-    whole, said = file.read_bytes(), key.read_text()
-    tried = 0
+    whole, text = file.read_bytes(), key.read_text()
+    cases = 0
     for what, content in damages(whole):
         for checksum in ("of before", "its own") if often or what in FEW else ():
             file.write_bytes(content)
             if checksum == "its own" and what != "a bit flipped":  # whoever does that can write any features
-                record = json.loads(said)
+                record = json.loads(text)
                 record["sha256"]["photo"] = sha256(file)
                 key.write_text(json.dumps(record))
             status, output, errors = command("test", "--save_path=run", "--hash_bits")
             assert status == 0 and "computed anew" in output, (what, checksum, output, errors)
             assert (f"features of {NAMED} that are not finite" in output) == (what in ("NaN", "infinity"))
-            assert file.read_bytes() == whole and key.read_text() == said
-            tried += 1
-    assert not Path("sprung").exists() and tried == (42 if often else 8)
+            assert file.read_bytes() == whole and key.read_text() == text
+            cases += 1
+    assert not Path("sprung").exists() and cases == (42 if often else 8)
     ledger(
         3,
         "features of a test: cut, of another type, order or shape, a pickle, a zip bomb, NaN and more, "
         "with the checksum of before and with one of their own",
-        times=tried,
+        times=cases,
         outcome="rebuilt with a line that says why, for NaN with the name of the image; nothing was run",
     )
 
@@ -122,20 +122,20 @@ def test_features_of_a_test(trained: Path, command, ledger: Callable, often: boo
 def test_features_of_a_gallery(
     trained: Path, caplog: pytest.LogCaptureFixture, ledger: Callable, often: bool
 ) -> None:
-    _, wanted = search()
-    state, record = state_of(GALLERY), GALLERY / "gallery.json"
-    file, said = GALLERY / state, json.loads(record.read_text())
-    whole, tried = file.read_bytes(), 0
+    _, expected = search()
+    state, record = features_name(GALLERY), GALLERY / "gallery.json"
+    file, written = GALLERY / state, json.loads(record.read_text())
+    whole, cases = file.read_bytes(), 0
     for what, content in damages(whole):
         for checksum in ("of before", "its own") if often or what in FEW else ():
-            tried += 1
+            cases += 1
             caplog.clear()
             file.write_bytes(content)
             if checksum == "its own" and what != "a bit flipped":
                 digest = sha256(file)
                 file.rename(GALLERY / f"features.{digest[:12]}.npy")
-                record.write_text(json.dumps({**said, "sha256": digest}))
-            assert search()[1] == wanted, what
+                record.write_text(json.dumps({**written, "sha256": digest}))
+            assert search()[1] == expected, what
             assert "cannot be used" in caplog.text and "rebuilding it" in caplog.text, (what, checksum)
             assert (f"features of {NAMED} that are not finite" in caplog.text) == (
                 what in ("NaN", "infinity")
@@ -146,7 +146,7 @@ def test_features_of_a_gallery(
     ledger(
         3,
         "features of a gallery, in the same ways",
-        times=tried,
+        times=cases,
         outcome="rebuilt with a line that says why; nothing was run",
     )
 
@@ -198,9 +198,9 @@ def spoil_json(path: Path, rng: random.Random) -> str:
 
 
 @pytest.mark.parametrize("times", [4, pytest.param(300, marks=pytest.mark.long)])
-def test_what_says_what_features_are_of(trained: Path, command, ledger: Callable, times: int) -> None:
+def test_damaged_records_of_features(trained: Path, command, ledger: Callable, times: int) -> None:
     rng = random.Random(times)
-    _, wanted = search()
+    _, expected = search()
     vec, gallery = VEC / "features-4.json", GALLERY / "gallery.json"
     whole = {vec: vec.read_bytes(), gallery: gallery.read_bytes()}
     for number in range(times):
@@ -209,13 +209,13 @@ def test_what_says_what_features_are_of(trained: Path, command, ledger: Callable
         arguments = ("test",) if path == vec else ("index", "--hash_bits=8")
         status, output, errors = command(*arguments, "--save_path=run")
         assert status == 0 and "Traceback" not in output + errors, (done, output, errors)
-        # a step is said alone, and nothing unreadable may be put for nothing unreadable
+        # the step is only informative, and an empty list of unreadable images may take any form
         nothing = ("unreadable: []", "unreadable: {}", "unreadable: ")
         harmless = path == gallery and ("step" in done or done in nothing)
         assert "anew" in output or "rebuilding" in output or harmless, (done, output)
         assert vec.read_bytes() == whole[vec], done
         path.write_bytes(whole[path])
-    assert search()[1] == wanted
+    assert search()[1] == expected
     ledger(
         3,
         "gallery.json and features-*.json with other texts, or other values for their keys, at random",
@@ -226,19 +226,19 @@ def test_what_says_what_features_are_of(trained: Path, command, ledger: Callable
 
 @pytest.mark.parametrize("times", [20, pytest.param(2000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ["hnsw", "binary"])
-def test_damaged_indices_are_made_anew(
+def test_damaged_indices_are_rebuilt(
     trained: Path, name: str, ledger: Callable, caplog: pytest.LogCaptureFixture, times: int
 ) -> None:
     """FAISS is given none of them."""
     if name == "hnsw":
         pytest.importorskip("faiss")
     rng = random.Random(times)
-    searcher, wanted = search(index=name)
-    made = [path for path in GALLERY.iterdir() if name in path.name]
-    whole = {path: path.read_bytes() for path in made}
-    assert len(made) == {"hnsw": 2, "binary": 4}[name]
+    searcher, expected = search(index=name)
+    paths = [path for path in GALLERY.iterdir() if name in path.name]
+    whole = {path: path.read_bytes() for path in paths}
+    assert len(paths) == {"hnsw": 2, "binary": 4}[name]
     for _ in range(times):
-        path = rng.choice(made)
+        path = rng.choice(paths)
         content = bytearray(whole[path])
         kind = rng.randrange(4)
         place = rng.randrange(len(content))
@@ -255,9 +255,9 @@ def test_damaged_indices_are_made_anew(
         caplog.clear()
         index = open_index(name, searcher.gallery, searcher.checkpoint, searcher.config, searcher.device)
         assert kind == 0 or "cannot be used" in caplog.text
-        assert {each: each.read_bytes() for each in made} == whole
+        assert {each: each.read_bytes() for each in paths} == whole
         searcher.indices[name] = index
-        assert searcher.search(QUERY) == wanted
+        assert searcher.search(QUERY) == expected
     ledger(
         3,
         f"files of the index {name} cut, with a bit flipped, with bytes put in, or gone",
@@ -268,7 +268,7 @@ def test_damaged_indices_are_made_anew(
 
 def test_codes_of_a_stranger(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With their checksums: of another form they are not used, whatever it is."""
-    _, wanted = search(index="binary")
+    _, expected = search(index="binary")
     (codes,) = GALLERY.glob("*binary*-2")
     (fitted,) = GALLERY.glob("*.map")
     whole = {path: path.read_bytes() for path in (codes, fitted)}
@@ -285,7 +285,7 @@ def test_codes_of_a_stranger(trained: Path, caplog: pytest.LogCaptureFixture) ->
             path.write_bytes(content)
             write_checksum(path)
             caplog.clear()
-            assert search(index="binary")[1] == wanted or content == whole[path]
+            assert search(index="binary")[1] == expected or content == whole[path]
             assert "cannot be used" in caplog.text or content == whole[path]
             assert path.read_bytes() == whole[path]
     assert not Path("sprung").exists()
@@ -335,8 +335,8 @@ def test_results_of_another_form_are_refused(
     before = path.read_bytes()
     status, output, errors = command(*arguments, "--save_path=run")
     assert status == 2, (output, errors)
-    said = errors[errors.index("error: ") :]
-    assert "cannot read logs/run/log/result.json" in said and len(said.strip().splitlines()) == 1
+    line = errors[errors.index("error: ") :]
+    assert "cannot read logs/run/log/result.json" in line and len(line.strip().splitlines()) == 1
     assert path.read_bytes() == before
 
 
@@ -348,8 +348,8 @@ def test_scalars_of_another_form_are_refused(trained: Path, command, text: str) 
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     status, output, errors = command("report", "--save_path=run")
     assert status == 2, (output, errors)
-    said = errors[errors.index("error: ") :]
-    assert "cannot read logs/run/log/scalars.csv" in said and len(said.strip().splitlines()) == 1
+    line = errors[errors.index("error: ") :]
+    assert "cannot read logs/run/log/scalars.csv" in line and len(line.strip().splitlines()) == 1
 
 
 def test_scalars_that_are_not_finite_are_left_out(trained: Path, command) -> None:

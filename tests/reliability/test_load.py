@@ -101,7 +101,7 @@ def visit(server: Server, number: int, watch: Watch) -> list[float]:  # noqa: F8
 
 def misuse(server: Server, number: int, watch: Watch) -> int:  # noqa: F811
     """Send what is too large, damaged or not allowed until it is over; returns how often. All is answered."""
-    draw, count, function = random.Random(1000 + number), 0, server.of_upload
+    draw, count, function = random.Random(1000 + number), 0, server.upload_function
     whole = drawing(draw)
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="x.png"\r\n\r\n'.encode()
     passwords = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}

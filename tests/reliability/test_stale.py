@@ -1,4 +1,4 @@
-"""Kept features and indices of something else are made anew or refused in one line, never used."""
+"""Cached features and indices of something else are recomputed or refused in one line, never used."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from utils.locks import folder_lock
 RUN, QUERY = Path("logs/run"), "datasets/data/tiny/sketches/cat/0.png"
 PHOTO = Path("datasets/data/tiny/photos/cat/1.png")
 TEST = ("test", "--save_path=run", "--hash_bits=4")
-PAIR = ("test", "--save_path=run/published", "--hash_bits=4", "--image_size=64")  # says least of itself
+PAIR = ("test", "--save_path=run/published", "--hash_bits=4", "--image_size=64")  # records no options
 OF_PAIR = RUN / "published"
 
 
@@ -53,21 +53,21 @@ def none() -> None:
     """Options alone."""
 
 
-def figures(folder: Path) -> list[dict]:
+def read_metrics(folder: Path) -> list[dict]:
     records = json.loads((folder / "log/result.json").read_text())
     return [{name: each[name] for name in ("distance", "mirror", "metrics", "hash")} for each in records]
 
 
 def after(command: Callable, folder: Path, *arguments: str) -> tuple[str, list, bytes]:
-    """What a test says and finds, and the features that it leaves."""
+    """Output, results and cached features of a test."""
     status, output, errors = command(*arguments)
     assert status == 0, errors
     vec = b"".join(path.read_bytes() for path in sorted((folder / "vec").glob("*.npy")))
-    return output, figures(folder), vec
+    return output, read_metrics(folder), vec
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "said"),
+    ("change", "options", "changed"),
     [
         (none, [], None),
         (none, ["--test_distance=angular"], None),
@@ -85,24 +85,24 @@ def after(command: Callable, folder: Path, *arguments: str) -> tuple[str, list, 
     ],
 )
 def test_features_of_a_test_are_those_of_its_options(
-    trained: Path, command, change: Callable[[], None], options: list[str], said: str | None
+    trained: Path, command, change: Callable[[], None], options: list[str], changed: str | None
 ) -> None:
-    """What comes out with features kept of before is what comes out with none kept."""
+    """The result with features cached before is the result without cached features."""
     assert command("export", "--save_path=run", "--format=published")[0] == 0
     after(command, OF_PAIR, *PAIR)
     change()
-    output, found, vec = after(command, OF_PAIR, *PAIR, *options)
-    if said is None:
+    output, records, vec = after(command, OF_PAIR, *PAIR, *options)
+    if changed is None:
         assert "features taken from" in output
     else:
-        assert f"are of other {said}: computed anew" in output
+        assert f"are of other {changed}: computed anew" in output
     shutil.rmtree(OF_PAIR / "vec")
     (OF_PAIR / "log/result.json").unlink()
-    if said is None and options:  # the record of the first test is there as well
+    if changed is None and options:  # the record of the first test is there as well
         after(command, OF_PAIR, *PAIR)
     _, fresh, fresh_vec = after(command, OF_PAIR, *PAIR, *options)
     assert vec == fresh_vec
-    assert [each for each in found if each in fresh] == fresh
+    assert [record for record in records if record in fresh] == fresh
 
 
 def test_features_of_other_weights_and_versions(trained: Path, command, monkeypatch) -> None:
@@ -147,16 +147,16 @@ def test_what_a_checkpoint_says_of_itself_is_not_overruled(
     ),
 )
 def test_an_index_is_that_of_its_options(trained: Path, index: str, change: dict) -> None:
-    """What is found with an index kept of before is what is found with none kept."""
+    """The hits with an index cached before are the hits without one."""
     if index == "hnsw":
         pytest.importorskip("faiss")
     shutil.copytree("datasets/data/tiny/photos", "mine")
     common = {**COMMON, "hash_bits": [8], "index": index}
 
-    def found(**options: object) -> list:
+    def search(**options: object) -> list:
         return open_searcher("run", "mine", **{**common, **options}).search(QUERY, 9)
 
-    before = found()
+    before = search()
     options = {name: value for name, value in change.items() if not callable(value)}
     here = Path.cwd()
     for name, do in change.items():
@@ -167,18 +167,18 @@ def test_an_index_is_that_of_its_options(trained: Path, index: str, change: dict
             photo.unlink() if do == PHOTO.unlink else (do(), shutil.copy2(PHOTO, photo))
     if "weights" in change:
         with pytest.raises(Exception, match="made with other weights"):
-            found()
+            search()
         shutil.rmtree(RUN / "index")
-        assert index == "binary" or found() != before  # eight bits may be the same
+        assert index == "binary" or search() != before  # eight bits may be the same
         return
-    kept = found(**options)
+    with_cache = search(**options)
     shutil.rmtree(RUN / "index")
-    fresh = found(**options)
-    assert [(hit.file, hit.category) for hit in kept] == [(hit.file, hit.category) for hit in fresh]
-    assert np.allclose([hit.distance for hit in kept], [hit.distance for hit in fresh], atol=1e-4)
+    fresh = search(**options)
+    assert [(hit.file, hit.category) for hit in with_cache] == [(hit.file, hit.category) for hit in fresh]
+    assert np.allclose([hit.distance for hit in with_cache], [hit.distance for hit in fresh], atol=1e-4)
 
 
-def test_an_index_of_other_versions_is_said_and_made_anew_by_index(
+def test_an_index_of_other_versions_is_reported_and_rebuilt_by_index(
     trained: Path, command, monkeypatch
 ) -> None:
     search = ("search", "--save_path=run", f"--query={QUERY}")

@@ -1,4 +1,4 @@
-"""The kept gallery: computed once, brought up to date by file, refused when it is of another checkpoint."""
+"""The gallery cache: embedded once, updated by file, refused when it is of another checkpoint."""
 
 import json
 import os
@@ -29,20 +29,20 @@ def photo(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def state_of(folder: Path) -> str:
-    """The name of the file of features that gallery.json is of."""
+def features_name(folder: Path) -> str:
+    """The name of the file of features that gallery.json describes."""
     return f"features.{json.loads((folder / 'gallery.json').read_text())['sha256'][:12]}.npy"
 
 
 @pytest.fixture
 def mine(trained: Path) -> Path:
-    """A folder of photos, some in subfolders."""
+    """A folder of photos, some of them in subfolders."""
     for number, name in enumerate(("a.jpg", "cats/b.PNG", "cats/c d.jpg", "dogs/é.jpeg")):
         photo(trained / "mine" / name, number)
     return trained / "mine"
 
 
-def opened(gallery: str = "mine", **options) -> Searcher:
+def open_run(gallery: str = "mine", **options) -> Searcher:
     return open_searcher("run", gallery, **COMMON, **options)
 
 
@@ -52,104 +52,100 @@ def rows(searcher: Searcher) -> dict[str, np.ndarray]:
 
 def test_a_folder_is_embedded_once(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    first = opened()
+    first = open_run()
     assert first.gallery.names == ["a.jpg", "cats/b.PNG", "cats/c d.jpg", "dogs/é.jpeg"]
     assert first.gallery.categories == [None, "cats", "cats", "dogs"]
     assert first.gallery.values.shape == (4, 8, 2)
     assert "4 photos, 4 new or changed, 0 gone" in caplog.text
     caplog.clear()
-    again = opened(str(mine))  # the same folder by another name
+    again = open_run(str(mine))  # the same folder by another name
     assert "new or changed" not in caplog.text
     assert np.array_equal(first.gallery.values, again.gallery.values)
 
 
 def test_rows_are_counted_without_a_progress_bar(mine: Path) -> None:
     """TQDM_DISABLE=1 is read when tqdm is imported: another process."""
-    searched = "import tests.tiny_main; from tests.phases.search.test_gallery import opened; "
-    searched += "opened(batch_size=2)"
+    program = "import tests.tiny_main; from tests.phases.search.test_gallery import open_run; "
+    program += "open_run(batch_size=2)"
     environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(PROJECT)}
-    subprocess.run([sys.executable, "-c", searched], env=environment, check=True, timeout=120)
-    disabled = rows(opened(batch_size=2))
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+    disabled = rows(open_run(batch_size=2))
     shutil.rmtree("logs/run/index")
-    shown = rows(opened(batch_size=2))
-    assert list(shown) == list(disabled)
-    assert all(np.allclose(shown[name], disabled[name], atol=1e-5) for name in shown)
-    assert not np.allclose(shown["a.jpg"], shown["cats/b.PNG"], atol=1e-5)
+    enabled = rows(open_run(batch_size=2))
+    assert list(enabled) == list(disabled)
+    assert all(np.allclose(enabled[name], disabled[name], atol=1e-5) for name in enabled)
+    assert not np.allclose(enabled["a.jpg"], enabled["cats/b.PNG"], atol=1e-5)
 
 
-def test_features_of_an_earlier_format_are_made_anew(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_of_an_earlier_format_are_rebuilt(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    opened()
+    open_run()
     (path,) = Path("logs/run/index").glob("mine-*/gallery.json")
     record = json.loads(path.read_text())
     del record["making"]["format"]
     path.write_text(json.dumps(record))
-    opened()
+    open_run()
     assert "has other format" in caplog.text and "4 photos, 4 new" in caplog.text
 
 
-def test_photos_of_a_folder_are_in_rgb_whatever_the_training_was_fed(
+def test_photos_of_a_folder_are_read_in_rgb_whatever_the_training_used(
     mine: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The order of TU-Berlin's photos is a property of that archive."""
     caplog.set_level("INFO")
-    in_rgb = rows(opened())
+    in_rgb = rows(open_run())
     assert "are fed in" not in caplog.text
     path = Path("logs/run/model/checkpoint-4.pt")
     state = checkpoints.load(path)
     state["options"]["photo_channels"] = "bgr"
     path.unlink()  # other tests have links to the same file
     checkpoints.save(path, state)
-    found = rows(opened())
-    assert all(np.array_equal(found[name], in_rgb[name]) for name in in_rgb)
+    again = rows(open_run())
+    assert all(np.array_equal(again[name], in_rgb[name]) for name in in_rgb)
     assert "photos of mine are fed in RGB, those of the training were in BGR" in caplog.text
     shutil.rmtree("logs/run/index")
-    asked = rows(opened(photo_channels="bgr"))
-    assert not any(np.array_equal(asked[name], in_rgb[name]) for name in in_rgb)
+    in_bgr = rows(open_run(photo_channels="bgr"))
+    assert not any(np.array_equal(in_bgr[name], in_rgb[name]) for name in in_rgb)
 
 
-def test_files_that_come_change_and_go(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_changed_and_removed_files(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    before = rows(opened())
+    before = rows(open_run())
     photo(mine / "birds/new.webp", 10)
     photo(mine / "a.jpg", 11)
     (mine / "cats/b.PNG").unlink()
-    after = rows(opened())
+    after = rows(open_run())
     assert "4 photos, 2 new or changed, 1 gone" in caplog.text
     assert list(after) == ["a.jpg", "birds/new.webp", "cats/c d.jpg", "dogs/é.jpeg"]
     for name in ("cats/c d.jpg", "dogs/é.jpeg"):
         assert np.array_equal(after[name], before[name])
     assert not np.allclose(after["a.jpg"], before["a.jpg"])
     (folder,) = Path("logs/run/index").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == [state_of(folder), "gallery.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [features_name(folder), "gallery.json"]
     fresh = shutil.copytree(mine, mine.parent / "copy")
-    for name, values in rows(opened(str(fresh))).items():  # as if computed at once, but for batches
+    for name, values in rows(open_run(str(fresh))).items():  # as if embedded at once, except for the batches
         assert np.allclose(values, after[name], atol=1e-5)
 
 
-def test_unreadable_photos_are_left_out_named_and_not_tried_again(
-    mine: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_photos_are_left_out_and_named(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     (mine / "broken.jpg").write_bytes(b"no image")
-    assert "broken.jpg" not in opened().gallery.names
+    assert "broken.jpg" not in open_run().gallery.names
     assert "1 images of mine cannot be read and are left out until they change" in caplog.text
     assert "broken.jpg (it is not an image in a supported format)" in caplog.text
     assert "formats that are read: PNG, JPEG," in caplog.text
     caplog.clear()
-    opened()
+    open_run()
     assert "new or changed" not in caplog.text and "broken.jpg" in caplog.text
     photo(mine / "broken.jpg")
-    assert "broken.jpg" in opened().gallery.names
+    assert "broken.jpg" in open_run().gallery.names
     for path in mine.rglob("*.*"):
         path.write_bytes(b"no image either")
     with pytest.raises(UserError, match=r"no image in mine can be read: a\.jpg \(it is not an image"):
-        opened()
+        open_run()
 
 
-def test_what_could_not_be_read_once_is_tried_again_by_index(
-    mine: Path, command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_index_tries_unreadable_images_again(mine: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loaders.read_image
 
     def failing(path: Path, mode: str) -> Image.Image:
@@ -159,12 +155,12 @@ def test_what_could_not_be_read_once_is_tried_again_by_index(
 
     with monkeypatch.context() as patch:
         patch.setattr(loaders, "read_image", failing)
-        assert "a.jpg" not in opened().gallery.names
-    assert "a.jpg" not in opened().gallery.names
+        assert "a.jpg" not in open_run().gallery.names
+    assert "a.jpg" not in open_run().gallery.names
     status, output, errors = command("index", "--save_path=run", "--gallery=mine")
     assert status == 0, errors
     assert "4 photos, 1 new or changed" in output and "index flat of 4 photos" in output
-    assert "a.jpg" in opened().gallery.names
+    assert "a.jpg" in open_run().gallery.names
 
 
 def test_links_that_lead_out_are_left_out(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +168,7 @@ def test_links_that_lead_out_are_left_out(mine: Path, caplog: pytest.LogCaptureF
     (mine / "out.png").symlink_to(secret)
     (mine / "folder").symlink_to(secret.parent)
     (mine / "in.jpg").symlink_to(mine / "a.jpg")
-    names = opened().gallery.names
+    names = open_run().gallery.names
     assert "in.jpg" in names and not {"out.png", "folder/x.png"} & set(names)
     assert "left out of mine, links to other places" in caplog.text
     assert "UTF-8: folder, out.png" in caplog.text
@@ -180,10 +176,10 @@ def test_links_that_lead_out_are_left_out(mine: Path, caplog: pytest.LogCaptureF
 
 def test_a_gallery_that_is_not_there_or_empty(trained: Path) -> None:
     with pytest.raises(UserError, match="no folder nowhere; check its path"):
-        opened("nowhere")
+        open_run("nowhere")
     Path("empty").mkdir()
     with pytest.raises(UserError, match="no image in empty"):
-        opened("empty")
+        open_run("empty")
     assert not Path("logs/run/index").exists()
 
 
@@ -191,7 +187,7 @@ def test_the_data_sets_gallery_is_taken_from_the_last_test(
     trained: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    searcher = opened("dataset")
+    searcher = open_run("dataset")
     assert "9 photos, 0 new or changed, 0 gone" in caplog.text
     assert searcher.gallery.categories == ["bear (animal)"] * 3 + ["cat"] * 3 + ["hot-dog"] * 3
     lists = json.loads(Path("anno/tiny_photo.json").read_text())
@@ -202,58 +198,58 @@ def test_the_data_sets_gallery_is_taken_from_the_last_test(
 
 def test_without_a_test_it_is_computed(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    of_test = rows(opened("dataset"))
+    of_test = rows(open_run("dataset"))
     shutil.rmtree("logs/run/vec")
     shutil.rmtree("logs/run/index")
-    computed = rows(opened("dataset"))
+    computed = rows(open_run("dataset"))
     assert "9 photos, 9 new or changed, 0 gone" in caplog.text
     assert all(np.allclose(computed[name], values, atol=1e-5) for name, values in of_test.items())
 
 
-def test_of_another_checkpoint_it_is_refused_and_index_makes_it_anew(mine: Path, command) -> None:
-    with_two = rows(opened(pretrained_model=2))
+def test_features_of_another_checkpoint_are_refused_and_rebuilt_by_index(mine: Path, command) -> None:
+    with_two = rows(open_run(pretrained_model=2))
     with pytest.raises(
         UserError, match=r"made with other weights \(of step 2, this is step 4\).*--phase=index"
     ):
-        opened()
+        open_run()
     status, _, errors = command("search", "--save_path=run", "--gallery=mine", "--query", str(mine / "a.jpg"))
     assert status == 2 and "made with other weights" in errors
     status, output, errors = command("index", "--save_path=run", "--gallery=mine")
     assert status == 0, errors
     assert output.count("has other weights (step 2): rebuilding it") == 1
     assert "index flat of 4 photos" in output
-    with_four = rows(opened())
+    with_four = rows(open_run())
     assert not np.allclose(with_two["a.jpg"], with_four["a.jpg"])
     with pytest.raises(UserError, match=r"of step 4, this is step 2"):
-        opened(pretrained_model=2)
+        open_run(pretrained_model=2)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", '{"features": "../../x.npy", "files": 3}', None])
-def test_what_cannot_be_read_is_made_anew(mine: Path, caplog: pytest.LogCaptureFixture, content) -> None:
-    before = rows(opened())
+def test_a_damaged_cache_is_rebuilt(mine: Path, caplog: pytest.LogCaptureFixture, content) -> None:
+    before = rows(open_run())
     (folder,) = Path("logs/run/index").iterdir()
     if content is None:
-        (folder / state_of(folder)).write_bytes(b"\x93NUMPY torn")
+        (folder / features_name(folder)).write_bytes(b"\x93NUMPY torn")
     else:
         (folder / "gallery.json").write_text(content)
-    after = rows(opened())
+    after = rows(open_run())
     assert "cannot be used" in caplog.text
     assert all(np.allclose(before[name], values, atol=1e-5) for name, values in after.items())
 
 
-def test_what_a_killed_process_left_is_removed_and_the_old_state_holds(mine: Path) -> None:
-    opened()
+def test_files_of_a_killed_process_are_removed_and_the_old_state_stays(mine: Path) -> None:
+    open_run()
     (folder,) = Path("logs/run/index").iterdir()
     (folder / ".fresh.npy.1.tmp").write_bytes(b"half")
     (folder / "features.2.npy").write_bytes(b"written, but not yet named by gallery.json")
-    assert len(rows(opened())) == 4
+    assert len(rows(open_run())) == 4
     photo(mine / "more.jpg", 5)
-    assert len(rows(opened())) == 5
-    assert sorted(path.name for path in folder.iterdir()) == [state_of(folder), "gallery.json"]
+    assert len(rows(open_run())) == 5
+    assert sorted(path.name for path in folder.iterdir()) == [features_name(folder), "gallery.json"]
 
 
 def test_a_full_disk_leaves_the_old_state(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened()
+    open_run()
     photo(mine / "more.jpg", 5)
 
     def full(*_: object) -> None:
@@ -262,7 +258,7 @@ def test_a_full_disk_leaves_the_old_state(mine: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(UserError, match=r"cannot write .* of features.*No space left"):
-            opened()
+            open_run()
     (folder,) = Path("logs/run/index").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == [state_of(folder), "gallery.json"]
-    assert len(rows(opened())) == 5
+    assert sorted(path.name for path in folder.iterdir()) == [features_name(folder), "gallery.json"]
+    assert len(rows(open_run())) == 5

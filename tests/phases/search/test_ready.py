@@ -25,8 +25,8 @@ QUERY = "--query=datasets/data/tiny/sketches/cat/0.png"
 
 
 @pytest.fixture(scope="module")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A current directory with a small run, and a ready network made of it as file.safetensors."""
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A current directory with a small run, and a ready network exported from it as file.safetensors."""
     home = tmp_path_factory.mktemp("home")
     draw_tree(home / "datasets/data/tiny")
     common = ["--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu"]
@@ -40,32 +40,32 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def made(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(trained_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current directory with the photos and without any run; the program comes with that network."""
     home = tmp_path / "elsewhere"
-    shutil.copytree(made_once / "datasets", home / "datasets")
-    shutil.copy(made_once / "file.safetensors", home)
+    shutil.copytree(trained_home / "datasets", home / "datasets")
+    shutil.copy(trained_home / "file.safetensors", home)
     monkeypatch.chdir(home)
     monkeypatch.setattr(ready_network, "FILE", home / "file.safetensors")
     return home
 
 
-def test_the_file_holds_the_run_in_half_precision(made: Path, made_once: Path) -> None:
-    checkpoint = checkpoints.load(made_once / "logs/source/model/checkpoint-2.pt")
-    found = ready_network.read_ready()
-    assert set(found["network"]) == set(checkpoint["network"])
+def test_the_file_holds_the_run_in_half_precision(home: Path, trained_home: Path) -> None:
+    checkpoint = checkpoints.load(trained_home / "logs/source/model/checkpoint-2.pt")
+    stored = ready_network.read_ready()
+    assert set(stored["network"]) == set(checkpoint["network"])
     for name, value in checkpoint["network"].items():
-        assert found["network"][name].dtype == value.dtype
-        assert torch.allclose(found["network"][name], value, rtol=1e-3, atol=1e-6), name
-    assert torch.allclose(found["loss"]["centers"], checkpoint["loss"]["centers"], rtol=1e-3, atol=1e-6)
+        assert stored["network"][name].dtype == value.dtype
+        assert torch.allclose(stored["network"][name], value, rtol=1e-3, atol=1e-6), name
+    assert torch.allclose(stored["loss"]["centers"], checkpoint["loss"]["centers"], rtol=1e-3, atol=1e-6)
     for name in ("step", "lists", "categories", "versions", "familiarity_limit"):
-        assert found[name] == checkpoint[name], name
-    assert found["options"]["network"] == "efficientnet_lite0"
-    assert str(made_once) not in json.dumps(found["options"])
-    assert ready_network.FILE.stat().st_size < 0.55 * 4 * sum(v.numel() for v in found["network"].values())
+        assert stored[name] == checkpoint[name], name
+    assert stored["options"]["network"] == "efficientnet_lite0"
+    assert str(trained_home) not in json.dumps(stored["options"])
+    assert ready_network.FILE.stat().st_size < 0.55 * 4 * sum(v.numel() for v in stored["network"].values())
 
 
-def test_a_search_without_a_run_takes_it_and_says_so(made: Path, command) -> None:
+def test_a_search_without_a_run_uses_it_and_reports_it(home: Path, command) -> None:
     status, output, errors = command("search", PHOTOS, QUERY)
     assert status == 0, errors
     assert "the network that comes with this program, step 2: trained on tiny: 3 categories" in output
@@ -76,26 +76,26 @@ def test_a_search_without_a_run_takes_it_and_says_so(made: Path, command) -> Non
     assert status == 0 and "the network that comes with this program" in output, errors
 
 
-def test_it_finds_what_the_run_finds(made: Path, made_once: Path) -> None:
+def test_it_finds_what_the_run_finds(home: Path, trained_home: Path) -> None:
     sketch = "datasets/data/tiny/sketches/cat/1.png"
-    hits = open_searcher(gallery=made / "datasets/data/tiny/photos", device="cpu").search(sketch)
-    shutil.copytree(made_once / "logs", "logs", dirs_exist_ok=True)
-    expected = open_searcher("source", made / "datasets/data/tiny/photos", device="cpu").search(sketch)
+    hits = open_searcher(gallery=home / "datasets/data/tiny/photos", device="cpu").search(sketch)
+    shutil.copytree(trained_home / "logs", "logs", dirs_exist_ok=True)
+    expected = open_searcher("source", home / "datasets/data/tiny/photos", device="cpu").search(sketch)
     assert [hit.file for hit in hits] == [hit.file for hit in expected]
     for hit, other in zip(hits, expected, strict=True):
         assert hit.distance == pytest.approx(other.distance, rel=0.02)
 
 
-def test_a_run_without_a_name_or_of_this_name_goes_before_it(made: Path, made_once: Path, command) -> None:
+def test_a_run_without_a_name_or_of_this_name_goes_before_it(home: Path, trained_home: Path, command) -> None:
     for name in ("expr", READY):
-        shutil.copytree(made_once / "logs/source", f"logs/{name}")
-        given = ["--save_path=ready"] if name == READY else []
-        status, output, errors = command("search", PHOTOS, QUERY, *given)
+        shutil.copytree(trained_home / "logs/source", f"logs/{name}")
+        arguments = ["--save_path=ready"] if name == READY else []
+        status, output, errors = command("search", PHOTOS, QUERY, *arguments)
         assert status == 0 and f"\n{name}, step 2: trained on tiny" in f"\n{output}", errors
         shutil.rmtree("logs")
 
 
-def test_it_searches_a_folder_of_photos_alone(made: Path, command) -> None:
+def test_it_searches_a_folder_of_photos_alone(home: Path, command) -> None:
     status, _, errors = command("search", QUERY)
     assert status == 2 and "name their folder with --gallery=FOLDER" in errors
     with pytest.raises(UserError, match="--gallery=FOLDER"):
@@ -104,7 +104,7 @@ def test_it_searches_a_folder_of_photos_alone(made: Path, command) -> None:
 
 
 @pytest.mark.parametrize("phase", ["search", "serve", "index"])
-def test_these_phases_take_it_and_a_training_does_not(made: Path, phase: str) -> None:
+def test_these_phases_take_it_and_a_training_does_not(home: Path, phase: str) -> None:
     options = parse([f"--phase={phase}", PHOTOS, *[QUERY] * (phase == "search")])
     check_options(options)
     assert options.save_path == READY
@@ -113,7 +113,7 @@ def test_these_phases_take_it_and_a_training_does_not(made: Path, phase: str) ->
     assert options.save_path == "expr"
 
 
-def test_a_training_starts_from_it(made: Path) -> None:
+def test_a_training_starts_from_it(home: Path) -> None:
     network = build_network("efficientnet_lite0", attention="dase", f_dim=8)
     report = load_pretrained(network, "efficientnet_lite0", "ready")
     assert report.randomly_initialised == report.ignored == []
@@ -128,8 +128,8 @@ def test_a_training_starts_from_it(made: Path) -> None:
         load_pretrained(build_network("resnet18", attention="dase", f_dim=8), "resnet18", "ready")
 
 
-def test_the_distance_of_its_searches_can_be_chosen(made: Path, made_once: Path, command) -> None:
-    shutil.copytree(made_once / "logs", "logs")
+def test_the_distance_of_its_searches_can_be_chosen(home: Path, trained_home: Path, command) -> None:
+    shutil.copytree(trained_home / "logs", "logs")
     assert ready.main(["source", "angular"]) == 0
     assert ready_network.read_ready()["options"]["test_distance"] == "angular"
     status, output, errors = command("search", PHOTOS, QUERY)
@@ -138,8 +138,8 @@ def test_the_distance_of_its_searches_can_be_chosen(made: Path, made_once: Path,
     assert status == 0 and "distance: squared Euclidean distance" in output, errors
 
 
-def test_a_damaged_file_is_named(made: Path, command) -> None:
-    path = made / "file.safetensors"
+def test_a_damaged_file_is_named(home: Path, command) -> None:
+    path = home / "file.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     status, _, errors = command("search", PHOTOS, QUERY)
     assert status == 2 and "file.safetensors" in errors and len(errors.strip().splitlines()) == 1

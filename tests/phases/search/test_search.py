@@ -43,17 +43,17 @@ def test_a_test_sketch_finds_what_the_test_finds(trained: Path, command) -> None
     query = f"datasets/data/tiny/{name}"
     status, output, errors = command("search", "--save_path=run", "--query", query, "--top=9")
     assert status == 0, errors
-    wanted, distances = of_test(name)
+    expected, distances = of_test(name)
     lines = output[output.index(query) :].splitlines()
     assert lines[1].split() == ["rank", "distance", "category", "file"]
-    assert all(line.endswith(f" {each}") for line, each in zip(lines[2:11], wanted, strict=True))
-    found = results()
-    (only,) = found["queries"]
+    assert all(line.endswith(f" {photo}") for line, photo in zip(lines[2:11], expected, strict=True))
+    record = results()
+    (only,) = record["queries"]
     assert only["category"] == Path(name).parent.name and only["notes"] == []
-    assert [hit["file"] for hit in only["hits"]] == [f"datasets/data/tiny/{each}" for each in wanted]
+    assert [hit["file"] for hit in only["hits"]] == [f"datasets/data/tiny/{photo}" for photo in expected]
     assert [hit["rank"] for hit in only["hits"]] == list(range(1, 10))
     assert np.allclose([hit["distance"] for hit in only["hits"]], distances, rtol=1e-4, atol=1e-6)
-    assert found["step"] == 4 and found["index"] == "flat" and found["gallery"]["photos"] == 9
+    assert record["step"] == 4 and record["index"] == "flat" and record["gallery"]["photos"] == 9
     with Image.open("logs/run/search/contact_sheet.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 9 * 96
 
@@ -62,9 +62,9 @@ def test_angles_are_given_in_degrees(trained: Path, command) -> None:
     name = a_test_sketch()
     arguments = ["--query", f"datasets/data/tiny/{name}", "--test_distance=angular", "--top=9"]
     assert command("search", "--save_path=run", *arguments)[0] == 0
-    wanted, distances = of_test(name, "angular")
+    expected, distances = of_test(name, "angular")
     hits = results()["queries"][0]["hits"]
-    assert [hit["file"].split("tiny/")[1] for hit in hits] == wanted
+    assert [hit["file"].split("tiny/")[1] for hit in hits] == expected
     degrees = np.degrees(np.arccos(1 - distances / 2))
     assert np.allclose([hit["distance"] for hit in hits], degrees, atol=1e-2)
     assert results()["unit of distance"] == "angle in degrees"
@@ -78,10 +78,10 @@ def test_files_and_folders_of_drawings(trained: Path, command) -> None:
         "search", "--save_path=run", "--query", "my drawing.png", CAT, "--top=3", "--output=found"
     )
     assert status == 0, errors
-    found = results("found")["queries"]
-    assert [each["query"] for each in found] == ["my drawing.png", *(f"{CAT}/{n}.png" for n in range(4))]
-    assert [each["category"] for each in found] == [None, "cat", "cat", "cat", "cat"]
-    assert any("inverted" in note for note in found[0]["notes"]) and "inverted" in output
+    queries = results("found")["queries"]
+    assert [each["query"] for each in queries] == ["my drawing.png", *(f"{CAT}/{n}.png" for n in range(4))]
+    assert [each["category"] for each in queries] == [None, "cat", "cat", "cat", "cat"]
+    assert any("inverted" in note for note in queries[0]["notes"]) and "inverted" in output
     assert Path("found/contact_sheet.png").is_file() and not Path("logs/run/search").exists()
     status, output, _ = command(
         "search", "--save_path=run", "--query", "my drawing.png", "--clean_query=off", "--output=plain"
@@ -89,7 +89,7 @@ def test_files_and_folders_of_drawings(trained: Path, command) -> None:
     assert status == 0 and results("plain")["queries"][0]["notes"] == [] and "inverted" not in output
 
 
-def test_a_bad_drawing_among_others_is_named_and_the_others_are_searched_for(trained: Path, command) -> None:
+def test_a_bad_drawing_is_named_and_the_others_are_searched_with(trained: Path, command) -> None:
     Image.new("L", (64, 64), 255).save("blank.png")
     queries = [f"{CAT}/0.png", "blank.png", f"{CAT}/1.png"]
     status, output, _ = command("search", "--save_path=run", "--query", *queries)

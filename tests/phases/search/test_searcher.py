@@ -30,10 +30,10 @@ def test_files_names_and_pictures_are_queries(trained: Path) -> None:
     assert searcher.unit("binary") == "bits that differ, of 128"
 
 
-def test_mirror_images_count_or_not(trained: Path) -> None:
+def test_flips_count_or_not(trained: Path) -> None:
     both, one = (open_searcher("run", mirror=mirror, **COMMON) for mirror in ("on", "off"))
     assert both.gallery.values.shape[2] == 2 and one.gallery.values.shape[2] == 1
-    near, far = (each.search(CAT / "0.png", top=1)[0].distance for each in (both, one))
+    near, far = (searcher.search(CAT / "0.png", top=1)[0].distance for searcher in (both, one))
     assert near <= far
 
 
@@ -65,11 +65,11 @@ def test_a_transparent_picture_is_laid_on_paper_also_if_it_is_not_cleaned(traine
 def test_several_threads_find_the_same(trained: Path) -> None:
     searcher = open_searcher("run", hash_bits=[8], **COMMON)
     queries = [(path, index) for path in sorted(CAT.iterdir()) for index in ("flat", "binary")] * 3
-    wanted = [searcher.search(path, 5, index=index) for path, index in queries]
+    expected = [searcher.search(path, 5, index=index) for path, index in queries]
     fresh = open_searcher("run", hash_bits=[8], **COMMON)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda each: fresh.search(each[0], 5, index=each[1]), queries))
-    assert found == wanted
+        hits = list(pool.map(lambda query: fresh.search(query[0], 5, index=query[1]), queries))
+    assert hits == expected
 
 
 def test_mistakes_are_user_errors(trained: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the page answers, without the page."""
+"""Answers of the page, without the page."""
 
 import errno
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +21,10 @@ def test_a_folder_without_categories_and_a_checkpoint_without_codes(trained: Pat
     for index in range(3):
         Image.new("RGB", (600, 300), ("red", "green", "blue")[index]).save(mine / f"{index}.jpg")
     searcher = open_searcher("run", mine, hash_bits=[], **COMMON)
-    answered = Answers(searcher, tmp_path, local=True)
-    assert list(answered.indices) == [FEATURES] and choose_examples(searcher) == []
+    answers = Answers(searcher, tmp_path, local=True)
+    assert list(answers.indices) == [FEATURES] and choose_examples(searcher) == []
     (mine / "0.jpg").unlink()  # after the gallery was read
-    answer = answered.search_sketch(CAT, CODES, 3)
+    answer = answers.search_sketch(CAT, CODES, 3)
     assert {photo.title for photo in answer.photos} == {"0.jpg", "1.jpg", "2.jpg"}
     sizes = set()
     for photo in answer.photos:
@@ -38,27 +38,27 @@ def test_searches_at_the_same_time_do_not_disturb_one_another(trained: Path, tmp
     for turn in range(5):
         folder = tmp_path / str(turn)
         folder.mkdir()
-        answered = Answers(searcher, folder, local=True)
+        answers = Answers(searcher, folder, local=True)
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _, to=answered: to.search_sketch(CAT, FEATURES, 9).photos, range(8)))
-        assert found == 8 * found[:1]
-        assert sorted(map(str, folder.iterdir())) == sorted(str(photo.copy) for photo in found[0])
+            photos = list(pool.map(lambda _, to=answers: to.search_sketch(CAT, FEATURES, 9).photos, range(8)))
+        assert photos == 8 * photos[:1]
+        assert sorted(map(str, folder.iterdir())) == sorted(str(photo.copy) for photo in photos[0])
 
 
-def test_examples_are_drawn_by_the_seed(trained: Path) -> None:
-    drawn = [choose_examples(open_searcher("run", seed=seed, **COMMON)) for seed in (0, 0, 1, 2, 3)]
-    assert drawn[0] == drawn[1] and any(each != drawn[0] for each in drawn)
-    assert [example.category for example in drawn[0]] == list(CATEGORIES)
-    assert all(example.path.is_file() for example in drawn[0])
+def test_examples_are_chosen_by_the_seed(trained: Path) -> None:
+    examples = [choose_examples(open_searcher("run", seed=seed, **COMMON)) for seed in (0, 0, 1, 2, 3)]
+    assert examples[0] == examples[1] and any(other != examples[0] for other in examples)
+    assert [example.category for example in examples[0]] == list(CATEGORIES)
+    assert all(example.path.is_file() for example in examples[0])
 
 
-def test_a_full_disk_is_said_on_the_page(
+def test_a_full_disk_is_reported_on_the_page(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    answered = Answers(open_searcher("run", hash_bits=[], **COMMON), tmp_path, local=True)
-    answer = answered.search_sketch(CAT, FEATURES, 3)
+    answers = Answers(open_searcher("run", hash_bits=[], **COMMON), tmp_path, local=True)
+    answer = answers.search_sketch(CAT, FEATURES, 3)
     assert not answer.photos and "No space left on device" in answer.message

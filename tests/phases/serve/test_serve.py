@@ -1,7 +1,7 @@
-"""The page to draw on: what it answers, what it refuses, and that nothing leaves the machine.
+"""The page to draw on: its answers, its refusals, and that nothing leaves the machine.
 
-One server process is asked by HTTP and by a Chromium, if there is one. It writes down whatever address it
-asks for that is not this machine's.
+One server process gets requests by HTTP and from a Chromium, if there is one. It records every address it
+connects to, except this machine's.
 """
 
 import html
@@ -83,9 +83,9 @@ class Server:
         with suppress(BrokenPipeError):  # the server may refuse a body before all of it is sent
             connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
-        found = answer.status, dict(answer.getheaders()), answer.read()
+        result = answer.status, dict(answer.getheaders()), answer.read()
         connection.close()
-        return found
+        return result
 
     def upload(self, content: bytes, name: str = "drawing.png") -> str:
         """Where an uploaded file lies on the server."""
@@ -109,7 +109,7 @@ class Server:
     ) -> tuple[list[dict], str]:
         """The gallery and the line for an uploaded picture."""
         file = {"path": self.upload(content), "meta": {"_type": "gradio.FileData"}}
-        status, answer = self.call(self.of_upload, file, by, top, session=session)
+        status, answer = self.call(self.upload_function, file, by, top, session=session)
         assert status == 200, answer
         _, _, stream = self.ask("GET", f"/gradio_api/queue/data?session_hash={session}")
         messages = [json.loads(part.removeprefix(b"data: ")) for part in stream.split(b"\n\n") if part]
@@ -119,17 +119,17 @@ class Server:
         return photos_in(photos if isinstance(photos, str) else ""), line
 
     @cached_property
-    def of_upload(self) -> int:
+    def upload_function(self) -> int:
         """Which of the page's functions answers an upload."""
         page = self.ask("GET", "/?__theme=light")[2].decode()
         config = json.JSONDecoder().raw_decode(page.split("window.gradio_config = ")[1])[0]
         kinds = {each["id"]: each["type"] for each in config["components"]}
-        (found,) = [
+        (number,) = [
             each["id"]
             for each in config["dependencies"]
             if [kinds[one] for one in each["inputs"]][:1] == ["uploadbutton"]
         ]
-        return found
+        return number
 
 
 def photos_in(page: str) -> list[dict]:
@@ -147,7 +147,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def answers(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as probe:
         probe.settimeout(1)
@@ -174,7 +174,7 @@ def server(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         )
     try:
         end = time.monotonic() + 2 * PATIENCE
-        while not answers(port):
+        while not is_listening(port):
             assert process.poll() is None and time.monotonic() < end, (home / "output.txt").read_text()
             time.sleep(0.1)
         yield Server(port, process, home)
@@ -197,13 +197,13 @@ def captions(photos: list[dict]) -> list[str]:
 
 
 def test_a_sketch_finds_what_a_search_finds(server: Server, trained: Path) -> None:
-    wanted = open_searcher("run", hash_bits=[4], **COMMON)
+    searcher = open_searcher("run", hash_bits=[4], **COMMON)
     for by, index, unit in (
         (FEATURES, "flat", "squared Euclidean"),
         (CODES, "binary", "bits that differ, of 4"),
     ):
         photos, line = server.search(CAT.read_bytes(), by, top=9)
-        hits = wanted.search(CAT, 9, index=index)
+        hits = searcher.search(CAT, 9, index=index)
         assert captions(photos) == [f"{hit.rank}. {hit.category}" for hit in hits]
         numbers = [re.search(r"[\d.]+", photo["distance"])[0] for photo in photos]
         assert len({len(number.partition(".")[2]) for number in numbers}) == 1  # equal digits
@@ -219,14 +219,14 @@ def test_a_sketch_finds_what_a_search_finds(server: Server, trained: Path) -> No
                 assert small.size == original.size  # of 40 pixels
 
 
-def test_what_was_done_to_a_drawing_is_said(server: Server) -> None:
+def test_the_cleaning_of_a_drawing_is_reported(server: Server) -> None:
     board = Image.new("RGB", (300, 300), "black")
     ImageDraw.Draw(board).ellipse((40, 40, 260, 260), outline="white", width=6)
     photos, line = server.search(png(board), top=2)
     assert len(photos) == 2 and "inverted" in line
 
 
-def test_what_is_no_drawing_gets_a_sentence_and_the_next_goes_on(server: Server) -> None:
+def test_a_bad_picture_gets_an_explanation_and_the_next_search_works(server: Server) -> None:
     sketch = (server.home / CAT).read_bytes()
     large = png(Image.new("1", (30_000, 30_000), 1))
     assert len(large) < 1 << 20
@@ -334,8 +334,8 @@ def test_only_what_the_page_needs_is_there(server: Server) -> None:
     assert server.ask("PUT", "/")[0] == server.ask("DELETE", "/gradio_api/upload")[0] == 404
 
 
-def test_calls_are_held_to_their_bounds(server: Server) -> None:
-    function = server.of_upload
+def test_calls_and_uploads_have_limits(server: Server) -> None:
+    function = server.upload_function
     for path in ("/etc/passwd", "http://example.com/x.png", "relative.png", 7, ["/etc/passwd"]):
         for file in ({"path": path, "meta": {"_type": "gradio.FileData"}}, [{"deep": {"path": path}}]):
             assert server.call(function, file, FEATURES, 3)[0] == 403
@@ -355,7 +355,7 @@ def test_other_sites_cannot_use_the_page(server: Server) -> None:
     assert server.ask("POST", "/gradio_api/queue/join", b"{}", Origin="null")[0] == 403
 
 
-def test_the_page_is_told_to_load_nothing_from_elsewhere(server: Server) -> None:
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(server: Server) -> None:
     status, headers, _ = server.ask("GET", "/")
     assert (status, headers["location"]) == (307, "/?__theme=light")  # white paper on dark screens too
     status, headers, page = server.ask("GET", "/?__theme=light")
@@ -366,10 +366,10 @@ def test_the_page_is_told_to_load_nothing_from_elsewhere(server: Server) -> None
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_server_asks_nobody_else(server: Server) -> None:
+def test_the_server_connects_to_nobody_else(server: Server) -> None:
     assert server.search((server.home / CAT).read_bytes())[0]
-    noted = (server.home / "foreign.txt").read_text()
-    assert noted == "getaddrinfo 192.0.2.1\n"  # the one that shows that they are written down
+    addresses = (server.home / "foreign.txt").read_text()
+    assert addresses == "getaddrinfo 192.0.2.1\n"  # made on purpose: it shows that addresses are recorded
     output = (server.home / "output.txt").read_text()
     assert f"serving 9 photos of datasets/data/tiny with step 4 on http://127.0.0.1:{server.port}" in output
 
@@ -401,7 +401,7 @@ def page(server: Server) -> Iterator[Any]:
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     try:
         opened.goto(f"http://127.0.0.1:{server.port}/")
-        opened.wait_for_selector("#canvas .toolbar-wrap button.highlight")  # the pen is in the hand
+        opened.wait_for_selector("#canvas .toolbar-wrap button.highlight")  # the pen is selected
         yield opened
     finally:
         browser.close()
@@ -420,25 +420,25 @@ def test_draw_search_switch_upload_and_clear(server: Server, page: Any, tmp_path
         page.mouse.move(x + right, y + down, steps=2)
     page.mouse.up()
     page.get_by_role("button", name="Search").click()
-    found = shown(page, "squared Euclidean distance")
-    assert sorted(category for category, _ in found) == sorted(3 * CATEGORIES)
-    distances = [distance for _, distance in found]
+    results = read_results(page, "squared Euclidean distance")
+    assert sorted(category for category, _ in results) == sorted(3 * CATEGORIES)
+    distances = [distance for _, distance in results]
     assert distances == sorted(distances) and distances[0] < distances[-1]
 
     page.get_by_label(CODES).click()
-    found = shown(page, "bits that differ, of 4")
-    bits = [distance for _, distance in found]
+    results = read_results(page, "bits that differ, of 4")
+    bits = [distance for _, distance in results]
     assert bits == sorted(bits) and set(bits) <= {0, 1, 2, 3, 4}
 
     sketch = (server.home / CAT).read_bytes()
-    wanted = captions(server.search(sketch, FEATURES)[0])
+    expected = captions(server.search(sketch, FEATURES)[0])
     page.get_by_label(FEATURES).click()
-    shown(page, "squared Euclidean distance")
+    read_results(page, "squared Euclidean distance")
     choose(page, server.home / CAT)
     page.wait_for_function(
-        "wanted => JSON.stringify([...document.querySelectorAll('#photos span:first-of-type')]"
-        ".map(each => each.innerText)) == JSON.stringify(wanted)",
-        arg=wanted,
+        "expected => JSON.stringify([...document.querySelectorAll('#photos span:first-of-type')]"
+        ".map(each => each.innerText)) == JSON.stringify(expected)",
+        arg=expected,
     )
     (tmp_path / "no picture.png").write_bytes(b"no picture")
     choose(page, tmp_path / "no picture.png")
@@ -449,10 +449,10 @@ def test_draw_search_switch_upload_and_clear(server: Server, page: Any, tmp_path
     page.get_by_text("There is nothing on the canvas yet").wait_for()
     assert page.locator("#photos li").count() == 0
     page.get_by_role("button", name="hot-dog").click()
-    shown(page, "squared Euclidean distance")
+    read_results(page, "squared Euclidean distance")
 
 
-def shown(page: Any, unit: str) -> list[tuple[str, float]]:
+def read_results(page: Any, unit: str) -> list[tuple[str, float]]:
     """Category and distance of all nine photos, once there is a line with that unit."""
     page.locator("#line").get_by_text(unit).wait_for()
     page.locator("#photos li").nth(8).wait_for()
@@ -470,7 +470,7 @@ def choose(page: Any, file: Path) -> None:
 
 def test_a_photo_can_be_seen_large_with_its_path(server: Server, page: Any) -> None:
     page.get_by_role("button", name="hot-dog").click()
-    shown(page, "squared Euclidean distance")
+    read_results(page, "squared Euclidean distance")
     for _ in range(2):  # the same photo again, too
         page.locator("#photos button").first.click()
         page.locator("#large dialog[open] img").wait_for()
@@ -482,10 +482,10 @@ def test_a_photo_can_be_seen_large_with_its_path(server: Server, page: Any) -> N
 
 def test_wrong_uploads_are_answered_in_the_line(page: Any, tmp_path: Path) -> None:
     cases = {"large.png": (b"0" * (2 << 20), "more than the 1 MiB"), "text.txt": (b"text", "no picture")}
-    for name, (content, wanted) in cases.items():
+    for name, (content, message) in cases.items():
         (tmp_path / name).write_bytes(content)
         choose(page, tmp_path / name)
-        page.locator("#line").get_by_text(wanted).wait_for()
+        page.locator("#line").get_by_text(message).wait_for()
         assert page.locator("#line p").count() == 1
         assert "".join(page.locator(".toast-wrap").all_inner_texts()) == ""
 
@@ -493,7 +493,7 @@ def test_wrong_uploads_are_answered_in_the_line(page: Any, tmp_path: Path) -> No
 def test_on_a_phone_the_results_follow_the_canvas(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_role("button", name="hot-dog").click()
-    shown(page, "squared Euclidean distance")
+    read_results(page, "squared Euclidean distance")
     bottom, top, choices = page.evaluate(
         "[['canvas', 'bottom'], ['photos', 'top'], ['by', 'top']].map(([id, side]) =>"
         " document.getElementById(id).getBoundingClientRect()[side])"
@@ -507,9 +507,9 @@ def test_on_a_phone_the_results_follow_the_canvas(page: Any) -> None:
     assert len(sizes) > 10 and min(sizes) >= 44
 
 
-def test_names_are_what_is_shown(page: Any) -> None:
+def test_accessible_names_are_the_visible_ones(page: Any) -> None:
     page.get_by_role("button", name="hot-dog", exact=True).click()
-    shown(page, "squared Euclidean distance")
+    read_results(page, "squared Euclidean distance")
     seen = page.locator("body").aria_snapshot()
     assert "common.complete" not in seen and "icon" not in seen
     assert 'slider "Photos shown"' in seen and "trained on tiny: 3 categories: bear (animal), cat" in seen
@@ -544,11 +544,13 @@ def test_a_signal_ends_it_and_leaves_nothing(
 
     def stop() -> None:
         end = time.monotonic() + 2 * PATIENCE
-        while not answers(port) and time.monotonic() < end:
+        while not is_listening(port) and time.monotonic() < end:
             time.sleep(0.05)
-        with socket.create_connection(("127.0.0.1", port)) as kept:  # an open page does not hold it
-            kept.sendall(b"GET /gradio_api/heartbeat/here HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            kept.recv(1000)
+        with socket.create_connection(
+            ("127.0.0.1", port)
+        ) as connection:  # an open page does not delay the end
+            connection.sendall(b"GET /gradio_api/heartbeat/here HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            connection.recv(1000)
             assert list(trained.glob("drawings-*"))
             sent.append(time.monotonic())
             os.kill(os.getpid(), number)
@@ -572,7 +574,9 @@ def test_a_signal_ends_it_and_leaves_nothing(
     assert "Traceback" not in output and not list(trained.glob("drawings-*"))
 
 
-def test_mistakes_are_said_before_the_work(trained: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_before_the_work(
+    trained: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree("logs/run/index", ignore_errors=True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -584,7 +588,10 @@ def test_mistakes_are_said_before_the_work(trained: Path, command, monkeypatch: 
             and f"cannot bind to 127.0.0.1:{port} (" in errors
             and "another port with --port" in errors
         )
-    for host in ("no.such.host.invalid", "192.0.2.1"):  # the second is kept for examples: nobody has it
+    for host in (
+        "no.such.host.invalid",
+        "192.0.2.1",
+    ):  # the second is reserved for documentation: nobody has it
         status, _, errors = command("serve", "--save_path=run", f"--host={host}", f"--port={free_port()}")
         assert status == 2 and f"--host {host} is no address" in errors
     monkeypatch.setitem(sys.modules, "gradio", None)
@@ -593,7 +600,7 @@ def test_mistakes_are_said_before_the_work(trained: Path, command, monkeypatch: 
     assert not Path("logs/run/index").exists()
 
 
-def test_the_folder_of_the_page_keeps_to_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_the_page_is_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def put(name: str, age: int) -> Path:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
