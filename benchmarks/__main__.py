@@ -1,8 +1,8 @@
-"""Run the scripts, each in a process of its own, and write the tables of docs/performance.md.
+"""Run the benchmarks, each in its own process, and write the tables of docs/performance.md.
 
-python -m benchmarks                                    all, on the CPU
+python -m benchmarks                                    all of them, on the CPU
 python -m benchmarks hashing input                      some
-python -m benchmarks --device=cuda                      what needs a GPU
+python -m benchmarks --device=cuda                      those that need a GPU
 """
 
 import argparse
@@ -12,17 +12,19 @@ import sys
 import torch
 
 from benchmarks.measure import results_path
-from benchmarks.tables import draw_pictures, write_tables
+from benchmarks.tables import draw_figures, write_tables
 
 ON_CPU = ("evaluation", "hashing", "training", "input", "recall", "indices", "growth")
-ON_GPU = ("evaluation", "training")  # what `make bench-gpu` can do in eight minutes
+ON_GPU = ("evaluation", "training")  # as many as `make bench-gpu` can run in eight minutes
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(ON_CPU)}; all by default")
+    parser.add_argument(
+        "names", nargs="*", help=f"benchmarks to run, among {', '.join(ON_CPU)}; default: all"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -34,7 +36,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *device], check=False).returncode:
             failed.append(name)
         write_tables()
-    draw_pictures()
+    draw_figures()
     print(f"results in {results_path(torch.device(options.device))}, tables in docs/performance.md")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from benchmarks.baselines.degraded import WAYS
-from benchmarks.measure import machine, record, seconds
-from benchmarks.tables import MARK, table
+from benchmarks.measure import describe_machine, save_results, time_run
+from benchmarks.tables import MARK, format_section
 from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
 from datasets.demo import shapes
@@ -123,15 +123,15 @@ def scan_times(sketch: Path, folder: Path) -> dict[str, list[float]]:
     for suffix in ("jpg", "png"):
         path = folder / f"scan.{suffix}"
         scan.save(path)
-        times[suffix.upper()] = [min(seconds(partial(read_drawing, path)) for _ in range(3))]
+        times[suffix.upper()] = [min(time_run(partial(read_drawing, path)) for _ in range(3))]
     return times
 
 
 def write_table(found: dict[str, Any]) -> None:
     """Put the table between the marks of docs/drawings.md."""
     page = DOCS / "drawings.md"
-    where = machine()
-    text = table(where, {**found, "date": where["date"]})
+    where = describe_machine()
+    text = format_section(where, {**found, "date": where["date"]})
     write_text(page, MARK.sub(lambda match: match[1] + text + match[3], page.read_text(encoding="utf-8")))
 
 
@@ -157,6 +157,6 @@ def draw_picture() -> None:
 
 if __name__ == "__main__":
     found = run()
-    record("drawings", found)
+    save_results("drawings", found)
     write_table(found)
     draw_picture()

@@ -1,8 +1,8 @@
 """Exact evaluation at full scale: 2,500 queries, 204,489 photos, 512 features, 2 mirrors.
 
-The baseline follows docs/method.md, Evaluation, literally: for every query, differences to the whole
-gallery, a sort, and one pass in Python over the ranking. The limit is the four matrix products alone.
-scikit-learn's and torchmetrics' average precision get the distances for nothing.
+The baseline evaluates the formulas of docs/method.md, Evaluation, as they are written: per query, differences
+to the whole gallery, a sort, and one pass in Python over the ranking. The limit is the four matrix products
+alone. scikit-learn's and torchmetrics' average precision start from given distances.
 """
 
 import argparse
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure import Variant, compare, memory_gib, record
+from benchmarks.measure import Variant, available_memory_gib, compare, save_results
 from retrieval.distances import COLUMNS
 from retrieval.metrics import Evaluation, average_precision, evaluate
 from retrieval.search import feature_rankings
 
 QUERIES, PHOTOS, FEATURES, CATEGORIES = 2500, 204_489, 512, 250
-MEMORY = 920 * 2**20  # bytes, for what stands beside the features
-LITERAL_QUERIES = 3  # the baseline takes seconds for one
+MEMORY = 920 * 2**20  # bytes for distances, beside the features
+BASELINE_QUERIES = 3  # the baseline takes seconds per query
 BLOCK = 2048
 
 
-def clustered(
+def draw_clusters(
     count: int, features: int, *, seed: int, categories: int = CATEGORIES, spread: float = 2.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D, 2) float32 around random centres, and labels (N,): a MAP of about 86."""
+    """Features (N, D, 2) float32 around random centres, and labels (N,); their MAP is about 86."""
     rng = np.random.default_rng(seed)
     centers = np.random.default_rng(0).standard_normal((categories, features), dtype=np.float32)
     labels = np.arange(count) % categories
@@ -39,9 +39,9 @@ def clustered(
     return planes.transpose(1, 2, 0), labels
 
 
-def literal(query: torch.Tensor, gallery: torch.Tensor, label: int, labels: np.ndarray) -> float:
-    """Average precision of one query (D, 2), word for word, in float32."""
-    distances = literal_distances(query, gallery)
+def compute_plain_ap(query: torch.Tensor, gallery: torch.Tensor, label: int, labels: np.ndarray) -> float:
+    """Average precision in [0, 1] of one query (D, 2), by the formula as it is written, in float32."""
+    distances = compute_plain_distances(query, gallery)
     hits, total = 0, 0.0
     for rank, photo in enumerate(distances.argsort().tolist(), start=1):
         if labels[photo] == label:
@@ -50,73 +50,79 @@ def literal(query: torch.Tensor, gallery: torch.Tensor, label: int, labels: np.n
     return total / hits
 
 
-def literal_distances(query: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
+def compute_plain_distances(query: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
     """Squared distances (G,) of one query (D, 2), the smallest over the four pairs, in the type of both."""
-    pairs = [((gallery - query[:, mine, None]) ** 2).sum(dim=1).amin(dim=1) for mine in (0, 1)]
-    return torch.minimum(*pairs)
+    by_flip = [((gallery - query[:, flip, None]) ** 2).sum(dim=1).amin(dim=1) for flip in (0, 1)]
+    return torch.minimum(*by_flip)
 
 
-def products(left: torch.Tensor, right: torch.Tensor) -> None:
-    """The matrix products that distances cannot do without: (2, Q, D) with (2, G, D)."""
+def multiply_matrices(left: torch.Tensor, right: torch.Tensor) -> None:
+    """The matrix products (2, Q, D) with (2, G, D) that any computation of the distances needs."""
     left = left.flatten(0, 1)
-    free = left.new_empty((len(left), COLUMNS))
+    buffer = left.new_empty((len(left), COLUMNS))
     for first in range(0, right.shape[1], COLUMNS):
-        for theirs in right[:, first : first + COLUMNS]:
-            torch.mm(left, theirs.T, out=free[:, : len(theirs)])
+        for block in right[:, first : first + COLUMNS]:
+            torch.mm(left, block.T, out=buffer[:, : len(block)])
 
 
-def run(device: torch.device) -> dict[str, Any]:
-    photos = PHOTOS if memory_gib() > 6 else PHOTOS // 8
-    gallery, gallery_labels = clustered(photos, FEATURES, seed=1)
-    query, labels = clustered(QUERIES, FEATURES, seed=2)
-    found: list[Evaluation] = []
+def measure_evaluation(device: torch.device) -> dict[str, Any]:
+    photos = PHOTOS if available_memory_gib() > 6 else PHOTOS // 8
+    gallery, gallery_labels = draw_clusters(photos, FEATURES, seed=1)
+    query, labels = draw_clusters(QUERIES, FEATURES, seed=2)
+    evaluations: list[Evaluation] = []
 
-    def whole() -> None:
+    def evaluate_all() -> None:
         rankings = feature_rankings(
             query, gallery, labels, gallery_labels, "euclidean", memory=MEMORY, device=device
         )
-        found.append(evaluate(rankings, labels, all_definitions=True))
+        evaluations.append(evaluate(rankings, labels, all_definitions=True))
 
-    # where the work is done, from the start: copying is not what is compared
+    # copied to the device beforehand: the copy is not part of the comparison
     left, right = (torch.from_numpy(side.transpose(2, 0, 1)).to(device) for side in (query, gallery))
-    plain: list[float] = []
+    baseline_ap: list[float] = []
 
-    def baseline() -> None:
+    def run_baseline() -> None:
         queries, photos = left.permute(1, 2, 0), right.permute(1, 2, 0)
-        plain[:] = [
-            literal(queries[row], photos, int(labels[row]), gallery_labels) for row in range(LITERAL_QUERIES)
+        baseline_ap[:] = [
+            compute_plain_ap(queries[row], photos, int(labels[row]), gallery_labels)
+            for row in range(BASELINE_QUERIES)
         ]
 
     result = compare(
         [
-            Variant("this program: distances, ranking, all metrics", whole, QUERIES),
-            Variant("formulas taken literally", baseline, LITERAL_QUERIES, "baseline"),
-            Variant("the four matrix products alone", lambda: products(left, right), QUERIES, "limit"),
+            Variant("this program: distances, ranking, all metrics", evaluate_all, QUERIES),
+            Variant("formulas taken literally", run_baseline, BASELINE_QUERIES, "baseline"),
+            Variant(
+                "the four matrix products alone", lambda: multiply_matrices(left, right), QUERIES, "limit"
+            ),
         ],
         unit="query",
         device=device,
     )
-    exact = [in_float64(query[row], gallery, int(labels[row]), gallery_labels) for row in range(20)]
+    evaluation = evaluations[-1]
+    exact = [compute_float64_ap(query[row], gallery, int(labels[row]), gallery_labels) for row in range(20)]
     return {
         **result,
         "input": f"{QUERIES} queries x {photos} photos x {FEATURES} features x 2 mirrors, "
         f"{gallery.nbytes / 2**20:.0f} MiB of features, {device.type}",
-        "MAP": found[-1].metrics["MAP"],
-        "AP differs from the baseline's by at most": float(np.abs(found[-1].ap[: len(plain)] - plain).max()),
-        "AP differs from float64's by at most": float(np.abs(found[-1].ap[:20] - exact).max()),
+        "MAP": evaluation.metrics["MAP"],
+        "AP differs from the baseline's by at most": float(
+            np.abs(evaluation.ap[: len(baseline_ap)] - baseline_ap).max()
+        ),
+        "AP differs from float64's by at most": float(np.abs(evaluation.ap[:20] - exact).max()),
     }
 
 
-def in_float64(query: np.ndarray, gallery: np.ndarray, label: int, labels: np.ndarray) -> float:
-    """Average precision of one query (D, 2) from distances in float64, block by block."""
-    one = torch.from_numpy(query).double()
+def compute_float64_ap(query: np.ndarray, gallery: np.ndarray, label: int, labels: np.ndarray) -> float:
+    """Average precision in [0, 1] of one query (D, 2), from distances computed in float64 block by block."""
+    exact_query = torch.from_numpy(query).double()
     blocks = [torch.from_numpy(gallery[first : first + BLOCK]) for first in range(0, len(gallery), BLOCK)]
-    distances = torch.cat([literal_distances(one, block.double()) for block in blocks])
+    distances = torch.cat([compute_plain_distances(exact_query, block.double()) for block in blocks])
     return average_precision(distances.numpy(), labels == label)
 
 
-def ranking() -> dict[str, Any]:
-    """Average precision from given distances, beside other libraries."""
+def measure_average_precision() -> dict[str, Any]:
+    """Average precision from given distances, against scikit-learn and torchmetrics."""
     from sklearn.metrics import average_precision_score
     from torchmetrics.functional.retrieval import retrieval_average_precision
 
@@ -124,39 +130,31 @@ def ranking() -> dict[str, Any]:
     distances = rng.standard_normal((8, PHOTOS), dtype=np.float32) ** 2
     positive = rng.integers(0, CATEGORIES, (8, PHOTOS)) == 0
     distances[positive] *= 0.3
-    score, wanted = torch.from_numpy(1 / (1 + distances)), torch.from_numpy(positive)
-    ours, theirs, metrics = (
-        [average_precision(*each) for each in zip(distances, positive, strict=True)],
-        [average_precision_score(p, -d) for d, p in zip(distances, positive, strict=True)],
-        [float(retrieval_average_precision(*each)) for each in zip(score, wanted, strict=True)],
-    )
+    scores, targets = torch.from_numpy(1 / (1 + distances)), torch.from_numpy(positive)
+
+    def run_own() -> list[float]:
+        return [average_precision(d, p) for d, p in zip(distances, positive, strict=True)]
+
+    def run_sklearn() -> list[float]:
+        return [average_precision_score(p, -d) for d, p in zip(distances, positive, strict=True)]
+
+    def run_torchmetrics() -> list[float]:
+        return [float(retrieval_average_precision(s, t)) for s, t in zip(scores, targets, strict=True)]
+
     result = compare(
         [
-            Variant(
-                "this program",
-                lambda: [average_precision(*each) for each in zip(distances, positive, strict=True)],
-                8,
-            ),
-            Variant(
-                "scikit-learn average_precision_score",
-                lambda: [average_precision_score(p, -d) for d, p in zip(distances, positive, strict=True)],
-                8,
-                "peer",
-            ),
-            Variant(
-                "torchmetrics retrieval_average_precision",
-                lambda: [retrieval_average_precision(*each) for each in zip(score, wanted, strict=True)],
-                8,
-                "peer",
-            ),
+            Variant("this program", run_own, 8),
+            Variant("scikit-learn average_precision_score", run_sklearn, 8, "peer"),
+            Variant("torchmetrics retrieval_average_precision", run_torchmetrics, 8, "peer"),
         ],
         unit="query",
     )
+    own = run_own()
     return {
         **result,
         "input": f"{PHOTOS} distances given, one query",
-        "AP differs from scikit-learn's by at most": float(np.abs(np.subtract(ours, theirs)).max()),
-        "AP differs from torchmetrics' by at most": float(np.abs(np.subtract(ours, metrics)).max()),
+        "AP differs from scikit-learn's by at most": float(np.abs(np.subtract(own, run_sklearn())).max()),
+        "AP differs from torchmetrics' by at most": float(np.abs(np.subtract(own, run_torchmetrics())).max()),
     }
 
 
@@ -164,9 +162,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     device = torch.device(parser.parse_args().device)
-    record("evaluation", run(device), device)
+    save_results("evaluation", measure_evaluation(device), device)
     if device.type == "cpu":
-        record("ranking", ranking())
+        save_results("ranking", measure_average_precision())
 
 
 if __name__ == "__main__":

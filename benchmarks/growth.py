@@ -1,13 +1,13 @@
-"""How the cost of evaluation grows with the gallery and with the features, in time and in memory.
+"""Time and memory of evaluation over the size of the gallery and the number of features.
 
-The largest gallery is the largest whose features fit into half of the memory, two million photos at most; the
-others are its first photos, and fewer features its first features.
+The largest gallery fills half of the available memory and has two million photos at most. Smaller galleries
+are its first photos, and fewer features its first features.
 """
 
 from typing import Any
 
-from benchmarks.evaluation import MEMORY, clustered
-from benchmarks.measure import memory_gib, peak_memory, record, seconds
+from benchmarks.evaluation import MEMORY, draw_clusters
+from benchmarks.measure import available_memory_gib, measure_peak_memory, save_results, time_run
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
 
@@ -16,11 +16,11 @@ WIDTHS = (64, 128, 256, 512)
 QUERIES = 100
 
 
-def run() -> dict[str, Any]:
-    room = memory_gib() * 2**30 / 2 / (WIDTHS[-1] * 2 * 4)
-    sizes = [each for each in SIZES if each <= room]
-    gallery, gallery_labels = clustered(sizes[-1], WIDTHS[-1], seed=1)
-    query, labels = clustered(QUERIES, WIDTHS[-1], seed=2)
+def measure_growth() -> dict[str, Any]:
+    largest = available_memory_gib() * 2**30 / 2 / (WIDTHS[-1] * 2 * 4)
+    sizes = [size for size in SIZES if size <= largest]
+    gallery, gallery_labels = draw_clusters(sizes[-1], WIDTHS[-1], seed=1)
+    query, labels = draw_clusters(QUERIES, WIDTHS[-1], seed=2)
     times: dict[str, list[float | None]] = {}
     peaks: dict[str, list[float | None]] = {}
     for width in WIDTHS:
@@ -28,15 +28,15 @@ def run() -> dict[str, Any]:
         times[name], peaks[name] = [], []
         for size in sizes:
 
-            def whole(size: int = size, width: int = width) -> None:
+            def evaluate_all(size: int = size, width: int = width) -> None:
                 rankings = feature_rankings(
                     query[:, :width], gallery[:size, :width], labels, gallery_labels[:size], "euclidean",
                     memory=MEMORY,
                 )  # fmt: skip
                 evaluate(rankings, labels)
 
-            peaks[name].append(peak_memory(whole))
-            times[name].append(min(seconds(whole) for _ in range(2)) / QUERIES)
+            peaks[name].append(measure_peak_memory(evaluate_all))
+            times[name].append(min(time_run(evaluate_all) for _ in range(2)) / QUERIES)
             print(f"  {name}, {size} photos: {times[name][-1]:.5f} s per query", flush=True)
     return {
         "input": f"{QUERIES} queries, euclidean, 2 mirrors",
@@ -47,4 +47,4 @@ def run() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    record("evaluation growth", run())
+    save_results("evaluation growth", measure_growth())

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks.evaluation import PHOTOS, QUERIES
-from benchmarks.measure import Variant, compare, record
+from benchmarks.measure import Variant, compare, save_results
 from retrieval.hashing import FIT_LR, FIT_STEPS, LR_STEP, TINY, fit_code_map
 from retrieval.metrics import evaluate
 from retrieval.search import code_rankings
@@ -136,9 +136,9 @@ def ranking() -> dict[str, Any]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    record("hash ranking", ranking())
+    save_results("hash ranking", ranking())
     for classes in (25, 125, 250):
-        record(f"hash fit, {classes} classes", fit(classes))
+        save_results(f"hash fit, {classes} classes", fit(classes))
 
 
 if __name__ == "__main__":

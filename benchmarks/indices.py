@@ -1,4 +1,4 @@
-"""The indices of --index, one query after the other, as a person searches: what they find, weigh and take."""
+"""Recall, size and speed of every --index, one query at a time, as in a search."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evaluation import CATEGORIES, FEATURES, PHOTOS, clustered
-from benchmarks.measure import record
+from benchmarks.evaluation import CATEGORIES, FEATURES, PHOTOS, draw_clusters
+from benchmarks.measure import save_results
 from phases.search.indices import Index
 from retrieval import approximate, flat
 from retrieval.binary import Binary
@@ -20,23 +20,24 @@ QUERIES, TOP, BITS, KIND = 200, 10, 128, "euclidean"
 SIZES = (10_000, PHOTOS)
 
 
-def run(count: int) -> dict[str, Any]:
-    gallery, gallery_labels = clustered(count, FEATURES, seed=1)
-    queries, labels = clustered(QUERIES, FEATURES, seed=2)
-    wanted: list[np.ndarray] = []
+def measure_indices(count: int) -> dict[str, Any]:
+    gallery, gallery_labels = draw_clusters(count, FEATURES, seed=1)
+    queries, labels = draw_clusters(QUERIES, FEATURES, seed=2)
+    exact: list[np.ndarray] = []
     rows: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, make in makers(gallery, Path(folder) / "index").items():
+        for name, build in index_builders(gallery, Path(folder) / "index").items():
             start = perf_counter()
-            index = make()
+            index = build()
             built = perf_counter() - start
             index.nearest(queries[0], TOP)
             start = perf_counter()
-            found = [index.nearest(query, TOP)[0] for query in queries]
+            positions = [index.nearest(query, TOP)[0] for query in queries]
             time = (perf_counter() - start) / QUERIES
-            wanted = wanted or found  # the first index is the exact one
-            recall = np.mean([len(np.intersect1d(a, b)) / TOP for a, b in zip(wanted, found, strict=True)])
-            precision = np.mean([gallery_labels[a] == label for a, label in zip(found, labels, strict=True)])
+            if name == "flat":
+                exact = positions
+            recall = np.mean([len(np.intersect1d(a, b)) / TOP for a, b in zip(exact, positions, strict=True)])
+            precision = np.mean(gallery_labels[np.array(positions)] == labels[:, None])
             rows[name] = [
                 index.nbytes / count,
                 1000 * time,
@@ -51,26 +52,26 @@ def run(count: int) -> dict[str, Any]:
     }
 
 
-def makers(gallery: np.ndarray, path: Path) -> dict[str, Callable[[], Index]]:
-    """What makes each index, the exact one first."""
+def index_builders(gallery: np.ndarray, path: Path) -> dict[str, Callable[[], Index]]:
+    """A function for each index that builds it over `gallery`, in a file at `path`; the exact one first."""
 
-    def made(name: str) -> Index:
+    def build_faiss(name: str) -> Index:
         approximate.build(name, gallery, KIND, path)
         return approximate.read(name, gallery, KIND, path)
 
-    def hashed() -> Index:
+    def build_binary() -> Index:
         centers = np.random.default_rng(0).standard_normal((CATEGORIES, FEATURES), dtype=np.float32)
         code_map, _ = fit_code_map(centers, BITS, angular=False, seed=0)
         return Binary(packed(binary_codes(gallery, code_map, angular=False)), code_map, angular=False)
 
     return {
         "flat": lambda: flat.build(gallery, KIND),
-        "hnsw": lambda: made("hnsw"),
-        "ivfpq": lambda: made("ivfpq"),
-        f"binary, {BITS} bits": hashed,
+        "hnsw": lambda: build_faiss("hnsw"),
+        "ivfpq": lambda: build_faiss("ivfpq"),
+        f"binary, {BITS} bits": build_binary,
     }
 
 
 if __name__ == "__main__":
     for size in SIZES:
-        record(f"indices, {size} photos", run(size))
+        save_results(f"indices, {size} photos", measure_indices(size))

@@ -23,7 +23,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from benchmarks.baselines import literal
-from benchmarks.measure import Variant, compare, record
+from benchmarks.measure import Variant, compare, save_results
 from datasets import PHOTO, SKETCH, transforms
 from datasets.image_cache import build_caches
 from datasets.image_cache.photos import cache_photos
@@ -132,7 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for what, images, kept_images, plain in paths(Path(folder)):
             print(what)
-            record(f"input: {what}", INPUT | compared(images, kept_images, plain))
+            save_results(f"input: {what}", INPUT | compared(images, kept_images, plain))
 
 
 if __name__ == "__main__":

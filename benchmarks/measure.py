@@ -1,7 +1,6 @@
-"""Times and memory of variants of one piece of work, taken in turns on the same input.
+"""Time and peak memory of several variants of the same work.
 
-A ratio of two times of one run says more than a time: the machine may be busy, its clock may change. So every
-variant is run once, then all once more, and so on, and medians are compared.
+The machine may be busy and its clock may change: variants run in turns, and ratios of medians are compared.
 """
 
 import ctypes
@@ -29,10 +28,10 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the work: `run` handles `items` queries, images or steps.
+    """One implementation: `run` handles `items` queries, images or steps.
 
-    `role`: "" for this program, "baseline" for the plain way of docs/method.md, "limit" for work that no
-    way can do without, "peer" for another library.
+    `role`: "" for this program, "baseline" for a plain implementation of docs/method.md, "limit" for the work
+    that no implementation can avoid, "peer" for another library.
     """
 
     name: str
@@ -44,82 +43,82 @@ class Variant:
 def compare(
     variants: list[Variant], *, unit: str, repeats: int = 3, device: torch.device = CPU
 ) -> dict[str, Any]:
-    """Run all variants `repeats` times in turns; a record of medians, ratios to the baseline and peak memory.
+    """Run all variants `repeats` times in turns: median times, ratios to the baseline, peak memory in MiB.
 
-    Peak memory is that of the process, or of the GPU, above what it held before a run that is not timed. All
-    have run once before that: what is loaded or chosen once does not count.
+    Peak memory is that of the process or GPU above what it held before, in a run that is not timed. Every
+    variant has run once before that, so imports and caches do not count.
     """
-    for each in variants:
-        each.run()
-    peaks = {each.name: peak_memory(each.run, device) for each in variants}
-    runs: dict[str, list[float]] = {each.name: [] for each in variants}
+    for variant in variants:
+        variant.run()
+    peaks = {variant.name: measure_peak_memory(variant.run, device) for variant in variants}
+    runs: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for _ in range(repeats):
-        for each in variants:
-            runs[each.name].append(seconds(each.run) / each.items)
+        for variant in variants:
+            runs[variant.name].append(time_run(variant.run) / variant.items)
     medians = {name: statistics.median(values) for name, values in runs.items()}
-    baseline = next((medians[each.name] for each in variants if each.role == "baseline"), None)
+    baseline = next((medians[variant.name] for variant in variants if variant.role == "baseline"), None)
     rows = [
         {
-            "name": each.name,
-            "role": each.role,
-            "items": each.items,
-            f"seconds_per_{unit}": medians[each.name],
-            "runs": runs[each.name],
-            "times_the_baseline": baseline / medians[each.name] if baseline else None,
-            "peak_mib": peaks[each.name],
+            "name": variant.name,
+            "role": variant.role,
+            "items": variant.items,
+            f"seconds_per_{unit}": medians[variant.name],
+            "runs": runs[variant.name],
+            "times_the_baseline": baseline / medians[variant.name] if baseline else None,
+            "peak_mib": peaks[variant.name],
         }
-        for each in variants
+        for variant in variants
     ]
     return {"unit": unit, "variants": rows}
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one run, the GPU's queue included."""
-    wait()
+def time_run(run: Callable[[], object]) -> float:
+    """Wall time of one run in seconds, including the GPU work that it queued."""
+    synchronize()
     start = time.perf_counter()
     run()
-    wait()
+    synchronize()
     return time.perf_counter() - start
 
 
-def wait() -> None:
+def synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def peak_memory(run: Callable[[], object], device: torch.device = CPU) -> float | None:
-    """MiB held at most during `run`, above what was held before; None where the system does not say."""
+def measure_peak_memory(run: Callable[[], object], device: torch.device = CPU) -> float | None:
+    """Peak memory of `run` in MiB above what was held before it; None where the system does not report it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         held = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - held) / 2**20
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what is free goes back first: it would count as held
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        ctypes.CDLL(None).malloc_trim(0)  # return free memory first, or it would count as held
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     except (OSError, AttributeError):
         run()
         return None
-    before = status("VmRSS")
+    before = read_status_kib("VmRSS")
     run()
-    return max(0, status("VmHWM") - before) / 1024
+    return max(0, read_status_kib("VmHWM") - before) / 1024
 
 
-def status(name: str) -> int:
-    """A line of the process's status, in KiB."""
+def read_status_kib(name: str) -> int:
+    """The value of a line of the process's status, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def memory_gib() -> float:
-    """Memory that is free for use, in GiB."""
+def available_memory_gib() -> float:
+    """Available memory in GiB."""
     text = Path("/proc/meminfo").read_text()
     return int(re.findall(r"MemAvailable:\s+(\d+)", text)[0]) / 2**20
 
 
-def machine(device: torch.device = CPU) -> dict[str, Any]:
-    """What the figures of `device` were measured on."""
-    found = {
+def describe_machine(device: torch.device = CPU) -> dict[str, Any]:
+    """The machine that `device` was measured on: CPU, cores, memory, versions, date."""
+    description = {
         "cpu": cpu_name(),
         "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
@@ -129,8 +128,8 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
         "date": date.today().isoformat(),
     }
     if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        description["gpu"] = torch.cuda.get_device_name(device)
+    return description
 
 
 def cpu_name() -> str:
@@ -140,21 +139,24 @@ def cpu_name() -> str:
 
 
 def results_path(device: torch.device = CPU) -> Path:
-    """One file per kind of device: a GPU, or a CPU and its number of cores."""
-    found = machine(device)
-    name = found.get("gpu") or f"{found['cpu']} {found['cores']} cores"
+    """The file with the results of this GPU, or of this CPU with its number of cores."""
+    machine = describe_machine(device)
+    name = machine.get("gpu") or f"{machine['cpu']} {machine['cores']} cores"
     return RESULTS / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".json")
 
 
-def record(section: str, found: dict[str, Any], device: torch.device = CPU) -> None:
-    """Put what a script found under its name into this device's file, and leave the others' there."""
+def save_results(section: str, results: dict[str, Any], device: torch.device = CPU) -> None:
+    """Write `results` to this device's file, where they replace those of the same section, and print them."""
     path = results_path(device)
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_json(
-        path, {**kept, "machine": machine(device), section: {**found, "date": date.today().isoformat()}}
-    )
-    for row in found.get("variants", []):
-        per = row[f"seconds_per_{found['unit']}"]
+    sections = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    sections["machine"] = describe_machine(device)
+    sections[section] = {**results, "date": date.today().isoformat()}
+    write_json(path, sections)
+    for row in results.get("variants", []):
+        seconds = row[f"seconds_per_{results['unit']}"]
         times = f"{row['times_the_baseline']:8.1f} x" if row["times_the_baseline"] else " " * 10
         peak = f"{row['peak_mib']:7.0f} MiB" if row["peak_mib"] is not None else ""
-        print(f"  {row['name']:<44} {1000 * per:10.3f} ms per {found['unit']:<7}{times} {peak}", flush=True)
+        print(
+            f"  {row['name']:<44} {1000 * seconds:10.3f} ms per {results['unit']:<7}{times} {peak}",
+            flush=True,
+        )

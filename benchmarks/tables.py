@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/performance.md, made from benchmarks/results/*.json."""
+"""The tables and plots of docs/performance.md, from benchmarks/results/*.json."""
 
 import json
 import re
@@ -14,26 +14,26 @@ MARK = re.compile(r"(<!-- results: (?P<section>[^>]+?) -->\n).*?(<!-- end -->)",
 
 
 def write_tables() -> None:
-    """Fill every `<!-- results: SECTION -->` of the page from all machines that have that section."""
+    """Write the results of every machine between the marks `<!-- results: SECTION -->` and `<!-- end -->`."""
     machines = read_results()
 
-    def filled(match: re.Match) -> str:
+    def fill(match: re.Match) -> str:
         if match["section"] == "summary":
-            return match[1] + (summary(machines) or "*Not measured yet.*\n") + match[3]
-        found = [each for each in machines if match["section"] in each]
-        parts = [table(each["machine"], each[match["section"]]) for each in found]
+            return match[1] + (format_summary(machines) or "*Not measured yet.*\n") + match[3]
+        name = match["section"]
+        parts = [format_section(machine["machine"], machine[name]) for machine in machines if name in machine]
         return match[1] + ("\n".join(parts) or "*Not measured yet.*\n") + match[3]
 
-    write_text(PAGE, MARK.sub(filled, PAGE.read_text(encoding="utf-8")))
+    write_text(PAGE, MARK.sub(fill, PAGE.read_text(encoding="utf-8")))
 
 
 def read_results() -> list[dict[str, Any]]:
-    """What was measured, machine by machine."""
+    """The results of every machine."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
 
 
-def draw_pictures() -> None:
-    """Draw what was measured over gallery sizes, training steps and batch sizes."""
+def draw_figures() -> None:
+    """Plot cost over the size of the gallery, loss over training steps, and speed over the batch size."""
     for machine in read_results():
         device = "cuda" if machine["machine"].get("gpu") else "cpu"
         if growth := machine.get("evaluation growth"):
@@ -53,7 +53,7 @@ def draw_pictures() -> None:
             save_lines(
                 {
                     "loss, mean over 20 steps": {
-                        f"{name}, {len(seeds)} seeds": (  # with a gap behind each seed
+                        f"{name}, {len(seeds)} seeds": (  # with a gap after each seed
                             [20 * place for losses in seeds for place in range(1, len(losses) + 2)],
                             [loss for losses in seeds for loss in (*losses, None)],
                         )
@@ -79,8 +79,8 @@ def draw_pictures() -> None:
             )
 
 
-def table(machine: dict[str, Any], section: dict[str, Any]) -> str:
-    """One section of one machine, as Markdown: its variants, and what else it found."""
+def format_section(machine: dict[str, Any], section: dict[str, Any]) -> str:
+    """One section of one machine's results as Markdown: a table of its variants, and its other values."""
     where = machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores"
     lines = [f"*{section['input']}. {where}, torch {machine['torch']}, {section['date']}.*", ""]
     if "variants" in section:
@@ -92,27 +92,27 @@ def table(machine: dict[str, Any], section: dict[str, Any]) -> str:
         ]
         for row in section["variants"]:
             role = f" ({row['role']})" if row["role"] else ""
-            times, peak, each = row["times_the_baseline"], row["peak_mib"], row[f"seconds_per_{unit}"]
+            times, peak, seconds = row["times_the_baseline"], row["peak_mib"], row[f"seconds_per_{unit}"]
             lines.append(
-                f"| {row['name']}{role} | {rounded(1000 * each)} | {rounded(1 / each)} | "
+                f"| {row['name']}{role} | {format_number(1000 * seconds)} | {format_number(1 / seconds)} | "
                 f"{f'{times:.3g}' if times else ''} | {f'{peak:.0f}' if peak is not None else ''} |"
             )
         lines.append("")
     rest = {name: value for name, value in section.items() if name not in HANDLED}
     for name, value in rest.items():
         if isinstance(value, float | int | str | list):
-            lines.append(f"- {name}: {shown(value)}")
-        elif isinstance(value, dict) and all(isinstance(each, list) for each in value.values()):
-            heads = name.split(", ")
-            if len(heads) > 1:  # names its columns
-                lines += [f"| | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
-                lines += [f"| {key} | {' | '.join(map(shown, each))} |" for key, each in value.items()]
+            lines.append(f"- {name}: {format_value(value)}")
+        elif isinstance(value, dict) and all(isinstance(row, list) for row in value.values()):
+            columns = name.split(", ")
+            if len(columns) > 1:  # the name lists the columns of a table
+                lines += [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+                lines += [f"| {key} | {' | '.join(map(format_value, row))} |" for key, row in value.items()]
             else:
-                lines += [f"- {name}: {key} {shown(each)}" for key, each in value.items()]
+                lines += [f"- {name}: {key} {format_value(row)}" for key, row in value.items()]
     return "\n".join(lines).rstrip() + "\n"
 
 
-# What stands first on the page: section of the results, what is measured, this program's variant, the other
+# The first table of the page: section of the results, task, and how the two compared variants' names start
 SUMMARY = (
     ("evaluation", "Test: rank all photos, all metrics", "this program: ", "formulas taken literally"),
     ("ranking", "Average precision of one ranking", "this program", "scikit-learn"),
@@ -134,8 +134,8 @@ SUMMARY = (
 )
 
 
-def summary(machines: list[dict[str, Any]]) -> str:
-    """One row for each of `SUMMARY` and each machine that has it; empty if none has any."""
+def format_summary(machines: list[dict[str, Any]]) -> str:
+    """A row for each entry of `SUMMARY` and each machine with results for it; empty if there are none."""
     lines = []
     for section, what, *names in SUMMARY:
         for machine in machines:
@@ -146,10 +146,11 @@ def summary(machines: list[dict[str, Any]]) -> str:
                 next(row for row in result["variants"] if row["name"].startswith(name)) for name in names
             )
             unit = result["unit"]
-            seconds, instead = ours[f"seconds_per_{unit}"], other[f"seconds_per_{unit}"]
+            seconds, other_seconds = ours[f"seconds_per_{unit}"], other[f"seconds_per_{unit}"]
+            times = other_seconds / seconds
             lines.append(
-                f"| {what} | {result['input']} | {rounded(1000 * seconds)} ms per {unit} | "
-                f"{rounded(1000 * instead)} ms, {other['name']} | {instead / seconds:.3g} |\n"
+                f"| {what} | {result['input']} | {format_number(1000 * seconds)} ms per {unit} | "
+                f"{format_number(1000 * other_seconds)} ms, {other['name']} | {times:.3g} |\n"
             )
     if not lines:
         return ""
@@ -161,16 +162,16 @@ PLURAL = {"query": "queries"}
 HANDLED = ("variants", "unit", "input", "date", "images_per_step", "every 20 steps")
 
 
-def rounded(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(shown, value))
+        return ", ".join(map(format_value, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
     write_tables()
-    draw_pictures()
+    draw_figures()

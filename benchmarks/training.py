@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import main as program
-from benchmarks.measure import CPU, Variant, compare, record, seconds
+from benchmarks.measure import CPU, Variant, compare, save_results, time_run
 from datasets import SKETCH
 from datasets.annotations import Annotation, load_annotation
 from phases.train.trainer import WEIGHT_DECAY, Trainer
@@ -127,7 +127,7 @@ def growth(
                 trainer = trainer_of(data, device, *given)
                 batch = random_batch(batch_size, size, data.num_train_classes, device)
                 trainer.training_step(*batch)
-                times = sorted(seconds(partial(trainer.training_step, *batch)) for _ in range(3))
+                times = sorted(time_run(partial(trainer.training_step, *batch)) for _ in range(3))
                 row.append(2 * batch_size / times[1])
             except torch.OutOfMemoryError:
                 row.append(None)
@@ -143,7 +143,7 @@ def on_cpu(data: Annotation) -> None:
         "--amp=bf16": ["--amp=bf16"],
         "--accumulate=2": ["--accumulate=2"],
     }
-    record("training, resnet18", compared(data, CPU, ways, small, repeats=7))
+    save_results("training, resnet18", compared(data, CPU, ways, small, repeats=7))
     large = ["--network=resnext101", "--image_size=64", "--batch_size=8"]
     ways = {
         "this program": [],
@@ -151,9 +151,9 @@ def on_cpu(data: Annotation) -> None:
         "--gradient_checkpointing": ["--gradient_checkpointing"],
         "--accumulate=4": ["--accumulate=4"],
     }
-    record("training, resnext101", compared(data, CPU, ways, large, repeats=2))
-    record("loss curves", curves(data, CPU, ["--amp=bf16"]))
-    record("training growth", growth(data, CPU, "resnet18", [32, 64, 96, 128], [4, 8, 16, 32]))
+    save_results("training, resnext101", compared(data, CPU, ways, large, repeats=2))
+    save_results("loss curves", curves(data, CPU, ["--amp=bf16"]))
+    save_results("training growth", growth(data, CPU, "resnet18", [32, 64, 96, 128], [4, 8, 16, 32]))
 
 
 def on_gpu(data: Annotation, device: torch.device) -> None:
@@ -167,12 +167,12 @@ def on_gpu(data: Annotation, device: torch.device) -> None:
     }
     for batch_size in (22, 128):
         found = compared(data, device, ways, [*published, f"--batch_size={batch_size}"], repeats=5)
-        record(f"training, resnext101, batch {batch_size}", found, device)
+        save_results(f"training, resnext101, batch {batch_size}", found, device)
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-    record("loss curves", curves(data, device, ["--amp=bf16", "--compile"]), device)
+    save_results("loss curves", curves(data, device, ["--amp=bf16", "--compile"]), device)
     sizes, batches = [128, 224], [22, 44, 88, 176, 352]
-    record("training growth", growth(data, device, "resnext101", sizes, batches), device)
+    save_results("training growth", growth(data, device, "resnext101", sizes, batches), device)
 
 
 def main() -> None:

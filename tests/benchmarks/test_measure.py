@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import measure
-from benchmarks.measure import Variant, compare, peak_memory
+from benchmarks.measure import Variant, compare, measure_peak_memory
 
 
 def test_variants_run_in_turns_and_medians_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_variants_run_in_turns_and_medians_are_compared(monkeypatch: pytest.Monk
         run()
         return next(answers)
 
-    monkeypatch.setattr(measure, "seconds", timed)
+    monkeypatch.setattr(measure, "time_run", timed)
     found = compare(variants, unit="query", repeats=3)
     assert order == ["plain", "fast"] * 5  # to warm up, for the memory, and three times for the time
     plain, fast = found["variants"]
@@ -32,5 +32,5 @@ def test_variants_run_in_turns_and_medians_are_compared(monkeypatch: pytest.Monk
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone says the peak")
 def test_peak_memory_is_that_of_the_run() -> None:
     held = np.ones(20 * 2**20, dtype=np.uint8)
-    found = peak_memory(lambda: np.ones(50 * 2**20, dtype=np.uint8))
+    found = measure_peak_memory(lambda: np.ones(50 * 2**20, dtype=np.uint8))
     assert found == pytest.approx(50, abs=10) and held.all()

@@ -62,13 +62,13 @@ def test_tables_are_filled_and_filled_again(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_summary_compares_this_program_with_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "SUMMARY", (("work", "Rank", "ours", "plain"), ("rest", "Read", "a", "b")))
-    lines = tables.summary([RESULT, {"machine": {}}]).splitlines()
+    lines = tables.format_summary([RESULT, {"machine": {}}]).splitlines()
     assert lines[2:] == ["| Rank | some queries | 2 ms per query | 300 ms, plain | 150 |"]
-    assert tables.summary([]) == ""
+    assert tables.format_summary([]) == ""
 
 
 def test_the_results_at_hand_have_what_the_summary_names() -> None:
-    summary = tables.summary(tables.read_results())
+    summary = tables.format_summary(tables.read_results())
     assert {what for _, what, *_ in tables.SUMMARY} == {
         line.split(" | ")[0].removeprefix("| ") for line in summary.splitlines()[2:]
     }
