@@ -1,4 +1,4 @@
-"""The batches of a training: what `datasets.loaders` is asked for, and which files are in one."""
+"""The batches of a training, and which files are in one of them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 
 from datasets import PHOTO, SKETCH, transforms
 from datasets.annotations import Annotation
-from datasets.loaders import ImageSet, list_batch_entries, training_batches
+from datasets.loaders import Batch, ImageSet, list_batch_entries, training_batches
 from run.cached_pixels import load_cached_pixels
 from run.config import Config
 from run.input import input_normalisation
@@ -15,30 +15,30 @@ from utils import distributed
 from utils.seeding import stream_seed
 
 
-def batches(config: Config, data: Annotation, *, start: int, device: torch.device) -> Iterator[tuple]:
-    """Pairs of a sketch batch and a photo batch, from the one after step `start` on."""
+def load_batches(
+    config: Config, data: Annotation, *, start: int, device: torch.device
+) -> Iterator[tuple[Batch, Batch]]:
+    """Pairs of a sketch batch and a photo batch for the steps after `start`, of this process alone."""
     size, normalize = config.input.image_size, input_normalisation(config)
-    kept = load_cached_pixels(config, data)
+    augmentation = config.train.augmentation
+    cached = load_cached_pixels(config, data)
     sketches = ImageSet(
         data.root,
         data.train_sketches,
         SKETCH,
-        transforms.sketch_train(size, normalize=normalize, augmentation=config.train.augmentation),
+        transforms.sketch_train(size, normalize=normalize, augmentation=augmentation),
         config.seed,
-        cached_decoded=kept.sketches,
+        cached_decoded=cached.sketches,
     )
     photos = ImageSet(
         data.root,
         data.train_photos,
         PHOTO,
         transforms.photo_train(
-            size,
-            config.input.photo_channels or "rgb",
-            normalize=normalize,
-            augmentation=config.train.augmentation,
+            size, config.input.photo_channels or "rgb", normalize=normalize, augmentation=augmentation
         ),
         config.seed,
-        cached_resized=kept.photos,
+        cached_resized=cached.photos,
     )
     load = partial(
         training_batches,
@@ -51,12 +51,14 @@ def batches(config: Config, data: Annotation, *, start: int, device: torch.devic
     return zip(load(sketches), load(photos), strict=True)
 
 
-def files_of_step(config: Config, data: Annotation, step: int) -> dict[str, list[str]]:
-    """The images that `step` was computed from, in all processes: they follow from the seed and the step."""
-    size = config.data.batch_size * distributed.world_size()  # the batches of all are parts of one
-    sets = {"sketches": (SKETCH, data.train_sketches), "photos": (PHOTO, data.train_photos)}
-    found = {}
-    for name, (domain, entries) in sets.items():
-        seed = stream_seed(config.seed, domain)
-        found[name] = [path for path, _ in list_batch_entries(entries, size, seed, step - 1)]
-    return found
+def list_step_files(config: Config, data: Annotation, step: int) -> dict[str, list[str]]:
+    """The images of `step` in all processes, by domain: they follow from the seed and the step."""
+    size = config.data.batch_size * distributed.world_size()  # the processes share one batch of this size
+    files = {}
+    for name, domain, entries in (
+        ("sketches", SKETCH, data.train_sketches),
+        ("photos", PHOTO, data.train_photos),
+    ):
+        batch = list_batch_entries(entries, size, stream_seed(config.seed, domain), step - 1)
+        files[name] = [path for path, _ in batch]
+    return files

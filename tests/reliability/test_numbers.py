@@ -15,7 +15,7 @@ import torch
 
 from datasets.loaders import ImageSet
 from phases.train.monitor import REPORT
-from phases.train.trainer import Trainer, norm_of
+from phases.train.trainer import Trainer, total_norm
 from retrieval import hashing
 from retrieval.metrics import average_precision, evaluate
 from retrieval.search import feature_rankings, nearest
@@ -76,7 +76,10 @@ def test_what_is_not_finite_stops_the_run_with_all_that_helps(
     status, _, errors = command("train", *SMALL_RUN, *STEPS, f"--log_step={log_step}")
     assert status == 2 and errors.count("error: ") == 1 and "Traceback" not in errors
     assert f"error: the {what} became " in errors and "at step 7, after a loss of " in errors
-    assert f"; the files of its batch are in {RUN}/log/{REPORT}, checkpoints stay. Train under" in errors
+    assert (
+        f"; the files of its batch are in {RUN}/log/{REPORT}, earlier checkpoints are kept. Train under"
+        in errors
+    )
     assert "a smaller --lr than 0.0001, or a longer --annealing_step, or a smaller --margin" in errors
     assert checkpoint_files.saved_steps(RUN / "model") == [4]
     report = json.loads((RUN / "log" / REPORT).read_text())
@@ -120,10 +123,10 @@ def test_weights_that_are_not_finite_are_never_saved(
 
 def test_a_norm_is_not_finite_if_a_number_is_not() -> None:
     numbers = [torch.full((3,), 2.0), torch.full((2, 2), 1.0)]
-    assert norm_of(numbers) == 4
+    assert total_norm(numbers) == 4
     for bad in (math.nan, math.inf, -math.inf):
         numbers[1][0, 1] = bad
-        assert not norm_of(numbers).isfinite()
+        assert not total_norm(numbers).isfinite()
 
 
 def test_features_that_overflow_float16_stop_the_run(prepared: Path, command, monkeypatch) -> None:
@@ -152,8 +155,8 @@ def test_steps_that_float16_leaves_out_are_counted(prepared: Path, command, monk
     line = next(line for line in output.splitlines() if line.startswith("float16: "))
     skipped = int(line.split()[1])
     assert 0 < skipped <= 5
-    assert f"{skipped} of the 5 steps up to 5 were left out" in line
-    assert line.endswith(f"the next are scaled by {2.0 ** (26 - skipped):g}")
+    assert f"{skipped} of the 5 steps up to 5 were skipped" in line
+    assert line.endswith(f"the gradient scale is now {2.0 ** (26 - skipped):g}")
     adam = checkpoints.load(RUN / "model/checkpoint-10.pt")["optimizer"]["state"][0]["step"]
     assert adam == 10 - sum(int(each.split()[1]) for each in output.splitlines() if "float16: " in each)
 
@@ -163,7 +166,7 @@ def test_a_scale_that_collapses_stops_the_run(prepared: Path, command, monkeypat
     scaled_by(2.0**-8, monkeypatch)
     steps = ["--num_steps=9", "--model_save_step=9", "--log_step=2", "--amp=fp16"]
     status, output, errors = command("train", *SMALL_RUN, *steps)
-    assert "float16: 2 of the 2 steps up to 2 were left out" in output
+    assert "float16: 2 of the 2 steps up to 2 were skipped" in output
     assert (
         status == 2 and "error: gradients overflow float16 at every scale: 2 of the 2 steps up to 4" in errors
     )

@@ -33,13 +33,13 @@ def test_a_continued_training_takes_its_own_threads_again(trained: Path, command
     status, output, _ = command("train", *longer, f"--threads={first + 1}")
     assert status == 0 and torch.get_num_threads() == first + 1
     assert recorded() == {"machine": first + 1, "training_machine": first + 1}
-    assert f"up to here, goes on with {json.loads(RESULT.read_text())[0]['machine']['processor']}" in output
-    assert "not those of an unbroken run to the last bit" in output
+    assert f"so far, continues on {json.loads(RESULT.read_text())[0]['machine']['processor']}" in output
+    assert "the weights will differ in their last bits from those of an unbroken run" in output
 
     torch.set_num_threads(first)
     longer[-1] = "--num_steps=6"
     status, output, _ = command("train", *longer)
-    assert status == 0 and torch.get_num_threads() == first + 1 and "unbroken run to the last" not in output
+    assert status == 0 and torch.get_num_threads() == first + 1 and "last bits" not in output
 
 
 def test_a_test_has_threads_of_its_own(trained: Path, command: Command) -> None:

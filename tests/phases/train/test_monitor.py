@@ -32,11 +32,11 @@ class StubTrainer:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture, trainer: StubTrainer) -> list[str]:
-    watch = LossMonitor(trainer)
+    monitor = LossMonitor(trainer)
     caplog.clear()
     for _ in trainer.losses:
-        watch.step(())
-        watch.row()
+        monitor.add(trainer.training_step(), trainer.gradient_norm)
+        monitor.check()
     return [record.getMessage() for record in caplog.records]
 
 

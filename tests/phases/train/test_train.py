@@ -21,6 +21,7 @@ from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.reliability.training import equal
 from utils import checkpoint_files, checkpoints
+from utils.locks import folder_lock
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +198,7 @@ def test_a_finished_run_is_lengthened_with_the_learning_rate_of_the_new_length(
 ) -> None:
     status, output, errors = command("train", "--save_path=run", "--num_steps=8", "--log_step=1")
     assert status == 0, errors
-    assert "fell linearly to 0 of --lr by now and goes on at 1, as in an unbroken run" in output
+    assert "had fallen to 0 of --lr and continues at 1, as in an unbroken run" in output
     with Path("logs/run/log/scalars.csv").open() as file:
         rates = {int(row["step"]): float(row["lr"]) for row in csv.DictReader(file)}
     assert [rates[step] for step in (5, 6, 7, 8)] == pytest.approx([1e-4, 7.5e-5, 5e-5, 2.5e-5])
@@ -397,19 +398,14 @@ def test_the_test_phase_is_what_training_goes_on_to(prepared: Path, command, mon
     assert seen == [4]
 
 
-def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
+def test_a_folder_in_use_is_refused_before_its_checkpoint_is_read(
     prepared: Path, command, monkeypatch
 ) -> None:
-    assert command("train", *SMALL_RUN)[0] == 0
-    really = checkpoint_files.saved_steps
-    answers: list[list[int]] = [[]]  # as if nothing had been there when the second process looked first
-    monkeypatch.setattr(
-        checkpoint_files, "saved_steps", lambda folder: answers.pop() if answers else really(folder)
-    )
-    monkeypatch.setattr(train_phase, "train", None)
-    status, output, errors = command("train", *SMALL_RUN)
-    assert status == 0, errors
-    assert "continuing after step 4" in output
+    monkeypatch.setattr(train_phase, "build_trainer", None)
+    with folder_lock(Path("logs/run")):
+        status, _, errors = command("train", *SMALL_RUN)
+    assert status == 2 and "logs/run is in use by process" in errors
+    assert not Path("logs/run").exists()
 
 
 def test_keep_leaves_the_newest_and_the_best(prepared: Path, command, monkeypatch) -> None:
