@@ -112,7 +112,7 @@ def test_the_demo_set_is_drawn(tree: Path, command, monkeypatch: pytest.MonkeyPa
 def test_only_the_categories_of_a_class_list(tree: Path, command) -> None:
     Path("two.txt").write_text("# the others\n\ncat\nbear (animal)\n")
     status, output, _ = command("prepare", "--test_per_category=1", "--class_list=two.txt")
-    assert status == 0 and "categories of two.txt alone: 2" in output
+    assert status == 0 and "only the categories of two.txt: 2" in output
     assert load_annotation(tree.parent, Path("anno"), "tiny").categories == ["bear (animal)", "cat"]
 
 

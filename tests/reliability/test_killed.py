@@ -112,7 +112,7 @@ def work(request: pytest.FixtureRequest) -> Work:
 def done(zygote: Zygote, home: Path, work: Work) -> dict[str, str]:
     """Give the command and let it end: what it made."""
     victim = zygote.run(home, *work.arguments)
-    if "exist already; --force" in victim.text():  # the lists were whole when it was killed
+    if "already exist; --force" in victim.text():  # the lists were whole when it was killed
         assert all(path.suffix == ".lock" for path in temporaries(home))
     else:
         assert victim.status == 0, victim.text()
@@ -248,7 +248,8 @@ def test_a_photo_list_without_its_sketch_list_is_taken_for_half_a_pair(prepared:
     photos.write_text(json.dumps({"train": [], "test": []}))
     status, _, errors = command("prepare", "--test_per_category=2")
     assert (
-        status == 2 and f"{photos} exists already and is of other options; --force makes new lists" in errors
+        status == 2
+        and f"{photos} already exists and was made with other options; --force writes new lists" in errors
     )
     assert not sketches.exists()
     assert command("prepare", "--test_per_category=2", "--force")[0] == 0
