@@ -5,12 +5,12 @@ are those of log/result.json; that file is read only to compare.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from phases.test import rankings_of
+from phases.test import drop_mirrored, rank_photos
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
 from retrieval.search import nearest
@@ -71,9 +71,9 @@ def evaluate_run(config: Config) -> EvaluatedRun:
         raise UserError("--phase=report runs in one process")
     sketches, photos = features
     if config.test.mirror == "off":
-        sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
+        sketches, photos = drop_mirrored(sketches), drop_mirrored(photos)
     memory = config.test.eval_memory * 2**20
-    rankings = list(rankings_of(sketches, photos, config, device))
+    rankings = list(rank_photos(sketches, photos, config, device))
     positions, _ = nearest(
         sketches.values, photos.values, config.test.test_distance, TOP, memory=memory, device=device
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from phases.report.evaluated_run import EvaluatedRun
-from phases.test.margin_condition import TITLES, separations, sides_of
+from phases.test.margin_condition import TITLES, group_features, measure_separations
 from retrieval.curves import confusion, curves
 from retrieval.distances import distance_chunks
 from retrieval.projection import project
@@ -151,7 +151,7 @@ def separation(run: EvaluatedRun) -> dict[str, Any] | None:
     config, model = run.config, run.model
     if config.test.margin_condition == "off":
         return None
-    found = separations(model, sides_of(run.sketches, run.photos), config, run.device)
+    found = measure_separations(model, group_features(run.sketches, run.photos), config, run.device)
     return {
         TITLES[name]: {
             "share": each.share,

@@ -18,7 +18,7 @@ from phases.report.measures import (
     retrieval_curves,
     separation,
 )
-from phases.test import evaluate_codes
+from phases.test import evaluate_bits
 from retrieval import metrics
 from run import results
 from run.config import Config
@@ -89,7 +89,7 @@ def hash_lengths(run: EvaluatedRun) -> dict[int, float]:
     if centers is None or len(centers) < 2:
         return {}
     return {
-        bits: results.summarize_fits(evaluate_codes(centers, run.sketches, run.photos, run.config, bits))[
+        bits: results.summarize_fits(evaluate_bits(centers, run.sketches, run.photos, run.config, bits))[
             "MAP"
         ]
         for bits in run.config.test.hash_bits

@@ -1,4 +1,4 @@
-"""--phase=test: test sketches against all photos, by features and codes (docs/method.md, Evaluation)."""
+"""--phase=test: rank all photos for each test sketch (docs/method.md, Evaluation)."""
 
 import argparse
 import logging
@@ -45,27 +45,29 @@ def run(options: argparse.Namespace) -> None:
 
 
 def test_checkpoint(config: Config) -> None:
-    """Test in a folder that no other process works in meanwhile."""
+    """Test the checkpoint of --pretrained_model, with the run's folder locked."""
     with distributed.process_group(), explain_dead_workers():
-        checkpoint.find(config)  # before the folder is made
+        checkpoint.find(config)  # fails if there is none, before the lock makes the folder
         with distributed.on_main_process(folder_lock(config.folder)):
             evaluate_checkpoint(config)
 
 
 def evaluate_checkpoint(config: Config) -> None:
-    """What `run` does, in a folder that is this process's own; others help with the features and leave."""
-    folder = config.folder
+    """What `test_checkpoint` does once the folder is locked.
+
+    Several processes embed the images together; only the main one goes on from there.
+    """
+    log_folder = config.folder / "log"
     model = checkpoint.load(config)
-    config = model.config
+    config, data = model.config, model.data
     device = pick_device(config.machine)
-    data = model.data
     if model.centers is not None:
-        name_other_distance(config)
-    results.read_records(folder / "log" / "result.json")  # of no use: better known before hours of work
+        report_other_distance(config)
+    results.read_records(log_folder / "result.json")  # if broken, fail before hours of work
     log.info(
         "testing step %d of %s on %s: %d test sketches against %d photos",
         model.step,
-        folder,
+        config.folder,
         device,
         len(data.test_sketches),
         len(data.gallery),
@@ -73,34 +75,28 @@ def evaluate_checkpoint(config: Config) -> None:
     features = embed_test_set(model.network.to(device), data, config, step=model.step, device=device)
     if features is None:
         return
-    remove_stale_temporaries(folder / "log")
     sketches, photos = features
-    condition = None
+    remove_stale_temporaries(log_folder)
+    margin_record = None
     if config.test.margin_condition == "on":
-        condition = margin_condition.measure(model, sketches, photos, config, device)
+        margin_record = margin_condition.measure(model, sketches, photos, config, device)
     if config.test.mirror == "off":
-        sketches, photos = (replace(side, values=side.values[..., :1]) for side in (sketches, photos))
-
-    rankings = rankings_of(sketches, photos, config, device)
-    found = evaluate(rankings, sketches.labels, all_definitions=bool(config.test.all_definitions))
-    hashed: dict[int, list[results.HashFit]] = {}
-    if model.centers is not None and len(model.centers) < 2 and config.test.hash_bits:
-        log.warning("warning: one category has no other to tell apart: no hash codes")
-    elif model.centers is not None:
-        hashed = {
-            bits: evaluate_codes(model.centers, sketches, photos, config, bits)
-            for bits in config.test.hash_bits
-        }
-    sheet = draw_sheet(data, found, sketches, photos, config, device)
-    save_png(sheet, folder / "log" / "contact_sheet.png")
-    results.write(folder / "log", config, model, found, hashed, condition)  # last: then the test is done
-    log.info(
-        "results in %s, pictures in %s", folder / "log" / "result.json", folder / "log" / "contact_sheet.png"
+        sketches, photos = drop_mirrored(sketches), drop_mirrored(photos)
+    evaluation = evaluate(
+        rank_photos(sketches, photos, config, device),
+        sketches.labels,
+        all_definitions=bool(config.test.all_definitions),
     )
+    hash_fits = evaluate_hash_codes(model.centers, sketches, photos, config)
+    sheet = draw_sheet(data, evaluation, sketches, photos, config, device)
+    save_png(sheet, log_folder / "contact_sheet.png")
+    # the results come last: once they are written, the test counts as done
+    results.write(log_folder, config, model, evaluation, hash_fits, margin_record)
+    log.info("results in %s, pictures in %s", log_folder / "result.json", log_folder / "contact_sheet.png")
 
 
-def name_other_distance(config: Config) -> None:
-    """Log when --test_distance is not the distance that the loss trains for."""
+def report_other_distance(config: Config) -> None:
+    """Log if --test_distance is not the distance that the loss trains for."""
     trained_for = loss_facts(config.loss.loss_type).distance
     if config.test.test_distance != trained_for:
         log.info(
@@ -112,10 +108,15 @@ def name_other_distance(config: Config) -> None:
         )
 
 
-def rankings_of(
+def drop_mirrored(features: Features) -> Features:
+    """The features of the images as they are, (N, f_dim, 1), without those of their mirror images."""
+    return replace(features, values=features.values[..., :1])
+
+
+def rank_photos(
     sketches: Features, photos: Features, config: Config, device: torch.device
 ) -> Iterator[Ranking]:
-    """The ranking of each test sketch, in order, by --test_distance."""
+    """The ranking of all photos for each test sketch, in order, by --test_distance."""
     return feature_rankings(
         sketches.values,
         photos.values,
@@ -127,38 +128,52 @@ def rankings_of(
     )
 
 
-def evaluate_codes(
+def evaluate_hash_codes(
+    centers: np.ndarray | None, sketches: Features, photos: Features, config: Config
+) -> dict[int, list[results.HashFit]]:
+    """The fits of hash codes by their number of bits; none without class centres to fit them on."""
+    if centers is None:
+        return {}
+    if len(centers) < 2:
+        if config.test.hash_bits:
+            log.warning("warning: no hash codes: they need the class centres of at least two categories")
+        return {}
+    return {bits: evaluate_bits(centers, sketches, photos, config, bits) for bits in config.test.hash_bits}
+
+
+def evaluate_bits(
     centers: np.ndarray, sketches: Features, photos: Features, config: Config, bits: int
 ) -> list[results.HashFit]:
-    """Hash codes of `bits` bits, fitted with `hashing.FITS` seeds from --seed on: what each fit gave."""
-    angular = config.test.test_distance == "angular"
+    """MAP by hash codes of `bits` bits, for each of `hashing.FITS` fits with the seeds from --seed on."""
+    is_angular = config.test.test_distance == "angular"
     fits = []
     for seed in range(config.seed, config.seed + hashing.FITS):
         code_map, loss = fit_code_map(
-            centers, bits, angular=angular, seed=seed, gradient=config.test.hash_gradient
+            centers, bits, angular=is_angular, seed=seed, gradient=config.test.hash_gradient
         )
-        query, gallery = (binary_codes(side.values, code_map, angular=angular) for side in (sketches, photos))
-        rankings = code_rankings(query, gallery, sketches.labels, photos.labels)
-        found = evaluate(rankings, sketches.labels)
-        fits.append(results.HashFit(seed, found.metrics["MAP"], loss))
+        query_codes = binary_codes(sketches.values, code_map, angular=is_angular)
+        gallery_codes = binary_codes(photos.values, code_map, angular=is_angular)
+        rankings = code_rankings(query_codes, gallery_codes, sketches.labels, photos.labels)
+        evaluation = evaluate(rankings, sketches.labels)
+        fits.append(results.HashFit(seed, evaluation.metrics["MAP"], loss))
     return fits
 
 
 def draw_sheet(
     data: Annotation,
-    found: Evaluation,
+    evaluation: Evaluation,
     sketches: Features,
     photos: Features,
     config: Config,
     device: torch.device,
 ) -> Image.Image:
-    """Test sketches drawn by seed, one of each of up to twelve categories, with their nearest photos."""
-    draw = random.Random(config.seed)
-    by_label: dict[int, list[int]] = {}
+    """A random test sketch of each of up to twelve categories, by --seed, with the photos nearest to it."""
+    rng = random.Random(config.seed)
+    by_label: dict[int, list[int]] = {}  # label -> positions of its test sketches
     for index, (_, label) in enumerate(data.test_sketches):
         by_label.setdefault(label, []).append(index)
-    labels = sorted(draw.sample(sorted(by_label), min(SHEET_QUERIES, len(by_label))))
-    queries = [draw.choice(by_label[label]) for label in labels]
+    labels = sorted(rng.sample(sorted(by_label), min(SHEET_QUERIES, len(by_label))))
+    queries = [rng.choice(by_label[label]) for label in labels]
     positions, _ = nearest(
         sketches.values[queries],
         photos.values,
@@ -168,17 +183,18 @@ def draw_sheet(
         device=device,
     )
 
-    def cell(entry: Entry, mode: str) -> Cell:
+    def make_cell(entry: Entry, mode: str) -> Cell:
         path, label = entry
         return Cell(read_image(data.root / path, mode), Path(path).name, data.categories[label])
 
     rows = [
         SheetRow(
-            cell(data.test_sketches[query], "L"), [cell(data.gallery[each], "RGB") for each in nearest_photos]
+            make_cell(data.test_sketches[query], "L"),
+            [make_cell(data.gallery[photo], "RGB") for photo in nearest_photos],
         )
         for query, nearest_photos in zip(queries, positions, strict=True)
     ]
-    score = f"MAP {found.metrics['MAP']:.2f} (chance {found.chance['MAP']:.2f})"
+    score = f"MAP {evaluation.metrics['MAP']:.2f} (chance {evaluation.chance['MAP']:.2f})"
     distance = in_words(config.test.test_distance)
-    caption = f"{config.save_path}: {score} over {found.queries} test sketches, {distance} distance"
+    caption = f"{config.save_path}: {score} over {evaluation.queries} test sketches, {distance} distance"
     return contact_sheet(rows, caption)

@@ -1,4 +1,4 @@
-"""The margin condition: what the margin implies for the centres, and what the features do."""
+"""The margin condition (docs/metrics.md): what the margin implies for the centres, and what features do."""
 
 import logging
 from typing import Any
@@ -39,29 +39,39 @@ DEFINITION = (
 def measure(
     model: TestableCheckpoint, sketches: Features, photos: Features, config: Config, device: torch.device
 ) -> dict[str, Any]:
-    """The margin condition over centres, photos, test sketches and both; logged, and drawn as a figure."""
+    """Measure the margin condition over centres, photos, test sketches and both; log it and plot it.
+
+    Returns the record for result.json.
+    """
     categories = model.data.categories
-    sides = sides_of(sketches, photos)
-    found = separations(model, sides, config, device)
+    groups = group_features(sketches, photos)
+    separations = measure_separations(model, groups, config, device)
     record: dict[str, Any] = {
         "definition": DEFINITION,
         "margin": config.loss.margin if config.loss.loss_type == "mems" else None,
         "margin_needed": MARGIN_NEEDED,
-        **{name: as_record(each, categories) for name, each in found.items()},
     }
+    for name, separation in separations.items():
+        record[name] = {
+            "share": separation.share,
+            "max_intra": by_category(separation.max_intra, categories),
+            "min_inter": by_category(separation.min_inter, categories),
+        }
     if model.centers is not None and len(model.centers) == len(categories) > 1:
         nearest = {"nearest_other": by_category(nearest_other(model.centers), categories)}
         record["centers"] = nearest | record.get("centers", {})
-        if "centers" in found:
-            for name, side in sides.items():
-                record[name]["inside"] = share_inside(*side, model.centers, config.loss.margin or 1.0)
-    for line in summary(record):
+        if "centers" in separations:
+            for name, (values, labels) in groups.items():
+                record[name]["inside"] = share_inside(
+                    values, labels, model.centers, config.loss.margin or 1.0
+                )
+    for line in describe(record):
         log.info("%s", line)
     save_margin_condition(
         {
-            text: (found[name].max_intra, found[name].min_inter)
-            for name, text in TITLES.items()
-            if name in found
+            title: (separations[name].max_intra, separations[name].min_inter)
+            for name, title in TITLES.items()
+            if name in separations
         },
         config.folder / "log" / "margin_condition.png",
         title=f"{config.save_path}, step {model.step}",
@@ -69,59 +79,61 @@ def measure(
     return record
 
 
-def sides_of(sketches: Features, photos: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Features as they are (N, f_dim), and labels (N,), of photos, of test sketches and of both."""
-    sides = {
-        "photos": (photos.values[..., 0], photos.labels),
-        "sketches": (sketches.values[..., 0], sketches.labels),
+def group_features(sketches: Features, photos: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Features without their mirror images, (N, f_dim), and labels (N,): photos, test sketches and both."""
+    photo_values, sketch_values = photos.values[..., 0], sketches.values[..., 0]
+    return {
+        "photos": (photo_values, photos.labels),
+        "sketches": (sketch_values, sketches.labels),
+        "all": (
+            np.concatenate([photo_values, sketch_values]),
+            np.concatenate([photos.labels, sketches.labels]),
+        ),
     }
-    values, labels = zip(*sides.values(), strict=True)
-    return {**sides, "all": (np.concatenate(values), np.concatenate(labels))}
 
 
-def separations(
+def measure_separations(
     model: TestableCheckpoint,
-    sides: dict[str, tuple[np.ndarray, np.ndarray]],
+    groups: dict[str, tuple[np.ndarray, np.ndarray]],
     config: Config,
     device: torch.device,
 ) -> dict[str, Separation]:
-    """Of every side, and as "centers" what the margin implies for the centres, if it is that of MEMS."""
-    classes = len(model.data.categories)
-    found = {name: measure_separation(*side, classes, device) for name, side in sides.items()}
-    if config.loss.loss_type == "mems" and model.centers is not None and len(model.centers) == classes > 1:
-        found["centers"] = implied_separation(model.centers, config.loss.margin or 1.0)
-    return found
-
-
-def as_record(found: Separation, categories: list[str]) -> dict[str, Any]:
-    return {
-        "share": found.share,
-        "max_intra": by_category(found.max_intra, categories),
-        "min_inter": by_category(found.min_inter, categories),
+    """The separation of each group, and as "centers" what the margin of MEMS implies for the centres."""
+    num_classes = len(model.data.categories)
+    separations = {
+        name: measure_separation(values, labels, num_classes, device)
+        for name, (values, labels) in groups.items()
     }
+    # not for zero-shot lists, whose unseen categories have no centre
+    if (
+        config.loss.loss_type == "mems"
+        and model.centers is not None
+        and len(model.centers) == num_classes > 1
+    ):
+        separations["centers"] = implied_separation(model.centers, config.loss.margin or 1.0)
+    return separations
 
 
 def by_category(values: np.ndarray, categories: list[str]) -> dict[str, float | None]:
-    """None where a distance is not known or not finite: JSON has no word for that."""
+    """The values (C,) by category; None where one is not finite, which JSON cannot hold."""
     return {
         name: float(value) if np.isfinite(value) else None
         for name, value in zip(categories, values, strict=True)
     }
 
 
-def summary(record: dict[str, Any]) -> list[str]:
-    """The condition in a few lines for the log."""
-    lines = []
+def describe(record: dict[str, Any]) -> list[str]:
+    """The lines for the log."""
     margin = record["margin"]
-    if margin is not None:
-        word = "reaches" if margin >= MARGIN_NEEDED else "is below"
-        lines.append(f"margin condition: m = {margin:g} {word} 2 + sqrt(3) = {MARGIN_NEEDED:.3f}")
+    if margin is None:
+        lines = ["margin condition, of the features alone: the loss has no margin of MEMS"]
     else:
-        lines.append("margin condition, over the features alone: there is no margin of MEMS")
+        relation = "reaches" if margin >= MARGIN_NEEDED else "is below"
+        lines = [f"margin condition: m = {margin:g} {relation} 2 + sqrt(3) = {MARGIN_NEEDED:.3f}"]
     for name in ("photos", "sketches", "all"):
-        inside = record[name].get("inside")
-        lines.append(
-            f"  {TITLES[name]}: max intra < min inter in {record[name]['share']:.1f} % of the categories"
-            + (f", {inside:.1f} % of features inside their boundaries" if inside is not None else "")
-        )
+        share = record[name]["share"]
+        line = f"  {TITLES[name]}: max intra < min inter in {share:.1f} % of the categories"
+        if "inside" in record[name]:
+            line += f", {record[name]['inside']:.1f} % of features inside their boundaries"
+        lines.append(line)
     return lines

@@ -12,7 +12,7 @@ import torch
 import main
 from datasets.transforms import IMAGENET
 from losses import LOSSES, loss_class
-from phases.test import name_other_distance
+from phases.test import report_other_distance
 from run.config import (
     NETWORK_FIELDS,
     Config,
@@ -108,7 +108,7 @@ def test_a_distance_the_loss_does_not_train_for_is_named(
     loss: str, distance: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    name_other_distance(make_config(loss_type=loss, test_distance=distance))
+    report_other_distance(make_config(loss_type=loss, test_distance=distance))
     own = "euclidean" if loss == "mems" else "angular"
     expected = f"distance {distance}; {loss} trains for the {own} one: --test_distance={own}"
     assert caplog.messages == ([] if distance == own else [expected])
