@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from phases.report.record import Record
-from phases.reproduce.runs import MADE_WITH
-from run.config import is_used
+from run.config import CONTINUED_FIELDS, is_used
 from run.plots import CATEGORIES, CONFUSED, confused_pairs, published_rows
 from run.results import compare_with_chance
 from run.words import in_words
@@ -172,7 +171,9 @@ def describe_seeds(runs: Records) -> str:
     """Mean and spread of runs that differ in nothing but the seed, as a sentence."""
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for letter, run in runs.items():
-        made = {name: run["options"].get(name) for name in (*MADE_WITH, *TEST_OPTIONS) if name != "seed"}
+        made = {
+            name: run["options"].get(name) for name in (*CONTINUED_FIELDS, *TEST_OPTIONS) if name != "seed"
+        }
         alike[str((run["step"], made))].append(letter)
     sentences = []
     for letters in alike.values():
@@ -212,7 +213,7 @@ def list_differences(runs: Records) -> list[list[Any]]:
     rows = [["step", *(run["step"] for run in runs.values())]]
     rows += [
         [name, *(show(run, name) for run in runs.values())]
-        for name in dict.fromkeys((*MADE_WITH, *TEST_OPTIONS))
+        for name in dict.fromkeys((*CONTINUED_FIELDS, *TEST_OPTIONS))
     ]
     return [row for row in rows if len(set(row[1:])) > 1]
 
@@ -221,7 +222,7 @@ def show(run: Record, name: str) -> str:
     """An option of a run as text; empty where it was not given or has no meaning for the loss."""
     if not is_used(name, run["options"]["loss_type"]):
         return ""
-    if not run["training_options"] and name in set(MADE_WITH) - set(RECOGNISED):
+    if not run["training_options"] and name in set(CONTINUED_FIELDS) - set(RECOGNISED):
         return "unknown"  # a published checkpoint does not say how it was trained
     value = run["options"].get(name)
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""--phase=reproduce: train what a table of experiments still lacks, test it, and write the table.
+"""--phase=reproduce: train and test the runs that tables of experiments lack, and write the tables.
 
-Every training is one of --phase=train, in a folder of its own below logs/<save_path>/, so each can be looked
-at, tested and continued by itself. The command can be stopped and given again, and given several times at
-once: a run that another process is at is left to it. --dry_run lists the runs and how far each is.
+Each run is one of --phase=train in a folder of its own below logs/<save_path>/, so it can be inspected,
+tested and continued by itself. The command can be stopped and repeated, and several processes can share the
+work: a run that another one has locked is left to it. --dry_run lists the runs and how far each is.
 """
 
 import argparse
@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 
 Plans = dict[str, list[Run]]  # name of a table -> its runs
 
+# How far a run is, as --dry_run lists it
 FINISHED, DIVERGED, UNTESTED, BEGUN, NOT_BEGUN = "finished", "diverged", "tests missing", "begun", "not begun"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what the tables of --table lack. Returns an exit status as a training does."""
+    """Make the missing runs of --table. Returns the exit status: not 0 when a signal stopped it."""
     config = config_from_options(options)
     if not config.tables.table:
         raise UserError(f"--phase=reproduce needs --table, one or more of {', '.join(sorted(TABLES))}")
@@ -43,12 +44,12 @@ def run(options: argparse.Namespace) -> int:
         given = {name: getattr(options, name) for name in options.given - {"phase", "dry_run"}}
         announce("reproduce", config, dry_run=given)
         return 0
-    lists = load_annotation(config.data.data_path, config.data.anno_path, config.data.dataset).digest()
+    data = load_annotation(config.data.data_path, config.data.anno_path, config.data.dataset)
     for name, runs in plans.items():
-        tables.check_lists(load_table(name), runs, lists)
+        tables.check_lists(load_table(name), runs, data.digest())
     forecast = Forecast(plans)
     for name in plans:
-        exit_code = reproduce(name, forecast, config)
+        exit_code = make_missing_runs(name, forecast, config)
         if exit_code:
             return exit_code
     announce("reproduce", config)
@@ -57,27 +58,26 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass
 class Forecast:
-    """How long the runs that are left will take, by those that this call has made."""
+    """Estimates how long the remaining runs will take, from those that this process has made."""
 
     plans: Plans
-    seconds: list[float] = field(default_factory=list)  # that each run took
-    left_out: set[Path] = field(default_factory=set)  # folders in which other processes are at work
+    seconds: list[float] = field(default_factory=list)  # one per run made
+    locked: set[Path] = field(default_factory=set)  # folders of runs that other processes are making
 
     def describe(self) -> str:
-        """As in ", about 2 h 10 min left", before a run is begun; empty while no run has been made."""
+        """The end of a log line, such as ", about 2 h 10 min left"; empty until a run has been made."""
         if not self.seconds:
             return ""
-        folders = {
-            each.folder
-            for name, runs in self.plans.items()
-            for each in runs
-            if not is_finished(each, load_table(name))
-        }
-        return f", {describe_duration(fmean(self.seconds) * len(folders - self.left_out))} left"
+        remaining = set()
+        for name, runs in self.plans.items():
+            table = load_table(name)
+            remaining |= {each.folder for each in runs if not is_finished(each, table)}
+        seconds = fmean(self.seconds) * len(remaining - self.locked)
+        return f", {describe_duration(seconds)} left"
 
 
 def describe_duration(seconds: float) -> str:
-    """As in "about 2 h 10 min"; from a day on in days and hours."""
+    """As in "about 2 h 10 min", and from a day on "about 1 d 3 h"."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"
@@ -86,79 +86,88 @@ def describe_duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 24:
         return f"about {hours} h {minutes} min"
-    return "about {} d {} h".format(*divmod(round(seconds / 3600), 24))
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"about {days} d {hours} h"
 
 
-def reproduce(name: str, forecast: Forecast, config: Config) -> int:
-    """Make the missing runs of the table `name`, and write it at the start and after each of them."""
+def make_missing_runs(name: str, forecast: Forecast, config: Config) -> int:
+    """Make the missing runs of a table; write it at the start and after each. Returns an exit status."""
     table, runs = load_table(name), forecast.plans[name]
     path = tables.write(name, table, runs, config)
-    elsewhere = 0
+    num_locked = 0
     for number, each in enumerate(runs, start=1):
         if is_finished(each, table):
             continue
-        what = f"{each.row.label}, seed {each.config.seed}"
-        left = forecast.describe()
-        log.info("\n%s, run %d of %d: %s%s", table.title, number, len(runs), what, left)
+        log.info(
+            "\n%s, run %d of %d: %s, seed %d%s",
+            table.title,
+            number,
+            len(runs),
+            each.row.label,
+            each.config.seed,
+            forecast.describe(),
+        )
         start = time.monotonic()
         try:
-            exit_code = complete(each, table)
-        except Locked as busy:
-            log.info("%s: left to it", busy)
-            forecast.left_out.add(each.folder)
-            elsewhere += 1
+            exit_code = make_run(each, table)
+        except Locked as error:
+            log.info("%s: left to it", error)
+            forecast.locked.add(each.folder)
+            num_locked += 1
             continue
         if exit_code:
             return exit_code
-        if not each.diverged:
+        if not each.has_diverged:
             forecast.seconds.append(time.monotonic() - start)
         tables.write(name, table, runs, config)
-    if elsewhere:
-        log.info("left to other processes: %d runs; --phase=report writes the table again", elsewhere)
+    if num_locked:
+        log.info("left to other processes: %d runs; --phase=report writes the table again", num_locked)
     log.info("table in %s", path)
     return 0
 
 
-def is_finished(each: Run, table: Table) -> bool:
-    """Whether nothing is left to do for this run."""
-    return each.diverged or len(each.records(table.columns)) == len(table.columns)
+def is_finished(run: Run, table: Table) -> bool:
+    """Whether the run is trained and has all tests that `table` needs, or has diverged."""
+    return run.has_diverged or len(run.read_records(table.columns)) == len(table.columns)
 
 
-def complete(each: Run, table: Table) -> int:
-    """Train, and make the tests that the columns of `table` need; a divergence is written down."""
+def make_run(run: Run, table: Table) -> int:
+    """Train, and make the tests that `table` needs; a divergence is recorded. Returns an exit status."""
     try:
-        exit_code = train.train_and_test(each.config)
+        exit_code = train.train_and_test(run.config)
         if exit_code:
             return exit_code
         for column in table.columns:
-            if not each.records([column]):
-                test.test_checkpoint(each.config_of_test(column))
+            if not run.read_records([column]):
+                test.test_checkpoint(run.config_of_test(column))
     except Diverged as error:
         log.warning("given up: %s", error)
-        each.give_up(error)
+        run.mark_diverged(error)
     return 0
 
 
 def list_runs(plans: Plans, config: Config) -> None:
     """Log the runs of every table, row by row, with their folders and how far each is."""
-    states: dict[Path, set[str]] = {}
+    states_by_folder: dict[Path, set[str]] = {}  # several, as a run may lack the tests of one table alone
     for name, runs in plans.items():
         table = load_table(name)
         log.info("\n%s (table %s), runs below %s:", table.title, name, config.folder)
         counts: Counter[str] = Counter()
         for row in table.rows:
-            own = [each for each in runs if each.row == row]
-            log.info("\n%s\n  %s/", row.label, own[0].folder.parent.relative_to(config.folder))
-            for each in own:
-                state, step = state_of(each, table)
+            runs_of_row = [each for each in runs if each.row == row]
+            log.info("\n%s\n  %s/", row.label, runs_of_row[0].folder.parent.relative_to(config.folder))
+            for each in runs_of_row:
+                state, step = find_state(each, table)
                 counts[state] += 1
-                states.setdefault(each.folder, set()).add(state)
-                reached = f"step {step} of {each.config.train.num_steps}" if state == BEGUN else state
-                log.info("    %s  %s", each.folder.name, reached)
+                states_by_folder.setdefault(each.folder, set()).add(state)
+                progress = f"step {step} of {each.config.train.num_steps}" if state == BEGUN else state
+                log.info("    %s  %s", each.folder.name, progress)
         log.info("\n%s", describe_counts(len(runs), counts))
-    done = sum(each <= {FINISHED, DIVERGED} for each in states.values())
+    num_done = sum(states <= {FINISHED, DIVERGED} for states in states_by_folder.values())
     log.info(
-        "in all %d trainings, each in a folder of its own; %d left to do", len(states), len(states) - done
+        "in all %d trainings, each in a folder of its own; %d left to do",
+        len(states_by_folder),
+        len(states_by_folder) - num_done,
     )
     try:
         load_annotation(config.data.data_path, config.data.anno_path, config.data.dataset)
@@ -167,22 +176,26 @@ def list_runs(plans: Plans, config: Config) -> None:
 
 
 def describe_counts(total: int, counts: Counter[str]) -> str:
-    shown = ", ".join(
-        f"{counts[state]} {f'with {state}' if state == UNTESTED else state}"
-        for state in (FINISHED, UNTESTED, BEGUN, NOT_BEGUN, DIVERGED)
-        if counts[state]
-    )
-    return f"{total} runs: {shown}"
+    """As in "6 runs: 1 finished, 1 with tests missing, 4 not begun"."""
+    parts = []
+    for state in (FINISHED, UNTESTED, BEGUN, NOT_BEGUN, DIVERGED):
+        if counts[state]:
+            parts.append(f"{counts[state]} {'with ' if state == UNTESTED else ''}{state}")
+    return f"{total} runs: {', '.join(parts)}"
 
 
-def state_of(each: Run, table: Table) -> tuple[str, int]:
-    """How far a run is, and its newest checkpoint's step. Raises UserError if it is of other options."""
-    steps = checkpoint_files.saved_steps(each.folder / "model")
+def find_state(run: Run, table: Table) -> tuple[str, int]:
+    """How far a run is, and the step of its newest checkpoint. Raises UserError if it has other options."""
+    steps = checkpoint_files.saved_steps(run.folder / "model")
     step = steps[-1] if steps else 0
-    if each.diverged:
-        return DIVERGED, step
-    if is_finished(each, table):
-        return FINISHED, step
-    if step >= each.config.train.num_steps:
-        return UNTESTED, step
-    return (BEGUN if steps else NOT_BEGUN), step
+    if run.has_diverged:
+        state = DIVERGED
+    elif is_finished(run, table):
+        state = FINISHED
+    elif step >= run.config.train.num_steps:
+        state = UNTESTED
+    elif steps:
+        state = BEGUN
+    else:
+        state = NOT_BEGUN
+    return state, step

@@ -1,10 +1,9 @@
-"""Tables written again from their own JSON, where the runs behind them are no longer at hand.
+"""Rewrite tables from their own JSON, when the runs behind them are no longer available.
 
 python -m phases.reproduce.stored_tables docs/tables docs/tables/random      rewrites every table there
 
-Values, options and versions stay as the JSON has them. What is written around them is today's: how the
-protocol differs from the published one, and the published numbers beside the rows. Rows that the table got
-later are left out.
+Values, options and versions stay as they are in the JSON. The text around them is rewritten: how the protocol
+differs from the published one, and the published numbers. Rows that the table got later are left out.
 """
 
 import re
@@ -17,7 +16,7 @@ from typing import Any
 from experiments import load_table
 from experiments.table import Column, Table
 from phases.reproduce.runs import Run, plan_runs
-from phases.reproduce.tables import write_found
+from phases.reproduce.tables import write_files
 from run.config import config_from_stored
 from run.provenance import provenance
 from utils.errors import UserError
@@ -31,42 +30,45 @@ COUNTS = re.compile(
 
 @dataclass(frozen=True)
 class StoredRun(Run):
-    """A run as the table's JSON `content` has it: its values, and whether it diverged."""
+    """A run whose results are read from the `content` of its table's JSON."""
 
     content: dict[str, Any]
 
-    def records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+    def read_records(self, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
         counts = read_counts(self.content["protocol"])
-        own = (self.row.label, self.config.seed)
-        machine: dict[str, Any] = next(  # those in docs/tables/random have none
-            (each.get("machine", {}) for each in self.content["runs"] if (each["row"], each["seed"]) == own),
-            {},
-        )
-        found = {}
+        if counts is None:
+            return {}
+        records = {}
         for column in columns:
             value = self.content["values"][self.row.label][column.label].get(str(self.config.seed))
-            if value is not None and counts is not None:
-                kind, _, what = column.metric.partition(" ")
-                expected = self.content["chance"].get(column.label)
-                found[column.label] = {
+            if value is not None:
+                chance = self.content["chance"].get(column.label)
+                kind, _, name = column.metric.partition(" ")
+                # only what get_metric, get_chance and a table read
+                records[column.label] = {
                     "counts": counts,
                     "lists": "",
-                    "training_machine": machine,
-                    "chance": {}
-                    if expected is None
-                    else {"MAP" if kind == "hash" else column.metric: expected},
+                    "training_machine": self.find_machine(),
+                    "chance": {} if chance is None else {"MAP" if kind == "hash" else column.metric: chance},
                     "metrics": {column.metric: value},
-                    "hash": {what: {"MAP": value}},
-                    "margin_condition": {what: {kind: value}},
+                    "hash": {name: {"MAP": value}},
+                    "margin_condition": {name: {kind: value}},
                 }
-        return found
+        return records
+
+    def find_machine(self) -> dict[str, Any]:
+        """The hardware of the training; empty in the tables of docs/tables/random, which do not state it."""
+        for run in self.content["runs"]:
+            if (run["row"], run["seed"]) == (self.row.label, self.config.seed):
+                return run.get("machine", {})
+        return {}
 
     @property
-    def diverged(self) -> bool:
-        """Of a row the JSON has the number of diverged seeds: those without a value."""
-        return bool(self.content["diverged"][self.row.label]) and not any(
-            str(self.config.seed) in values for values in self.content["values"][self.row.label].values()
-        )
+    def has_diverged(self) -> bool:
+        """The JSON has only the number of diverged seeds of each row: they are the seeds without a value."""
+        values = self.content["values"][self.row.label].values()
+        has_value = any(str(self.config.seed) in by_seed for by_seed in values)
+        return bool(self.content["diverged"][self.row.label]) and not has_value
 
 
 def read_counts(protocol: list[str]) -> dict[str, int] | None:
@@ -74,13 +76,13 @@ def read_counts(protocol: list[str]) -> dict[str, int] | None:
     match = COUNTS.search(" ".join(protocol))
     if match is None:
         return None
-    found = {name: int(value or 0) for name, value in match.groupdict().items()}
-    unseen = found.pop("unseen")
-    return {**found, "trained_categories": found["categories"] - unseen}
+    counts = {name: int(value or 0) for name, value in match.groupdict().items()}
+    unseen = counts.pop("unseen")
+    return {**counts, "trained_categories": counts["categories"] - unseen}
 
 
-def rows_in(table: Table, content: dict[str, Any], path: Path) -> Table:
-    """`table` with the rows alone that its JSON has. Raises UserError if the JSON has others."""
+def select_stored_rows(table: Table, content: dict[str, Any], path: Path) -> Table:
+    """`table` with only the rows that its JSON has. Raises UserError if the JSON has others."""
     rows = tuple(row for row in table.rows if row.label in content["values"])
     if content["values"].keys() != {row.label for row in rows}:
         raise UserError(f"{path} has other rows than the table {content['table']} has today")
@@ -88,21 +90,22 @@ def rows_in(table: Table, content: dict[str, Any], path: Path) -> Table:
 
 
 def rewrite(path: Path) -> None:
-    """Write the table whose JSON lies at `path` again. Raises UserError if its rows are not today's."""
+    """Rewrite the table whose JSON is at `path`. Raises UserError if its rows are not today's."""
     content = read_json(path)
-    table = rows_in(load_table(content["table"]), content, path)
-    # those in docs/tables/random do not say their gradient: it was the identity
+    name = content["table"]
+    table = select_stored_rows(load_table(name), content, path)
+    # the options of docs/tables/random do not have a hash gradient: it was the identity
     config = config_from_stored({"hash_gradient": "identity", **content["options"]})
-    folders = {(each["row"], each["seed"]): each["folder"] for each in content["runs"]}
-    runs: list[Run] = [
-        StoredRun(each.row, each.config, content) for each in plan_runs(content["table"], table, config)
-    ]
-    if {(each.row.label, each.config.seed): str(each.folder) for each in runs} != folders:
-        raise UserError(f"{path} names other folders of runs than its options give today")
-    write_found(path.with_suffix(".md"), content["table"], table, runs, config)
-    made_by = provenance(config).keys()
-    new = {name: value for name, value in read_json(path).items() if name not in made_by}
-    write_json(path, {**new, **{name: value for name, value in content.items() if name in made_by}})
+    runs: list[Run] = [StoredRun(run.row, run.config, content) for run in plan_runs(name, table, config)]
+    folders = {(run.row.label, run.config.seed): str(run.folder) for run in runs}
+    if folders != {(run["row"], run["seed"]): run["folder"] for run in content["runs"]}:
+        raise UserError(f"the runs in {path} have other folders than the same options give today")
+    write_files(path.with_suffix(".md"), name, table, runs, config)
+    # this process made the text, not the values: their options, versions and machine stay
+    names = provenance(config).keys()
+    rewritten = {key: value for key, value in read_json(path).items() if key not in names}
+    kept = {key: value for key, value in content.items() if key in names}
+    write_json(path, {**rewritten, **kept})
 
 
 def main(folders: list[str]) -> None:

@@ -13,7 +13,7 @@ from experiments import TABLES, load_table
 from experiments.published import hashed, real_valued
 from experiments.table import Row
 from losses.margin import MarginLoss
-from phases.reproduce.runs import metric_value, plan_runs
+from phases.reproduce.runs import get_metric, plan_runs
 from run.config import config_from_options
 
 DEFAULTS = vars(main.parse(["--phase=test"]))
@@ -155,4 +155,4 @@ def test_figures_are_found_in_a_record() -> None:
         "inside photos": None,
         "P@10": None,
     }
-    assert {metric: metric_value(record, metric) for metric in wanted} == wanted
+    assert {metric: get_metric(record, metric) for metric in wanted} == wanted

@@ -18,8 +18,8 @@ from models import build_network
 from options.parser import parse
 from phases import reproduce, test, train
 from phases.report import is_run
+from phases.reproduce.protocol import describe_protocol
 from phases.reproduce.runs import Run, plan_runs
-from phases.reproduce.tables import describe_protocol
 from retrieval import hashing
 from run import results
 from run.config import config_from_options
@@ -133,7 +133,7 @@ def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) 
     arguments = [*COMMON, "--seeds=1", "--margin=1.5", "--lr_of", "lmcl=3e-3", "softmax=2e-3"]
     status, output, errors = command("reproduce", "--table=losses", *arguments)
     assert status == 0, errors
-    assert "--margin: rows of the table losses that set their own do not take it" in output
+    assert "--margin has no effect on rows of the table losses that set it themselves" in output
     assert sorted(path.name for path in Path("logs/table").iterdir() if path.name != "tables") == [
         "tiny-dase-a-softmax-m4-f8-annealed2-lr0.0001",
         "tiny-dase-cosface-m0.35-s32-f8-annealed2-lr0.003",
@@ -189,13 +189,13 @@ def test_after_the_first_run_the_time_left_is_said(demo: None, command, monkeypa
     monkeypatch.setattr(test, "test_checkpoint", lambda config: None)
     finished: list[str] = []
     monkeypatch.setattr(reproduce, "is_finished", lambda each, table: each.config.save_path in finished)
-    complete = reproduce.complete
+    make_run = reproduce.make_run
 
-    def completed(each, table) -> int:
+    def make_and_note(each, table) -> int:
         finished.append(each.config.save_path)
-        return complete(each, table)
+        return make_run(each, table)
 
-    monkeypatch.setattr(reproduce, "complete", completed)
+    monkeypatch.setattr(reproduce, "make_run", make_and_note)
     status, output, errors = command("reproduce", "--table=attention", *COMMON)
     assert status == 0, errors
     lines = [line for line in output.splitlines() if ", run " in line]
@@ -257,7 +257,7 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     )
     tested = [record_of(dase, distance=each) for each in ("euclidean", "angular")]
     write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
-    none.give_up(Diverged("the loss became nan"))
+    none.mark_diverged(Diverged("the loss became nan"))
     for run, step in ((dase, 4), (se, 4), (dase_1, 1), (none, 2)):
         checkpoints.save(checkpoint_files.checkpoint_path(run.folder / "model", step), {})
     before = {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")}
@@ -342,7 +342,7 @@ def test_codes_of_the_other_gradient_are_fitted_again(
     record = record_of(run, hash_gradient=stored)
     write_json(run.folder / "log" / "result.json", json.loads(json.dumps([record], default=str)))
     codes = [column for column in table.columns if column.metric.startswith("hash")]
-    assert len(run.records(codes)) == wanted
+    assert len(run.read_records(codes)) == wanted
 
 
 def test_rows_that_do_not_differ_are_refused(demo: None, command) -> None:
