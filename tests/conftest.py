@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 import main
 from retrieval import hashing
 from tests import tiny_network
+from tests.victims import Zygote
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,6 +151,14 @@ def trained(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # main.py's log goes to what pytest had caught of that test, which is closed by now
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     return home
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Starts commands as processes of their own in no time."""
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
 
 
 @pytest.fixture

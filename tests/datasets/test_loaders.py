@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from datasets import PHOTO, SKETCH, transforms
 from datasets.images import read_image
 from datasets.loaders import ImageSet, ShuffledBatches, ordered_batches, training_batches
 from tests.conftest import draw_tree
+from tests.victims import Zygote
 from utils.errors import UserError
 
 
@@ -107,19 +106,17 @@ time.sleep(300)
 """
 
 
-def test_workers_end_when_their_parent_is_killed(sketches: ImageSet) -> None:
+def test_workers_end_when_their_parent_is_killed(sketches: ImageSet, tmp_path: Path, zygote: Zygote) -> None:
+    output = tmp_path / "output"
+    os.mkfifo(output)
     folder = sketches.root / "sketches/cat"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDING_WORKERS, str(folder)],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-    ) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"working\n"
-        os.kill(parent.pid, signal.SIGKILL)
+    parent = zygote.start(tmp_path, str(folder), output=output, program=HOLDING_WORKERS)
+    with output.open() as pipe:
+        assert pipe.readline() == "working\n"
+        parent.kill()
         # the workers hold the other end of this pipe: it ends with the last of them (they look every 5 s)
-        parent.communicate(timeout=60)
-    assert parent.returncode == -signal.SIGKILL
+        pipe.read()
+    assert parent.wait() == -signal.SIGKILL
 
 
 def test_too_few_images_for_a_batch() -> None:

@@ -1,12 +1,11 @@
 """Fixtures of the tests that break things on purpose."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.reliability.ledger import note
-from tests.reliability.victims import Zygote
 
 
 @pytest.fixture
@@ -19,11 +18,3 @@ def ledger(request: pytest.FixtureRequest) -> Callable[..., None]:
             note(request.node.name, point, tried, times, outcome, time.monotonic() - start)
 
     return write
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """Starts commands as processes of their own in no time."""
-    zygote = Zygote()
-    yield zygote
-    zygote.close()

@@ -1,19 +1,18 @@
 """Disks that take no more: files that may not become larger, and mounts of a process's own."""
 
-import os
 import resource
-import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.reliability.victims import PROJECT
+from tests.victims import Victim, Zygote
 
 SPACE = ("unshare", "--map-root-user", "--mount", "sh", "-c")
 
@@ -46,21 +45,11 @@ def mount(options: str, folder: str, *, filled: bool = False) -> str:
     return f"{command} && {{ cat /dev/zero > {folder}/taken 2> /dev/null || true; }}" if filled else command
 
 
-def main_after(
-    mounting_command: str, *arguments: str, then: str = "true", **variables: str
-) -> subprocess.CompletedProcess:
-    """`main.py` after one shell command and before another, with mounts that go with it.
+def main_after(zygote: Zygote, mounting_command: str, *arguments: str, **how: Any) -> Victim:
+    """`main.py` in the current folder after a shell command whose mounts go with it.
 
     Skips the test where a process cannot have any.
     """
     if not mounting():
         pytest.skip("this machine lets no process mount a disk of its own")
-    program = shlex.join([sys.executable, "-m", "tests.tiny_main", *arguments])
-    return subprocess.run(
-        [*SPACE, f"{mounting_command} && {{ {program}; status=$?; {then}; exit $status; }}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT), **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return zygote.run(Path.cwd(), *arguments, mounting=mounting_command, **how)

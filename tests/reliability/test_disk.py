@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from options.phases import PHASES
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.reliability.disks import files_end_at, main_after, mount
-from tests.reliability.victims import Zygote
+from tests.victims import Victim, Zygote
 from utils import files
 
 COMMON = ("--anno_path=anno", "--num_workers=0", "--device=cpu", "--dataset=tiny")
@@ -182,10 +181,11 @@ def as_given(arguments: tuple[str, ...]) -> tuple[str, ...]:
     return (f"--phase={arguments[0]}", *COMMON, *arguments[1:])
 
 
-def check_line(done: subprocess.CompletedProcess, place: str, reason: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
-    said = done.stderr[done.stderr.index("error: ") :]
-    assert place in said and reason in said and len(said.strip().splitlines()) == 1, done.stderr
+def check_line(done: Victim, place: str, reason: str) -> None:
+    assert done.status == 2, done.text()
+    line = done.text().splitlines()[-1]
+    assert line.startswith("error: ") and place in line and reason in line, done.text()
+    assert done.text().count("error: ") == 1 and "Traceback" not in done.text(), done.text()
 
 
 @pytest.mark.parametrize(
@@ -197,14 +197,17 @@ def check_line(done: subprocess.CompletedProcess, place: str, reason: str) -> No
         pytest.param("out", (*SEARCH, "--output=out"), marks=pytest.mark.long),
     ],
 )
-def test_a_disk_without_room(trained: Path, command, place: str, arguments: tuple[str, ...]) -> None:
+def test_a_disk_without_room(
+    trained: Path, command, zygote: Zygote, place: str, arguments: tuple[str, ...]
+) -> None:
     """A real one, of one page that is taken."""
     if place == "out":
         assert command("index", "--save_path=run")[0] == 0
     Path(place).mkdir(exist_ok=True)
     before = state(trained)
     full = mount("size=4k", place, filled=True)
-    check_line(main_after(full, *as_given(arguments)), place, "No space left on device")
+    done = main_after(zygote, full, *as_given(arguments), output=trained.with_name("output.txt"))
+    check_line(done, place, "No space left on device")
     assert state(trained) == before
 
 
@@ -218,10 +221,10 @@ def test_a_disk_without_room(trained: Path, command, place: str, arguments: tupl
         ),
     ],
 )
-def test_a_disk_that_can_only_be_read(trained: Path, arguments: tuple[str, ...]) -> None:
+def test_a_disk_that_can_only_be_read(trained: Path, zygote: Zygote, arguments: tuple[str, ...]) -> None:
     before = state(trained)
-    read_only = "mount --bind . . && mount -o remount,ro,bind . && cd $PWD"
-    done = main_after(read_only, *as_given(arguments))
+    read_only = "mount --bind . . && mount -o remount,ro,bind $PWD"
+    done = main_after(zygote, read_only, *as_given(arguments), output=trained.with_name("output.txt"))
     check_line(done, "anno" if "prepare" in arguments else RUN, "Read-only file system")
     assert state(trained) == before
 

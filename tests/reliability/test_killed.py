@@ -16,7 +16,7 @@ import pytest
 
 from phases.serve.folder import page_folder
 from tests.conftest import SMALL_RUN
-from tests.reliability.victims import Victim, Zygote, catches, waited_for
+from tests.victims import Victim, Zygote, catches, waited_for
 from utils.locks import folder_lock
 
 COMMON = ("--anno_path=anno", "--num_workers=0", "--device=cpu")

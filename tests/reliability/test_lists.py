@@ -14,7 +14,7 @@ import torch
 
 from datasets.annotations import Annotation, load_annotation, read_list
 from tests.conftest import CATEGORIES, SMALL_RUN, draw_tree
-from tests.reliability.victims import Zygote
+from tests.victims import Zygote
 from utils import checkpoints
 from utils.errors import UserError
 

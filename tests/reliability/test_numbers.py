@@ -4,8 +4,6 @@ import itertools
 import json
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from retrieval.metrics import average_precision, evaluate
 from retrieval.search import feature_rankings, nearest
 from tests.conftest import SMALL_RUN, draw_tree
 from tests.reliability.training import COMMON
-from tests.reliability.victims import PROJECT
+from tests.victims import Zygote
 from utils import checkpoint_files, checkpoints, tracking
 
 RUN = Path("logs/run")
@@ -174,9 +172,8 @@ def test_a_scale_that_collapses_stops_the_run(prepared: Path, command, monkeypat
 
 
 SPOILED = """
-import os, sys; sys.path.insert(0, sys.argv.pop(1))
-import torch; torch.set_num_threads(1)
-from tests.tiny_main import main
+import os, sys
+import main
 from phases.train.trainer import Trainer
 step = Trainer.training_step
 def spoiled(self, *batches):
@@ -187,18 +184,11 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
-def test_all_processes_end_where_one_diverges(prepared: Path) -> None:
-    Path("spoiled.py").write_text(SPOILED)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+def test_all_processes_end_where_one_diverges(prepared: Path, tmp_path: Path, zygote: Zygote) -> None:
     options = [*COMMON, *SMALL_RUN, "--num_workers=0", *STEPS, "--log_step=4"]
-    ended = subprocess.run(
-        [*torchrun, "spoiled.py", str(PROJECT), "--phase=train", *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ended.returncode != 0
-    assert "at step 3, after a loss of" in ended.stderr and not checkpoint_files.saved_steps(RUN / "model")
+    ended = zygote.run(tmp_path, "--phase=train", *options, program=SPOILED, processes=2)
+    assert ended.status != 0
+    assert "at step 3, after a loss of" in ended.text() and not checkpoint_files.saved_steps(RUN / "model")
     report = json.loads((RUN / "log" / REPORT).read_text())
     assert len(report["sketches"]) == len(report["photos"]) == 4  # of both
 

@@ -21,7 +21,7 @@ from tests.conftest import SMALL_RUN
 from tests.phases.train.test_speed import stepped
 from tests.reliability.equal import equal
 from tests.reliability.training import CONTENTS, Run, prepare, start, trained
-from tests.reliability.victims import Zygote
+from tests.victims import Zygote
 from utils import checkpoints
 from utils.files import PROJECT
 from utils.locks import Locked, folder_lock, wait_for_folder_lock

@@ -23,7 +23,7 @@ from tests.conftest import SMALL_RUN
 from tests.reliability.disks import files_end_at, main_after, mount
 from tests.reliability.training import COMMON, Run, start, uninterrupted
 from tests.reliability.training import trained as trained_to_the_end
-from tests.reliability.victims import Zygote
+from tests.victims import Zygote
 from utils import checkpoint_files, checkpoints, tracking
 
 RUN = Path("logs/run")
@@ -169,13 +169,13 @@ TRAIN = ("--phase=train", *COMMON, *ARGUMENTS)
 
 
 @pytest.mark.parametrize(("size", "step"), [("60k", 2), ("120k", 2), ("220k", 4), ("280k", 4)])
-def test_a_full_disk(prepared: Path, size: str, step: int) -> None:
+def test_a_full_disk(prepared: Path, zygote: Zygote, size: str, step: int) -> None:
     """A real one, in memory, with room for none or one of the checkpoints."""
     Path("logs").mkdir()
     keep = "find logs; cp -r logs/run kept"
-    done = main_after(mount(f"size={size}", "logs"), *TRAIN, "--num_workers=0", then=keep)
-    output = done.stdout + done.stderr
-    assert done.returncode == 2, output
+    done = main_after(zygote, mount(f"size={size}", "logs"), *TRAIN, "--num_workers=0", then=keep)
+    output = done.text()
+    assert done.status == 2, output
     path = f"logs/run/model/checkpoint-{step}.pt"
     assert f"error: {path}: No space left on device; make room on the disk" in output
     assert "Traceback" not in output and ".tmp" not in output and ".lock" not in output
@@ -184,12 +184,12 @@ def test_a_full_disk(prepared: Path, size: str, step: int) -> None:
     assert kept.steps() == [2][: step // 4]
 
 
-def test_a_read_only_disk(prepared: Path) -> None:
+def test_a_read_only_disk(prepared: Path, zygote: Zygote) -> None:
     (RUN / "model").mkdir(parents=True)
     read_only = f"{mount('size=1m', 'logs')} && mkdir logs/run && mount -o remount,ro logs"
-    done = main_after(read_only, *TRAIN, "--num_workers=0")
-    output = done.stdout + done.stderr
-    assert done.returncode == 2 and "Traceback" not in output, output
+    done = main_after(zygote, read_only, *TRAIN, "--num_workers=0")
+    output = done.text()
+    assert done.status == 2 and "Traceback" not in output, output
     assert "error: logs/run/.lock: Read-only file system; the file system is read-only" in output, output
 
 
@@ -201,19 +201,20 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("what", ["semaphores", "images", "temporary"])
-def test_no_room_to_hand_images_over(prepared: Path, short_folder: Path, what: str) -> None:
+def test_no_room_to_hand_images_over(prepared: Path, zygote: Zygote, short_folder: Path, what: str) -> None:
     """Shared memory is where they go; the folder for temporary files has the socket that it goes through."""
     room = {"semaphores": "size=8k", "images": "size=300k", "temporary": "nr_inodes=2"}[what]
     folder = str(short_folder) if what == "temporary" else "/dev/shm"
     if not Path(folder).is_dir():
         pytest.skip(f"no {folder} here")
     done = main_after(
+        zygote,
         mount(room, folder),
         *(*TRAIN, "--num_workers=1", "--image_size=160"),
-        TMPDIR=str(short_folder),
+        environment={"TMPDIR": str(short_folder)},
     )
-    output = done.stdout + done.stderr
-    assert done.returncode == 2, output
+    output = done.text()
+    assert done.status == 2, output
     assert "Traceback" not in output.partition("Exception ignored in")[0]  # of PyTorch's half-made loader
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "DataLoader workers cannot start" in errors[0]

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.training import TRAIN, Run, prepare, start, trained, uninterrupted
-from tests.reliability.victims import PROJECT, Victim, Zygote, catches, waited_for
+from tests.victims import Victim, Zygote, catches, waited_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 CHECKPOINT = 134 * 2**20  # bytes, about
@@ -190,9 +189,8 @@ def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
 
 
 STOPPED = """
-import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))
-import torch; torch.set_num_threads(1)
-from tests.tiny_main import main
+import os, signal, sys
+import main
 from run import features
 embed = features.embed
 def stopped(*arguments, **named):
@@ -204,15 +202,12 @@ sys.exit(main.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("what", ["an image", "SIGTERM"])
-def test_loading_processes_do_not_keep_the_program_from_its_end(prepared: Path, what: str) -> None:
+def test_loading_processes_do_not_keep_the_program_from_its_end(
+    prepared: Path, tmp_path: Path, zygote: Zygote, what: str
+) -> None:
     """Python ends them when it exits: those of the other domain too, which no error was told of."""
     if what == "an image":
         (prepared / "photos/cat/0.png").write_bytes(b"torn")
-    ended = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(PROJECT), *TRAIN, "--num_workers=2"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == (2 if what == "an image" else 143), ended.stderr
-    assert "Traceback" not in ended.stderr and "Exception" not in ended.stderr
+    ended = zygote.run(tmp_path, *TRAIN, "--num_workers=2", program=STOPPED, timeout=60)
+    assert ended.status == (2 if what == "an image" else 143), ended.text()
+    assert "Traceback" not in ended.text() and "Exception" not in ended.text()

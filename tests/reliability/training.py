@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.conftest import SMALL_RUN, draw_tree
 from tests.reliability.equal import equal
-from tests.reliability.victims import Victim, Zygote
+from tests.victims import Victim, Zygote
 from utils import checkpoint_files, checkpoints
 
 COMMON = ("--dataset=tiny", "--anno_path=anno", "--device=cpu")

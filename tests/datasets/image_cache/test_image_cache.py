@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from contextlib import ExitStack
@@ -21,6 +19,7 @@ from datasets.image_cache.sketches import CachedSketches, cache_sketches
 from datasets.images import read_image
 from datasets.loaders import ImageSet, training_batches
 from tests.conftest import draw_tree
+from tests.victims import Victim, Zygote
 from utils.errors import UserError
 from utils.locks import folder_lock
 
@@ -243,8 +242,7 @@ def test_what_a_killed_build_left_is_removed(root: Path, folder: Path) -> None:
 
 
 PROGRAM = """
-import logging, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that runs the tests may ignore it
+import logging, sys, time
 from pathlib import Path
 from datasets import image_cache, loaders
 from datasets.image_cache import photos, sketches
@@ -265,11 +263,13 @@ print(kept.file, flush=True)
 """
 
 
-def start(root: Path, folder: Path, *, slow: float, kind: str = "photos") -> subprocess.Popen:
+def start(zygote: Zygote, root: Path, folder: Path, *, slow: float, kind: str = "photos") -> Victim:
+    """A process that builds the cache; its output is to be read from the pipe root.parent/output.txt."""
+    output = root.parent / "output.txt"
+    os.mkfifo(output)
     names = {"photos": NAMES, "sketches": SKETCHES}[kind]
-    command = [sys.executable, "-c", PROGRAM, kind, str(root), str(folder), str(slow), *names]
-    return subprocess.Popen(
-        command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    return zygote.start(
+        root.parent, kind, str(root), str(folder), str(slow), *names, output=output, program=PROGRAM
     )
 
 
@@ -283,29 +283,32 @@ def wait_for(condition, seconds: float = 60) -> None:
 @pytest.mark.parametrize(
     ("kind", "number"), [("photos", signal.SIGINT), ("photos", signal.SIGTERM), ("sketches", signal.SIGTERM)]
 )
-def test_a_stopped_build_leaves_nothing(root: Path, folder: Path, kind: str, number: signal.Signals) -> None:
-    with start(root, folder, slow=0.5, kind=kind) as process:
+def test_a_stopped_build_leaves_nothing(
+    root: Path, folder: Path, zygote: Zygote, kind: str, number: signal.Signals
+) -> None:
+    process = start(zygote, root, folder, slow=0.5, kind=kind)
+    with process.output.open() as output:
         wait_for(lambda: list(folder.glob(".*.tmp")))
-        process.send_signal(number)
-        process.communicate(timeout=60)  # returns when the last worker has let go of the pipe
-        assert process.returncode == 128 + number
+        process.kill(number)
+        output.read()  # returns when the last worker has let go of the pipe
+    assert process.wait() == 128 + number
     assert not folder.exists()
 
 
 def test_a_second_process_waits_and_uses_what_the_first_one_made(
-    root: Path, folder: Path, tmp_path: Path
+    root: Path, folder: Path, tmp_path: Path, zygote: Zygote
 ) -> None:
     made = keep(root, tmp_path / "elsewhere").file
     with ExitStack() as stack:
         with folder_lock(folder):
-            second = stack.enter_context(start(root, folder, slow=0))
-            assert second.stdout is not None
-            assert f"{folder} is in use by process {os.getpid()}" in second.stdout.readline()
+            second = start(zygote, root, folder, slow=0)
+            output = stack.enter_context(second.output.open())
+            assert f"{folder} is in use by process {os.getpid()}" in output.readline()
             for each in made.parent.iterdir():
                 shutil.copy2(each, folder)
-        output, _ = second.communicate(timeout=60)
-    assert second.returncode == 0
-    assert output.splitlines()[-1] == str(folder / made.name)
+        lines = output.read().splitlines()
+    assert second.wait() == 0
+    assert lines[-1] == str(folder / made.name)
     assert (folder / made.name).stat().st_mtime_ns == made.stat().st_mtime_ns  # not made again
 
 

@@ -13,18 +13,17 @@ import pytest
 import torch
 
 from tests.conftest import SMALL_RUN
+from tests.victims import Victim, Zygote
 from utils import checkpoint_files, checkpoints
 
-PROJECT = Path(__file__).parents[3]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 COMMON = ["--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu"]
 LIMIT = 180  # seconds, against a test that hangs
 
 # a step of one process on the joint batch, or of two on its halves, without dropout and batch statistics
 STEP = """
-import sys; sys.path.insert(0, sys.argv.pop(1))
-import torch; torch.set_num_threads(1)
-from tests.tiny_main import main
+import sys
+import torch
+import main
 from datasets.annotations import load_annotation
 from phases.train.trainer import Trainer
 from run.config import config_from_options, resolve_training
@@ -45,10 +44,10 @@ with distributed.process_group():
 
 # one process fails; what ends the group waits, as NCCL's does for exchanges that will never be
 FAILING = """
-import sys; sys.path.insert(0, sys.argv.pop(1))
+import sys
 import time
 import torch.distributed as dist
-from tests.tiny_main import main
+import main
 from phases import train
 from utils import distributed
 from utils.errors import UserError
@@ -63,48 +62,30 @@ sys.exit(main.main())
 """
 
 
-def torchrun(*arguments: str) -> subprocess.Popen:
-    """Started in the current directory, with its output at hand."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    environment["PYTHONPATH"] = str(PROJECT)
-    return subprocess.Popen(
-        [*TORCHRUN, *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def train(zygote: Zygote, *arguments: str) -> Victim:
+    """A training of two processes in the current directory."""
+    return zygote.start(Path.cwd(), "--phase=train", *COMMON, *SMALL_RUN, *arguments, processes=2)
 
 
-def finished(process: subprocess.Popen) -> str:
-    try:
-        output, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return output
+def finished(process: Victim) -> str:
+    process.wait(LIMIT)
+    return process.text()
 
 
-def train(*arguments: str) -> subprocess.Popen:
-    return torchrun("-m", "tests.tiny_main", "--phase=train", *COMMON, *SMALL_RUN, *arguments)
-
-
-def test_gradients_are_those_of_the_joint_batch(prepared: Path) -> None:
-    Path("step.py").write_text(STEP)
+def test_gradients_are_those_of_the_joint_batch(prepared: Path, tmp_path: Path, zygote: Zygote) -> None:
     options = ["--phase=train", *COMMON, *SMALL_RUN, "--accumulate=1"]
-    together = torchrun("step.py", str(PROJECT), "two.pt", *options, "--batch_size=2")
-    assert "error" not in finished(together).lower()
-    alone = [sys.executable, "step.py", str(PROJECT), "one.pt", *options, "--batch_size=4"]
-    subprocess.run(alone, check=True, timeout=LIMIT, capture_output=True)
+    together = zygote.run(tmp_path, "two.pt", *options, "--batch_size=2", program=STEP, processes=2)
+    assert together.status == 0 and "error" not in together.text().lower(), together.text()
+    alone = zygote.run(tmp_path, "one.pt", *options, "--batch_size=4", program=STEP)
+    assert alone.status == 0, alone.text()
     one, two = (torch.load(name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert len(one) == len(two) > 10
     for expected, found in zip(one, two, strict=True):
         assert torch.allclose(expected, found, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command) -> None:
-    output = finished(train("--num_steps=3", "--log_step=1"))
+def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command, zygote: Zygote) -> None:
+    output = finished(train(zygote, "--num_steps=3", "--log_step=1"))
     assert "2 + 2 images of 64 px a step in each of 2 processes, 4 + 4 in all" in output, output
     assert output.count("test MAP:") == 1  # one of them speaks
     assert output.count("next: ") == 1
@@ -129,47 +110,51 @@ def test_a_run_of_two_is_tested_and_continued_by_one(prepared: Path, command) ->
     assert status == 0 and "continuing after step 3" in output, errors
 
 
-def test_an_error_is_printed_though_the_end_of_the_group_would_wait(prepared: Path) -> None:
-    Path("failing.py").write_text(FAILING)
-    process = torchrun("failing.py", str(PROJECT), "--phase=train", *COMMON, *SMALL_RUN)
+def test_an_error_is_printed_though_the_end_of_the_group_would_wait(
+    prepared: Path, tmp_path: Path, zygote: Zygote
+) -> None:
+    options = ["--phase=train", *COMMON, *SMALL_RUN]
+    process = zygote.start(tmp_path, *options, program=FAILING, processes=2)
     since = time.monotonic()
     output = finished(process)
-    assert time.monotonic() - since < 90 and process.returncode != 0
+    assert time.monotonic() - since < 90 and process.status != 0
     assert "error: the image of process 1 cannot be read" in output
 
 
-def workers_of(process: subprocess.Popen) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+def workers_of(process: Victim) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(process.number)], capture_output=True, text=True, check=False)
     return [int(line) for line in found.stdout.split()]
 
 
-def started(steps: int) -> subprocess.Popen:
+def started(zygote: Zygote, steps: int) -> Victim:
     """A long training of two processes that has done some `steps`."""
-    process = train("--num_steps=100000", "--annealing_step=10", "--log_step=1", "--model_save_step=2")
+    process = train(
+        zygote, "--num_steps=100000", "--annealing_step=10", "--log_step=1", "--model_save_step=2"
+    )
     deadline = time.monotonic() + LIMIT
     while not any(step >= steps for step in checkpoint_files.saved_steps(Path("logs/run/model"))):
-        assert process.poll() is None and time.monotonic() < deadline, finished(process)
-        time.sleep(0.2)
+        assert process.running() and time.monotonic() < deadline, process.text()
+        time.sleep(0.05)
     return process
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pgrep finds the processes")
-def test_a_dead_process_ends_the_run(prepared: Path) -> None:
-    process = started(steps=2)
+def test_a_dead_process_ends_the_run(prepared: Path, zygote: Zygote) -> None:
+    process = started(zygote, steps=2)
     workers = workers_of(process)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     since = time.monotonic()
     finished(process)
-    assert time.monotonic() - since < 60 and process.returncode != 0
+    assert time.monotonic() - since < 60 and process.status != 0
     for step in checkpoint_files.saved_steps(Path("logs/run/model")):
         checkpoints.load(Path(f"logs/run/model/checkpoint-{step}.pt"))
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pgrep finds the processes")
-def test_a_signal_to_one_stops_all_at_the_same_step(prepared: Path) -> None:
-    process = started(steps=2)
+def test_a_signal_to_one_stops_all_at_the_same_step(prepared: Path, zygote: Zygote) -> None:
+    process = started(zygote, steps=2)
     os.kill(workers_of(process)[1], signal.SIGTERM)
     output = finished(process)
     assert "and saved; the same command continues" in output, output

@@ -5,8 +5,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from phases.train.trainer import Trainer, lr_factor
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.reliability.training import equal
+from tests.victims import Zygote
 from utils import checkpoint_files, checkpoints
 from utils.locks import folder_lock
 
@@ -93,37 +92,38 @@ def test_an_interrupted_run_continues_bit_for_bit(prepared: Path, command, monke
         assert [row["step"] for row in csv.DictReader(file)] == ["2", "4"]
 
 
-def test_a_killed_process_continues_from_its_last_checkpoint(prepared: Path, command) -> None:
+def test_a_killed_process_continues_from_its_last_checkpoint(
+    prepared: Path, command, tmp_path: Path, zygote: Zygote
+) -> None:
     """SIGKILL as a machine would: nothing can be tidied up."""
     assert command("train", *SMALL_RUN)[0] == 0
     whole = checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))
     arguments = [*SMALL_RUN[:-1], "--save_path=killed", "--model_save_step=1"]
     code = (
-        "import os, sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from tests.tiny_main import main\n"
+        "import os, sys\n"
+        "import main\n"
         "from phases.train.trainer import Trainer\n"
         "step = Trainer.training_step\n"
         "kill = lambda self, *b: os.kill(os.getpid(), 9) if self.step == 2 else step(self, *b)\n"
         "Trainer.training_step = kill\n"
         "main.main(sys.argv[1:])"
     )
-    project = str(Path(main.__file__).parent)
     options = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=0", *arguments]
-    killed = subprocess.run([sys.executable, "-c", code, project, *options], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = zygote.run(tmp_path, *options, program=code)
+    assert killed.status == -signal.SIGKILL, killed.text()
     assert checkpoint_files.saved_steps(Path("logs/killed/model")) == [1, 2]
     assert command("train", *arguments)[0] == 0
     continued = checkpoints.load(Path("logs/killed/model/checkpoint-4.pt"))
     assert equal(whole["network"], continued["network"]) and equal(whole["optimizer"], continued["optimizer"])
 
 
-def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(prepared: Path) -> None:
+def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(
+    prepared: Path, tmp_path: Path, zygote: Zygote
+) -> None:
     """As a scheduler or Ctrl-C in a terminal sends it."""
     code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from tests.tiny_main import main\n"
+        "import os, signal, sys\n"
+        "import main\n"
         "from phases.train.trainer import Trainer\n"
         "step = Trainer.training_step\n"
         "def stop(self, *b):\n"
@@ -132,17 +132,10 @@ def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(prepa
         "Trainer.training_step = stop\n"
         "sys.exit(main.main(sys.argv[1:]))"
     )
-    project = str(Path(main.__file__).parent)
     options = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=1", "--device=cpu"]
-    stopped = subprocess.run(
-        [sys.executable, "-c", code, project, *options, *SMALL_RUN, "--num_steps=50"],
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=120,
-    )
-    assert stopped.returncode == 143, stopped.stderr
-    assert "stopped after step 3 and saved" in stopped.stdout
+    stopped = zygote.run(tmp_path, *options, *SMALL_RUN, "--num_steps=50", program=code)
+    assert stopped.status == 143, stopped.text()
+    assert "stopped after step 3 and saved" in stopped.text()
     assert checkpoint_files.saved_steps(Path("logs/run/model")) == [3]
 
 

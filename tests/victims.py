@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 
 
 class Zygote:
@@ -19,7 +19,7 @@ class Zygote:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.zygote"],
+            [sys.executable, "-m", "tests.zygote"],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -33,22 +33,28 @@ class Zygote:
         return json.loads(self.process.stdout.readline())
 
     def start(
-        self, folder: Path, *arguments: str, opened: Path | None = None, user: int | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        output: Path | None = None,
+        opened: Path | None = None,
+        environment: dict[str, str] | None = None,
+        **how: Any,
     ) -> "Victim":
-        """`main.py` with `arguments` in `folder`, which gets the file output.txt.
+        """`main.py` with `arguments` in `folder`; what it prints goes to `output` (output.txt there).
 
-        With `opened`, that file gets the places of all that is opened or changed, as JSON a line each.
-        With `user`, it runs as that one, which only root can ask for.
+        `how` are more parameters of `zygote.run_command`.
         """
-        output = folder / "output.txt"
-        output.unlink(missing_ok=True)
-        watch = {"opened": str(opened) if opened else None, "user": user}
-        number = self.ask(run=list(arguments), folder=str(folder), output=str(output), **watch)
+        if output is None:
+            output = folder / "output.txt"
+            output.unlink(missing_ok=True)
+        how |= {"opened": str(opened) if opened else None, "environment": environment or {}}
+        number = self.ask(run=list(arguments), folder=str(folder), output=str(output), **how)
         return Victim(self, number, output)
 
-    def run(self, folder: Path, *arguments: str, timeout: float = 120) -> "Victim":
+    def run(self, folder: Path, *arguments: str, timeout: float = 120, **how: Any) -> "Victim":
         """As `start`, and wait for its end."""
-        victim = self.start(folder, *arguments)
+        victim = self.start(folder, *arguments, **how)
         victim.wait(timeout)
         return victim
 
