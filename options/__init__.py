@@ -1,1 +1,1 @@
-"""What the command line can say: options, the phases that take them, and checks that need no PyTorch."""
+"""The command line: options, the phases that accept them, and checks that do not import PyTorch."""

@@ -1,4 +1,4 @@
-"""Checks of the options before PyTorch is loaded: what can be told in a moment is told in a moment."""
+"""Checks of the options before PyTorch is imported, so that mistakes are reported at once."""
 
 import argparse
 import math
@@ -7,37 +7,42 @@ from pathlib import Path, PurePosixPath
 
 from losses import ALIASES, loss_facts
 from models import READY
-from options.declarations import READING, SEARCHING
+from options.declarations import CHECKPOINT_PHASES, SEARCH_PHASES
 from utils.checkpoint_files import saved_pairs, saved_steps
 from utils.errors import UserError
 from utils.names import expand_home
 from utils.runs import LOGS, describe_missing
 
-DISTRIBUTED = ("train", "test")  # the phases that can share their work among several processes
+DISTRIBUTED_PHASES = ("train", "test")  # those that can run in several processes
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise UserError for options that do not go together and for files that are not there.
+    """Raise UserError for options that contradict one another and for missing files.
 
-    A search without --save_path uses the ready network, unless a run without a name has been trained.
+    A search without --save_path uses the ready network, unless a run with the default name exists.
     """
-    searching = options.phase in SEARCHING
-    if searching and "save_path" not in options.given and not has_checkpoints(options.save_path):
+    if (
+        options.phase in SEARCH_PHASES
+        and "save_path" not in options.given
+        and not has_checkpoints(options.save_path)
+    ):
         options.save_path = READY
     options.loss_type = ALIASES.get(options.loss_type, options.loss_type)
-    check_names(options)
+    check_folder_names(options)
     check_combinations(options)
     is_new = options.phase in ("train", "reproduce") and not has_checkpoints(options.save_path)
     if is_new or "loss_type" in options.given:
         is_annealed = "annealing_step" in options.given
         check_loss(options.loss_type, options.margin, options.scale, is_annealed)
-    if options.phase in READING and options.phase != "report":  # which also reports on tables
+    if (
+        options.phase in CHECKPOINT_PHASES and options.phase != "report"
+    ):  # report also writes tables, without a run
         check_run(options)
     check_files(options)
 
 
-def check_names(options: argparse.Namespace) -> None:
-    """Raise UserError for names that lead out of their folders."""
+def check_folder_names(options: argparse.Namespace) -> None:
+    """Raise UserError if --dataset or --save_path leads out of its parent folder."""
     if options.dataset in ("", ".", "..") or set(options.dataset) & set("/\\\0"):
         raise UserError(f"--dataset {options.dataset!r} is not the name of a folder below --data_path")
     for path in (options.save_path, *options.compared):
@@ -47,20 +52,20 @@ def check_names(options: argparse.Namespace) -> None:
 
 
 def check_combinations(options: argparse.Namespace) -> None:
-    """Raise UserError for options that the phase cannot use together."""
+    """Raise UserError for options that contradict one another in this phase."""
     is_ready = options.save_path == READY and not has_checkpoints(READY)
-    if options.phase in SEARCHING and is_ready and options.gallery == "dataset":
+    if options.phase in SEARCH_PHASES and is_ready and options.gallery == "dataset":
         raise UserError(
             "the network that comes with this program searches your own photos: name their folder with "
             "--gallery=FOLDER; to search those of a data set, name a run with --save_path"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.phase not in DISTRIBUTED:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.phase not in DISTRIBUTED_PHASES:
         raise UserError(
-            f"--phase={options.phase} runs in one process; torchrun is for {' and '.join(DISTRIBUTED)}"
+            f"--phase={options.phase} runs in one process; torchrun is for {' and '.join(DISTRIBUTED_PHASES)}"
         )
     if options.compared and (options.phase != "report" or options.table):
         raise UserError(
-            f"--save_path takes one folder for --phase={options.phase}; several are compared by report alone"
+            f"--save_path takes one folder for --phase={options.phase}; only report takes several"
         )
     if options.evaluate and "index" in options.given:
         raise UserError("--evaluate compares all indices: leave out --index")
@@ -69,46 +74,46 @@ def check_combinations(options: argparse.Namespace) -> None:
 
 
 def check_files(options: argparse.Namespace) -> None:
-    """Raise UserError for files and folders among the options that are not there."""
-    for query in files_of("query", options):
+    """Raise UserError for files and folders among the options that do not exist."""
+    for query in list_given_paths("query", options):
         if not expand_home(query).exists():
             raise UserError(f"no file or folder {query}; check --query")
-    for gallery in files_of("gallery", options):
+    for gallery in list_given_paths("gallery", options):
         if not expand_home(gallery).is_dir():
             raise UserError(f"no folder {gallery}; check its path in --gallery")
-    for weights in files_of("backbone_weights", options):
+    for weights in list_given_paths("backbone_weights", options):
         if not weights.is_file():
             raise UserError(f"--backbone_weights: no such file: {weights}")
-    for classes in files_of("class_list", options):
+    for classes in list_given_paths("class_list", options):
         if not classes.exists():  # it may be a pipe
             raise UserError(f"cannot read --class_list {classes}: No such file or directory; check its path")
     if options.output and expand_home(options.output).exists() and not expand_home(options.output).is_dir():
         raise UserError(f"--output {options.output} is a file; a folder is expected")
-    is_drawn = options.phase == "prepare" and options.dataset == "demo"
+    draws_demo = options.phase == "prepare" and options.dataset == "demo"
     is_new = options.phase == "train" and not has_checkpoints(options.save_path)
     folder = options.data_path / options.dataset
-    if ((options.phase == "prepare" and not is_drawn) or is_new) and not folder.is_dir():
+    if ((options.phase == "prepare" and not draws_demo) or is_new) and not folder.is_dir():
         raise UserError(
             f"no folder {folder}; put the data set there, or name it with --dataset and --data_path"
         )
 
 
-def files_of(name: str, options: argparse.Namespace) -> list[Path]:
-    """The files or folders that the option `name` was given, without the words that stand for others."""
+def list_given_paths(name: str, options: argparse.Namespace) -> list[Path]:
+    """The paths given for the option `name`; empty for keywords such as "auto", which are no paths."""
     value = getattr(options, name)
-    words = {"gallery": ("dataset",), "backbone_weights": ("auto", "imagenet", "none", READY)}
-    if name not in options.given or value in words.get(name, ()):
+    keywords = {"gallery": ("dataset",), "backbone_weights": ("auto", "imagenet", "none", READY)}
+    if name not in options.given or value in keywords.get(name, ()):
         return []
-    return [Path(each) for each in (value if isinstance(value, list) else [value])]
+    return [Path(path) for path in (value if isinstance(value, list) else [value])]
 
 
 def has_checkpoints(save_path: str) -> bool:
-    """Whether something was trained there, or put there to be tested."""
+    """Whether the run has a folder of checkpoints."""
     return (LOGS / save_path / "model").is_dir()
 
 
 def check_run(options: argparse.Namespace) -> None:
-    """Raise UserError if the run has no checkpoint, with the runs that have one."""
+    """Raise UserError, which lists the existing runs, if the run has no checkpoint."""
     if options.save_path == READY and not has_checkpoints(READY):
         return
     model = LOGS / options.save_path / "model"
@@ -117,9 +122,9 @@ def check_run(options: argparse.Namespace) -> None:
 
 
 def check_loss(loss_type: str, margin: float | None, scale: float | None, is_annealed: bool) -> None:
-    """Raise UserError for a margin, scale or annealing that the loss does not have, or out of its range.
+    """Raise UserError for a margin, scale or annealing that the loss does not have, or a margin out of range.
 
-    `is_annealed`: --annealing_step was given.
+    `is_annealed`: whether --annealing_step was given.
     """
     loss = loss_facts(loss_type)
     given = {"margin": margin is not None, "scale": scale is not None, "annealing_step": is_annealed}

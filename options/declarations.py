@@ -1,6 +1,6 @@
-"""Every option once: its phases, and what argparse needs to know, by groups.
+"""Declares every option: the phases that accept it, and its arguments for argparse, by groups.
 
-Names and defaults are the published program's (docs/method.md, Files); new ones follow its style.
+Names and defaults are those of the published program (docs/method.md, Files); new options follow its style.
 """
 
 import argparse
@@ -17,22 +17,22 @@ from models import ATTENTION, NETWORK_NAMES, SE_ACTIVATIONS
 from options.phases import PHASES
 from retrieval import INDICES
 
-FORMATS = ("published", "onnx", "torchscript", "safetensors")
+EXPORT_FORMATS = ("published", "onnx", "torchscript", "safetensors")
 
-ALL = tuple(PHASES)
-TRAINING = ("train", "reproduce")
-TESTING = ("train", "test", "reproduce")
-SEARCHING = ("index", "search", "serve")
-COMPUTING = ("train", "test", "index", "search", "serve", "report", "export", "reproduce")
-# Phases that take an option without showing it: report because it writes tables, and all that read a
-# checkpoint because a given option must agree with it, and because a published pair lacks most of them.
-REPORT = ("report",)
-READING = ("test", "index", "search", "serve", "report", "export")
+ALL_PHASES = tuple(PHASES)
+TRAINING_PHASES = ("train", "reproduce")
+TESTING_PHASES = ("train", "test", "reproduce")
+SEARCH_PHASES = ("index", "search", "serve")
+RUN_PHASES = ("train", "test", "index", "search", "serve", "report", "export", "reproduce")
+# Phases that accept an option without showing it in --help: report because it writes tables, and all that
+# read a checkpoint because the option may be given if it agrees, and because a published pair lacks most.
+REPORT_PHASE = ("report",)
+CHECKPOINT_PHASES = ("test", "index", "search", "serve", "report", "export")
 
 
 @dataclass(frozen=True)
 class Option:
-    """`shown` are the phases whose --help has the option, `also` further phases that take it."""
+    """`shown` are the phases whose --help shows the option, `also` further phases that accept it."""
 
     name: str
     shown: tuple[str, ...]
@@ -47,7 +47,7 @@ class Option:
     def default(self) -> Any:
         return self.arguments.get("default")
 
-    def is_taken_by(self, phase: str) -> bool:
+    def is_accepted_by(self, phase: str) -> bool:
         return phase in self.shown or phase in self.also
 
 
@@ -60,23 +60,24 @@ def flag(name: str, shown: Iterable[str], also: Iterable[str] = (), **arguments:
     return option(name, shown, also, action="store_true", **arguments)
 
 
-def path(text: str) -> Path:
-    """The path of a file or folder. An empty one would be the current folder."""
-    return Path(not_empty(text))
+def parse_path(text: str) -> Path:
+    """A path, not empty: an empty one would be the current folder."""
+    return Path(parse_text(text))
 
 
-def not_empty(text: str) -> str:
-    """Any text but an empty one."""
+def parse_text(text: str) -> str:
+    """Text that is not empty."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: name a file or folder")
+        raise argparse.ArgumentTypeError("is empty: give a file or folder")
     return text
 
 
-not_empty.__name__ = "text"  # as docs/options.md shows it
+parse_path.__name__ = "path"  # as docs/options.md shows the types
+parse_text.__name__ = "text"
 
 
 def at_least(minimum: int, maximum: float = math.inf) -> type:
-    """A type for argparse: an integer of `minimum` or more, and no more than `maximum`."""
+    """A type for argparse: an integer from `minimum` to `maximum`."""
 
     def parse_integer(text: str) -> int:
         try:
@@ -93,7 +94,7 @@ def at_least(minimum: int, maximum: float = math.inf) -> type:
     return parse_integer  # type: ignore[return-value]
 
 
-def number(text: str) -> float:
+def parse_number(text: str) -> float:
     """A finite number."""
     try:
         value = float(text)
@@ -104,30 +105,33 @@ def number(text: str) -> float:
     return value
 
 
-def above_zero(text: str) -> float:
+parse_number.__name__ = "number"
+
+
+def parse_positive(text: str) -> float:
     """A finite number above 0."""
-    value = number(text)
+    value = parse_number(text)
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{value:g} must be above 0")
     return value
 
 
-above_zero.__name__ = "number above 0"
+parse_positive.__name__ = "number above 0"
 
 
-def device(text: str) -> str:
+def parse_device(text: str) -> str:
     """auto, cpu, cuda or cuda:N."""
     kind, colon, index = text.partition(":")
     if text in ("auto", "cpu", "cuda") or (kind == "cuda" and colon and index.isdecimal()):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N, say cuda:1")
+    raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N, for example cuda:1")
 
 
-device.__name__ = "text"
+parse_device.__name__ = "text"
 
 
 def one_of(choices: Iterable[str]) -> type:
-    """A type for argparse: one of `choices`; a mistyped one is told the nearest."""
+    """A type for argparse: one of `choices`. The error suggests the most similar one."""
     listed = list(choices)
 
     def choose(text: str) -> str:
@@ -142,14 +146,16 @@ def one_of(choices: Iterable[str]) -> type:
 
 GROUPS: dict[str, tuple[Option, ...]] = {
     "run": (
-        option("phase", ALL, choices=PHASES, default="train", help="what to do; train goes on to test"),
+        option(
+            "phase", ALL_PHASES, choices=PHASES, default="train", help="what to do; train tests at the end"
+        ),
         option(
             "save_path",
-            COMPUTING,
+            RUN_PHASES,
             nargs="+",
             default=["expr"],
             metavar="RUN",
-            help="folder of the run below logs/; report also compares several; without it search, serve and "
+            help="folder of the run below logs/; report compares several; without it, search, serve and "
             "index use the ready network that comes with this program",
         ),
         option(
@@ -162,9 +168,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         option(
             "device",
-            COMPUTING,
+            RUN_PHASES,
             ("prepare",),
-            type=device,
+            type=parse_device,
             default="auto",
             help="auto (CUDA if available), cpu, cuda, cuda:1, ...",
         ),
@@ -176,10 +182,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         flag(
             "deterministic",
-            TESTING,
+            TESTING_PHASES,
             ("index", "search", "serve", "report", "export"),
             help="bitwise repeatable weights and results, slower on CUDA; on the CPU they are repeatable "
-            "anyway, for one kind of processor and number of threads",
+            "anyway, given the same type of processor and number of threads",
         ),
     ),
     "data": (
@@ -190,12 +196,24 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             default="TUBerlin",
             help="TUBerlin, sketchy, demo, or the name of your own data set's folder",
         ),
-        option("data_path", ALL, type=path, default=Path("datasets/data"), help="folder with the data sets"),
-        option("anno_path", ALL, type=path, default=Path("anno"), help="folder with the annotation lists"),
+        option(
+            "data_path",
+            ALL_PHASES,
+            type=parse_path,
+            default=Path("datasets/data"),
+            help="folder with the data sets",
+        ),
+        option(
+            "anno_path",
+            ALL_PHASES,
+            type=parse_path,
+            default=Path("anno"),
+            help="folder with the annotation lists",
+        ),
         option(
             "image_size",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             type=at_least(32, 4096),
             default=224,
             help="side of the network's input, in pixels",
@@ -203,29 +221,29 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         option(
             "photo_channels",
             ("train", "index", "search", "serve", "reproduce"),
-            READING,
+            CHECKPOINT_PHASES,
             choices=("rgb", "bgr"),
             help="channel order of photos; default: as published, bgr for TUBerlin, else rgb, also for a "
             "folder given as --gallery",
         ),
         option(
             "normalize",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             action=argparse.BooleanOptionalAction,
             help="normalise the input by mean and standard deviation: the network's own, else ImageNet's; "
-            "default: on for networks that state their own (efficientnet_lite0, ...), else off, which feeds "
-            "[0, 1], as published",
+            "default: on for networks that define their own (efficientnet_lite0, ...), else off, which feeds "
+            "values in [0, 1], as published",
         ),
         option(
             "augmentation",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             choices=("published", "strong"),
             default="published",
             help="augmentation of training images; strong also bends sketches, widens, doubles and breaks "
-            "their lines, and crops, lightens or darkens photos: for few images a category, and for coarse "
-            "drawings",
+            "their lines, and crops, lightens or darkens photos; it helps with few images per category and "
+            "with coarse drawings",
         ),
         option(
             "batch_size",
@@ -233,7 +251,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             ("search", "serve", "report", "export"),
             type=at_least(1),
             default=22,
-            help="sketches per training step, and as many photos",
+            help="sketches per training step, and the same number of photos",
         ),
         option(
             "num_workers",
@@ -241,232 +259,254 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             ("search", "serve", "report", "export"),
             type=at_least(0),
             default=4,
-            help="data loading workers for each domain",
+            help="DataLoader workers for each domain",
         ),
         flag(
             "skip_unreadable",
             ("prepare", "train", "test", "index", "reproduce"),
-            REPORT,
-            help="open all images first and continue without those that cannot be read, naming them; prepare "
+            REPORT_PHASE,
+            help="open all images first, name those that cannot be read, and continue without them; prepare "
             "leaves them out of the lists",
         ),
         flag(
             "cache_images",
-            TESTING,
-            REPORT,
-            help="decode images once and cache their pixels below datasets/cache: 3 x image_size^2 bytes a "
-            "photo, and height x width of its file a sketch",
+            TESTING_PHASES,
+            REPORT_PHASE,
+            help="decode images once and cache their pixels below datasets/cache: 3 x image_size^2 bytes per "
+            "photo, height x width bytes per sketch",
         ),
     ),
     "network": (
         option(
             "network",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             choices=NETWORK_NAMES,
             metavar="NETWORK",
             default="resnext101",
-            help=f"backbone: {', '.join(NETWORK_NAMES)}; the last for any network of timm that has SE "
+            help=f"backbone: {', '.join(NETWORK_NAMES)}; the last stands for any timm network with SE "
             "modules, for example timm:seresnet50",
         ),
         option(
             "attention",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             choices=ATTENTION,
             default="dase",
-            help="SE modules; none drops them",
+            help="SE modules: domain-aware (dase), plain (se) or none",
         ),
         option(
             "se_activation",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             choices=SE_ACTIVATIONS,
             default="sigmoid",
-            help="activation of the squeezed channels: sigmoid as published, relu as in other SE networks",
+            help="activation of the squeezed channels of SE modules: sigmoid as published, relu as in other "
+            "SE networks",
         ),
         option(
             "se_reduction",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             type=at_least(1),
             default=16,
-            help="channels of an SE module per squeezed channel",
+            help="reduction ratio of SE modules: input channels per squeezed channel",
         ),
         flag(
             "dase_layer4",
-            TRAINING,
-            READING,
-            help="domain-aware modules in layer4 of resnext101 as well, as in the paper's figure; off: plain "
-            "SE modules there, as published",
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            help="domain-aware modules in layer4 of resnext101 as well, as in the paper's figure; without "
+            "it, layer4 has plain SE modules, as published",
         ),
         option(
-            "f_dim", TRAINING, READING, type=at_least(1), default=512, help="number of features per image"
+            "f_dim",
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            type=at_least(1),
+            default=512,
+            help="number of features per image",
         ),
         option(
             "backbone_weights",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             default="auto",
-            help="auto, imagenet, none (random), ready (the network that comes with this program), or a file "
-            "of weights; auto is imagenet when a training starts, and none for alexnet, which has no "
-            "published weights",
+            help="weights that a training starts from: imagenet, none (random), ready (the network that "
+            "comes with this program), a file of weights, or auto: imagenet, but none for alexnet, which has "
+            "no published weights",
         ),
         flag(
             "pad_pretrained_se",
-            TRAINING,
-            READING,
-            help="keep the pretrained fc2 of domain-aware modules, with a zero domain column; off leaves it "
-            "at random, as published",
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            help="keep the pretrained fc2 of domain-aware modules, with a zero column for the domain; "
+            "without it, fc2 is initialised at random, as published",
         ),
     ),
     "loss": (
         option(
             "loss_type",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             choices=sorted([*LOSSES, *ALIASES]),
             default="mems",
             help="loss function; lmcl is cosface",
         ),
         option(
             "margin",
-            TRAINING,
-            READING,
-            type=number,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            type=parse_number,
             help="margin of the loss; default: mems 4 (with alexnet 2) and cosface 0.35, as in the published "
             "commands; a-softmax 4",
         ),
         option(
             "scale",
-            TRAINING,
-            READING,
-            type=above_zero,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            type=parse_positive,
             help="factor of the logits, for cosface only; default: 32, as in the published command",
         ),
         option(
             "annealing_step",
-            TRAINING,
-            READING,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
             type=at_least(0),
             default=100_000,
-            help="number of steps until the whole margin applies; 0: from the first step",
+            help="number of steps until the full margin applies; 0 applies it from the first step",
         ),
         option(
             "center_norm",
-            TRAINING,
-            READING,
-            type=above_zero,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            type=parse_positive,
             default=1.0,
             help="norm of the class centres when a training starts: 1 as published, for 100,000 steps and "
-            "more; 3 for trainings of minutes or hours, because centres close together keep the loss high "
-            "until they have moved apart, by about a learning rate a step",
+            "more; 3 for trainings of minutes or hours, because centres that start close together keep the "
+            "loss high until they have moved apart, by about one learning rate per step",
         ),
     ),
     "train": (
         option(
-            "num_steps", TRAINING, READING, type=at_least(1), default=200_000, help="number of training steps"
+            "num_steps",
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            type=at_least(1),
+            default=200_000,
+            help="number of training steps",
         ),
         option(
             "lr",
-            TRAINING,
-            READING,
-            type=above_zero,
+            TRAINING_PHASES,
+            CHECKPOINT_PHASES,
+            type=parse_positive,
             default=1e-4,
             help="learning rate of Adam, for network and centres",
         ),
         option(
             "model_save_step",
-            TRAINING,
-            REPORT,
+            TRAINING_PHASES,
+            REPORT_PHASE,
             type=at_least(1),
             default=20_000,
             help="steps between checkpoints",
         ),
         option(
             "keep",
-            TRAINING,
-            REPORT,
+            TRAINING_PHASES,
+            REPORT_PHASE,
             type=at_least(1),
             metavar="N",
-            help="remove older checkpoints once there are N newer ones, except the one with the highest MAP "
-            "in result.json; default: keep all, as published",
+            help="keep only the N newest checkpoints and the one with the highest MAP in result.json; "
+            "default: keep all, as published",
         ),
         option(
-            "log_step", TRAINING, REPORT, type=at_least(1), default=50, help="steps between rows of the log"
+            "log_step",
+            TRAINING_PHASES,
+            REPORT_PHASE,
+            type=at_least(1),
+            default=50,
+            help="steps between rows of the training log",
         ),
     ),
     "speed and memory of training": (
         option(
             "amp",
-            TRAINING,
-            REPORT,
+            TRAINING_PHASES,
+            REPORT_PHASE,
             choices=("off", "bf16", "fp16"),
             default="off",
             help="mixed precision of the network; the loss is always computed in float32",
         ),
-        flag("compile", TRAINING, REPORT, help="compile the network first; needs a C++ compiler"),
+        flag(
+            "compile",
+            TRAINING_PHASES,
+            REPORT_PHASE,
+            help="compile the network with torch.compile; needs a C++ compiler",
+        ),
         option(
             "accumulate",
-            TRAINING,
-            REPORT,
+            TRAINING_PHASES,
+            REPORT_PHASE,
             type=at_least(1),
             default=1,
             help="split each batch into this many parts and accumulate their gradients, to save memory",
         ),
         flag(
             "gradient_checkpointing",
-            TRAINING,
-            REPORT,
+            TRAINING_PHASES,
+            REPORT_PHASE,
             help="recompute activations in the backward pass instead of storing them: slower, less memory",
         ),
         flag(
             "sync_bn",
             ("train",),
-            help="under torchrun: BatchNorm over the batches of all processes; needs CUDA",
+            help="synchronise BatchNorm over all processes of torchrun; needs CUDA",
         ),
     ),
     "test": (
         option(
             "test_distance",
-            (*TESTING, "index", "search", "serve", "report"),
+            (*TESTING_PHASES, "index", "search", "serve", "report"),
             ("export",),
             choices=("euclidean", "angular"),
             default="euclidean",
-            help="distance between features; the log warns when the loss trains for the other one",
+            help="distance between features; a warning is logged if the loss trains for the other one",
         ),
         option(
             "mirror",
-            (*TESTING, "index", "search", "serve", "report"),
+            (*TESTING_PHASES, "index", "search", "serve", "report"),
             ("export",),
             choices=("on", "off"),
             default="on",
-            help="on: an image and its mirror image count as the nearest of their four pairs, as published",
+            help="on: the distance between two images is the smallest of the four between them and their "
+            "mirror images, as published",
         ),
         flag(
             "all_definitions",
-            TESTING,
-            REPORT,
+            TESTING_PHASES,
+            REPORT_PHASE,
             help="print mAP@200 by all four denominators in use (docs/metrics.md)",
         ),
         option(
             "margin_condition",
-            TESTING,
-            REPORT,
+            TESTING_PHASES,
+            REPORT_PHASE,
             choices=("on", "off"),
             default="on",
-            help="measure distances inside and between categories, over all pairs of features",
+            help="on: measure the distances within and between categories over all pairs of features",
         ),
         option(
             "pretrained_model",
-            READING,
+            CHECKPOINT_PHASES,
             type=at_least(-1),
             default=-1,
             help="step of the checkpoint; -1: the newest",
         ),
         option(
             "hash_bits",
-            (*TESTING, "index", "search", "serve"),
+            (*TESTING_PHASES, "index", "search", "serve"),
             ("report", "export"),
             type=at_least(1),
             nargs="*",
@@ -475,7 +515,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         option(
             "hash_gradient",
-            (*TESTING, "index"),
+            (*TESTING_PHASES, "index"),
             ("search", "serve", "report", "export"),
             choices=("published", "identity"),
             default="published",
@@ -484,11 +524,11 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         option(
             "eval_memory",
-            (*TESTING, "index"),
-            REPORT,
+            (*TESTING_PHASES, "index"),
+            REPORT_PHASE,
             type=at_least(1),
             default=1024,
-            help="memory for distances in MiB, beside the features",
+            help="memory for distances in MiB, in addition to the features",
         ),
     ),
     "search, index and serve": (
@@ -496,16 +536,16 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "query",
             ("search",),
             nargs="+",
-            type=path,
+            type=parse_path,
             metavar="DRAWING",
             help="drawings to search with: image files, or folders of them",
         ),
         option(
             "gallery",
-            SEARCHING,
-            type=not_empty,
+            SEARCH_PHASES,
+            type=parse_text,
             default="dataset",
-            help="photos to search: dataset (those that the run is tested against) or a folder of images",
+            help="photos to search: dataset (those that the run is tested on) or a folder of images",
         ),
         option(
             "top",
@@ -516,23 +556,23 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         option(
             "index",
-            SEARCHING,
+            SEARCH_PHASES,
             choices=INDICES,
             default="flat",
-            help="flat compares with every photo; hnsw and ivfpq with likely ones only; binary compares hash "
-            "codes of the longest of --hash_bits",
+            help="flat compares the query with every photo, hnsw and ivfpq only with likely ones; binary "
+            "compares hash codes of the largest of --hash_bits",
         ),
         option(
             "clean_query",
             ("search", "serve"),
             choices=("on", "off"),
             default="on",
-            help="on: even out paper, invert white on black and trim empty margins where a drawing needs it",
+            help="on: even out the paper, invert white on black and trim empty margins if a drawing needs it",
         ),
         option(
             "output",
             ("search",),
-            type=path,
+            type=parse_path,
             help="folder for the results of search; default: search/ in the run's folder",
         ),
         flag(
@@ -546,7 +586,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "host",
             ("serve",),
             default="127.0.0.1",
-            help="address to listen on; 0.0.0.0 lets other machines in",
+            help="address to listen on; 0.0.0.0 makes the page available to other machines",
         ),
         option("port", ("serve",), type=at_least(1, 65535), default=7860, help="TCP port"),
         flag("open", ("serve",), help="open the page in the browser"),
@@ -569,7 +609,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         option(
             "format",
             ("export",),
-            choices=FORMATS,
+            choices=EXPORT_FORMATS,
             default="published",
             help="published: the published program's two files; onnx, torchscript: one plain network per "
             "domain; safetensors: the weights",
@@ -587,16 +627,16 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             ("prepare",),
             choices=("seen", "zero-shot"),
             default="seen",
-            help="seen: every category is trained on and tested; zero-shot: some are only tested",
+            help="seen: every category is trained on and tested; zero-shot: some are only tested on",
         ),
         option(
             "class_list",
             ("prepare",),
-            type=path,
-            help="file with one category a line: those to use, or for zero-shot the unseen ones; default: "
+            type=parse_path,
+            help="file with one category per line: those to use, or for zero-shot the unseen ones; default: "
             "all, and for zero-shot 25 of sketchy, 30 of TUBerlin, a fifth of any other, drawn by --seed",
         ),
-        flag("force", ("prepare",), help="write new lists where there are some, and keep those renamed"),
+        flag("force", ("prepare",), help="replace existing lists; the old ones are kept under another name"),
     ),
     "tables of experiments": (
         option(
@@ -612,20 +652,20 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             ("reproduce", "report"),
             type=at_least(1),
             default=3,
-            help="trainings of each row, with the seeds from --seed on",
+            help="number of trainings per row, with seeds counted up from --seed",
         ),
         flag(
             "dry_run",
             ("reproduce",),
-            help="list the runs, their folders and how far each is; train nothing, write nothing",
+            help="list the runs, their folders and their progress; train and write nothing",
         ),
         option(
             "lr_of",
             ("reproduce", "report"),
             nargs="*",
             metavar="LOSS=RATE",
-            help="learning rates of single losses, for example mems=2e-4; --lr holds for the others",
+            help="learning rates for single losses, for example mems=2e-4; --lr applies to the others",
         ),
     ),
 }
-OPTIONS = {each.name: each for group in GROUPS.values() for each in group}
+OPTIONS = {declared.name: declared for group in GROUPS.values() for declared in group}

@@ -232,7 +232,7 @@ def compose(phase: str, values: dict[str, Any]) -> str:
     """
     words = [interpreter(), quote(from_here(PROJECT / "main.py")), f"--phase={phase}"]
     for name, value in values.items():
-        if not OPTIONS[name].is_taken_by(phase):
+        if not OPTIONS[name].is_accepted_by(phase):
             continue
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")

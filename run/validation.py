@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from options.check import check_names
+from options.check import check_folder_names
 from options.parser import parse_values
 from run.config import CONTINUED_FIELDS, Config, plain
 from run.network import build
@@ -99,7 +99,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
             found = plain(getattr(parsed, name))
             if found != value and not (found is None and value is False):
                 raise UserError(f"--{name}={str(value)[:80]!r}, which this option cannot be")
-        check_names(parsed)
+        check_folder_names(parsed)
     except UserError as error:
         raise UserError(f"{path} says of its training: {error}") from None
 

@@ -93,7 +93,7 @@ def test_published_commands_parse(command: str) -> None:
         (["--backbone_weights=nothing.pth"], "--backbone_weights: no such file: nothing.pth"),
         (["--data_path=nowhere"], "no folder nowhere/TUBerlin; put the data set there, or name it"),
         (["--phase=test", "--save_path=nothing"], "there is no run"),
-        (["@nothing.args"], "no options can be read from nothing.args: No such file"),
+        (["@nothing.args"], "cannot read options from nothing.args: No such file"),
         (["--phase=train", "--batch=4"], "--batch"),  # abbreviations would change meaning with new options
     ],
 )

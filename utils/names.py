@@ -33,7 +33,7 @@ def expand_home(path: Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111, pathlib raises RuntimeError for unknown users
 
 
-def check_names(options: Mapping[str, Any]) -> None:
+def check_utf8_names(options: Mapping[str, Any]) -> None:
     """Raise UserError if an option is not UTF-8, or --output is in the home folder of an unknown user.
 
     Options are written into lists, records, checkpoints and plots, some of them only after hours.

@@ -27,7 +27,7 @@ from run.training_data import describe_training, warn_of_foreign_photos
 from utils.device import pick_device
 from utils.environment import check_environment
 from utils.errors import UserError
-from utils.names import check_names
+from utils.names import check_utf8_names
 
 UNITS = {"euclidean": "squared Euclidean distance", "angular": "angle in degrees"}
 
@@ -139,7 +139,7 @@ def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **opt
     """
     parsed = parse_values({"phase": "serve", "save_path": run, "gallery": gallery, **options})
     check_environment()
-    check_names(vars(parsed))
+    check_utf8_names(vars(parsed))
     check_options(parsed)
     return build_searcher(config_from_options(parsed))
 

@@ -44,11 +44,14 @@ def test_a_file_of_options_names_others(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("--dataset=café".encode("latin-1"), "is not UTF-8 text: save it as UTF-8"),
-        ("--lr=1".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        (
+            "--dataset=café".encode("latin-1"),
+            r"cannot read options from run.args: it is not UTF-8 \(byte 14 is 0xe9\): save it as UTF-8",
+        ),
+        ("--lr=1".encode("utf-16"), "cannot read options from run.args: it is UTF-16: save it as UTF-8"),
         (b"@run.args", "includes itself; remove the line @run.args"),
         (b"@other.args", "includes itself; remove the line @run.args"),
-        (b"@missing.args", "no options can be read from missing.args"),
+        (b"@missing.args", "cannot read options from missing.args: No such file"),
     ],
 )
 def test_a_bad_file_of_options_is_refused(
