@@ -237,10 +237,10 @@ class GalleryCache:
             )
         if features.unreadable:
             log.warning(
-                "warning: %d images of %s cannot be read and are left out until they change, or until "
-                "--phase=index: %s; formats that are read: %s",
-                len(features.unreadable),
+                "warning: unreadable images of %s are left out until they change or --phase=index is run "
+                "(%d): %s; formats that are read: %s",
                 self.root,
+                len(features.unreadable),
                 with_reasons(list(features.unreadable), self.root),
                 FORMATS_IN_WORDS,
             )

@@ -1,10 +1,13 @@
 """The gallery cache: embedded once, updated by file, refused when it is of another checkpoint."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from PIL import Image
 
 from datasets import loaders
 from datasets.images import UnreadableImage
+from phases.search import gallery_cache
 from phases.search.searcher import Searcher, open_searcher
 from utils import checkpoints
 from utils.errors import UserError
+from utils.locks import folder_lock
 
 PROJECT = Path(__file__).parents[3]
 COMMON: dict[str, Any] = {"anno_path": Path("anno"), "num_workers": 0, "device": "cpu"}
@@ -131,7 +136,10 @@ def test_unreadable_photos_are_left_out_and_named(mine: Path, caplog: pytest.Log
     caplog.set_level("INFO")
     (mine / "broken.jpg").write_bytes(b"no image")
     assert "broken.jpg" not in open_run().gallery.names
-    assert "1 images of mine cannot be read and are left out until they change" in caplog.text
+    assert (
+        "unreadable images of mine are left out until they change or --phase=index is run (1): "
+        in caplog.text
+    )
     assert "broken.jpg (it is not an image in a supported format)" in caplog.text
     assert "formats that are read: PNG, JPEG," in caplog.text
     caplog.clear()
@@ -233,7 +241,7 @@ def test_a_damaged_cache_is_rebuilt(mine: Path, caplog: pytest.LogCaptureFixture
     else:
         (folder / "gallery.json").write_text(content)
     after = rows(open_run())
-    assert "cannot be used" in caplog.text
+    assert caplog.text.count("cannot be used") == 1 and "rebuilding it" in caplog.text
     assert all(np.allclose(before[name], values, atol=1e-5) for name, values in after.items())
 
 
@@ -262,3 +270,64 @@ def test_a_full_disk_leaves_the_old_state(mine: Path, monkeypatch: pytest.Monkey
     (folder,) = Path("logs/run/index").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == [features_name(folder), "gallery.json"]
     assert len(rows(open_run())) == 5
+
+
+def test_files_on_disk_have_the_form_of_earlier_versions(
+    mine: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Written here by hand, as versions from 0.1.0 on write them."""
+    caplog.set_level("INFO")
+    before = rows(open_run())
+    (folder,) = Path("logs/run/index").iterdir()
+    record = json.loads((folder / "gallery.json").read_text())
+    states = {name: (mine / name).stat() for name in before}
+    values = np.stack(list(before.values())).transpose(2, 0, 1)  # (2, N, f_dim)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    np.save(folder / "features.npy", np.ascontiguousarray(values))
+    digest = hashlib.sha256((folder / "features.npy").read_bytes()).hexdigest()
+    (folder / "features.npy").rename(folder / f"features.{digest[:12]}.npy")
+    by_hand = {
+        "sha256": digest,
+        "making": record["making"],
+        "step": 4,
+        "versions": record["versions"],
+        "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states.items()],
+        "unreadable": [],
+    }
+    assert by_hand == record
+    (folder / "gallery.json").write_text(json.dumps(by_hand))
+    caplog.clear()
+    after = rows(open_run())
+    assert "new or changed" not in caplog.text and "cannot be used" not in caplog.text
+    assert list(after) == list(before)
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_a_gallery_that_is_up_to_date_is_read_while_another_process_writes(mine: Path) -> None:
+    open_run()
+    (folder,) = Path("logs/run/index").iterdir()
+    with folder_lock(folder):
+        assert len(rows(open_run())) == 4
+        photo(mine / "more.jpg", 5)
+        with pytest.raises(UserError, match="is in use by process"):
+            open_run()
+    assert len(rows(open_run())) == 5
+
+
+def test_what_another_process_has_embedded_is_not_embedded_again(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    @contextmanager
+    def lock_after_another(folder: Path) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(gallery_cache, "folder_lock", folder_lock)
+            open_run()
+        with folder_lock(folder):
+            yield
+
+    monkeypatch.setattr(gallery_cache, "folder_lock", lock_after_another)
+    assert len(rows(open_run())) == 4
+    assert caplog.text.count("4 new or changed") == 1
