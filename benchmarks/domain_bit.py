@@ -1,10 +1,10 @@
-"""What the domain bit does in trained networks: to the gates of the modules, and to the MAP when it is wrong.
+"""Effect of the domain bit in trained networks: on the modules' gates, and on the MAP when the bit is wrong.
 
-python -m benchmarks.domain_bit RUN...     folders below logs/, of one training with several seeds
+python -m benchmarks.domain_bit RUN...     folders below logs/, the same training with several seeds
 
 Every test sketch and every photo is embedded with the bit of either domain. Gates are compared over at most
-128 images of each domain, as a report does. The table goes to docs/tables/domain_bit.md, the picture to
-docs/domain_bit.png, the figures of each run to benchmarks/domain_bit.json.
+128 images of each domain, as a report does. Writes docs/tables/domain_bit.md, docs/domain_bit.png, and the
+values of each run to benchmarks/domain_bit.json.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from utils.locks import folder_lock
 from utils.plots import MARKERS, new_figure
 
 TABLE = PROJECT / "docs" / "tables" / "domain_bit.md"
-PICTURE = PROJECT / "docs" / "domain_bit.png"
-FIGURES = Path(__file__).with_suffix(".json")
+FIGURE = PROJECT / "docs" / "domain_bit.png"
+RESULTS = Path(__file__).with_suffix(".json")
 DISTANCES = ("euclidean", "angular")
-BITS = {  # what is embedded with which bit: of the test sketches, of the photos
+BITS = {  # the bits that test sketches and photos are embedded with
     "the right bits": (SKETCH, PHOTO),
     "sketches as photos": (PHOTO, PHOTO),
     "photos as sketches": (SKETCH, SKETCH),
     "both swapped": (PHOTO, SKETCH),
 }
-WAYS = {"network": "bit flipped in all modules", "alone": "in this module alone"}
+FLIPS = {"network": "bit flipped in all modules", "alone": "in this module alone"}
 SIDES = ("sketches", "photos")
 MADE_WITH = (
     "dataset",
@@ -49,11 +49,11 @@ MADE_WITH = (
     "num_steps",
     "lr",
 )
-Figures = dict[str, Any]
+Measurements = dict[str, Any]
 
 
-def examine_run(save_path: str) -> Figures:
-    """The figures of one run. Raises UserError if it has no domain-aware modules."""
+def measure_run(save_path: str) -> Measurements:
+    """MAP and gates of one run. Raises UserError if it has no domain-aware modules."""
     config = make_config(save_path=save_path, device="cpu", num_workers=0)
     with folder_lock(config.folder):
         run = evaluate_run(config)
@@ -62,10 +62,11 @@ def examine_run(save_path: str) -> Figures:
         raise UserError(f"logs/{save_path} has no domain-aware modules (--attention=dase)")
     made_with = without_folders(run.model.options)
     return {
-        "MAP": swapped_maps(run),
+        "MAP": measure_maps(run),
         "chance": run.found.chance["MAP"],
         "gates": {
-            side: {way: [module[side][way] for module in bit["modules"]] for way in WAYS} for side in SIDES
+            side: {flip: [module[side][flip] for module in bit["modules"]] for flip in FLIPS}
+            for side in SIDES
         },
         "modules": [module["module"] for module in bit["modules"]],
         "counts": [len(run.model.data.categories), len(run.sketches.labels), len(run.photos.labels)],
@@ -76,49 +77,49 @@ def examine_run(save_path: str) -> Figures:
     }
 
 
-def swapped_maps(run: EvaluatedRun) -> dict[str, dict[str, float]]:
-    """MAP in percent, by what is embedded with which bit and by distance."""
+def measure_maps(run: EvaluatedRun) -> dict[str, dict[str, float]]:
+    """MAP in percent for each of BITS, by distance."""
     data = run.model.data
     sketches, photos = batches_of(run, data.test_sketches, SKETCH), batches_of(run, data.gallery, PHOTO)
     features = {
         domain: (embed_with_bit(run, sketches, domain), embed_with_bit(run, photos, domain))
         for domain in (SKETCH, PHOTO)
     }
-    found: dict[str, dict[str, float]] = {}
-    for name, (of_sketches, of_photos) in BITS.items():
-        queries, gallery = features[of_sketches][0], features[of_photos][1]
+    maps: dict[str, dict[str, float]] = {}
+    for name, (sketch_bit, photo_bit) in BITS.items():
+        queries, gallery = features[sketch_bit][0], features[photo_bit][1]
         labels = run.sketches.labels, run.photos.labels
-        found[name] = {
+        maps[name] = {
             distance: evaluate(
                 feature_rankings(queries, gallery, *labels, distance, memory=run.memory, device=run.device),
                 labels[0],
             ).metrics["MAP"]
             for distance in DISTANCES
         }
-    return found
+    return maps
 
 
-def check_alike(found: dict[str, Figures]) -> None:
-    """Raise UserError unless the runs differ in their seeds alone."""
-    first, *others = found
+def check_same_training(records: dict[str, Measurements]) -> None:
+    """Raise UserError unless the runs differ in nothing but their seeds."""
+    first, *others = records
     for name in others:
         for what in ("made_with", "modules", "step", "counts"):
-            if found[name][what] != found[first][what]:
+            if records[name][what] != records[first][what]:
                 raise UserError(
-                    f"logs/{name} and logs/{first} differ in more than the seed: {found[name][what]} and "
-                    f"{found[first][what]}"
+                    f"logs/{name} and logs/{first} differ in more than the seed: {records[name][what]} and "
+                    f"{records[first][what]}"
                 )
-        if [each["seed"] for each in found.values()].count(found[name]["seed"]) > 1:
-            raise UserError(f"logs/{name} has the seed of another run, {found[name]['seed']}")
+        if [record["seed"] for record in records.values()].count(records[name]["seed"]) > 1:
+            raise UserError(f"logs/{name} has the seed of another run, {records[name]['seed']}")
 
 
-def mean_and_spread(values: list[float], digits: int, sign: str = "") -> str:
+def format_mean(values: list[float], digits: int, sign: str = "") -> str:
     spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{fmean(values):{sign}.{digits}f}{spread}"
 
 
-def describe(found: dict[str, Figures]) -> str:
-    first = next(iter(found.values()))
+def describe(records: dict[str, Measurements]) -> str:
+    first = next(iter(records.values()))
     categories, queries, photos = first["counts"]
     made_with = first["made_with"]
     return (
@@ -127,15 +128,15 @@ def describe(found: dict[str, Figures]) -> str:
     )
 
 
-def show(found: dict[str, Figures]) -> str:
-    """The figures as Markdown."""
-    runs = list(found.values())
+def format_table(records: dict[str, Measurements]) -> str:
+    """The results as Markdown."""
+    runs = list(records.values())
     seeds = ", ".join(str(run["seed"]) for run in runs)
     several = "mean and sample standard deviation over the seeds" if len(runs) > 1 else "seed"
     lines = [
         "## What the domain bit does",
         "",
-        f"{describe(found)}. {several[0].upper()}{several[1:]} {seeds}. Made by "
+        f"{describe(records)}. {several[0].upper()}{several[1:]} {seeds}. Made by "
         "`python -m benchmarks.domain_bit` with the names of the runs; figures of each run are in "
         "benchmarks/domain_bit.json.",
         "",
@@ -146,10 +147,10 @@ def show(found: dict[str, Figures]) -> str:
     ]
     right = next(iter(BITS))
     for name in BITS:
-        cells = [mean_and_spread([run["MAP"][name][kind] for run in runs], 1) for kind in DISTANCES]
+        cells = [format_mean([run["MAP"][name][kind] for run in runs], 1) for kind in DISTANCES]
         for kind in DISTANCES:
             changes = [run["MAP"][name][kind] - run["MAP"][right][kind] for run in runs]
-            cells.append("" if name == right else mean_and_spread(changes, 2, "+"))
+            cells.append("" if name == right else format_mean(changes, 2, "+"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     chance = runs[0]["chance"]
     lines += [
@@ -158,35 +159,35 @@ def show(found: dict[str, Figures]) -> str:
         "Change of the gates, in [0, 1], when the bit alone is flipped: mean over images and channels.",
         "",
         "| depth | module | "
-        + " | ".join(f"{side}, {way}" for side in SIDES for way in WAYS.values())
+        + " | ".join(f"{side}, {flip}" for side in SIDES for flip in FLIPS.values())
         + " |",
-        "| --- | --- |" + " --- |" * (len(SIDES) * len(WAYS)),
+        "| --- | --- |" + " --- |" * (len(SIDES) * len(FLIPS)),
     ]
     for depth, module in enumerate(runs[0]["modules"]):
         cells = [
-            mean_and_spread([run["gates"][side][way][depth] for run in runs], 4)
+            format_mean([run["gates"][side][flip][depth] for run in runs], 4)
             for side in SIDES
-            for way in WAYS
+            for flip in FLIPS
         ]
         lines.append(f"| {depth + 1} | {module} | {' | '.join(cells)} |")
     made_with = ", ".join(f"{option} {value}" for option, value in runs[0]["made_with"].items())
     return "\n".join([*lines, "", f"Trained with {made_with}."]) + "\n"
 
 
-def draw(found: dict[str, Figures], path: Path) -> None:
-    """Gates by depth on the left, MAP by bits on the right: means as lines, runs as points."""
-    runs = list(found.values())
-    with new_figure(path, 8.6, 4.2, describe(found).replace("; ", "\n")) as figure:
+def draw_figure(records: dict[str, Measurements], path: Path) -> None:
+    """Plot gates by depth on the left and MAP by bits on the right: means as lines, runs as points."""
+    runs = list(records.values())
+    with new_figure(path, 8.6, 4.2, describe(records).replace("; ", "\n")) as figure:
         gates, maps = figure.subplots(1, 2)
         depths = list(range(1, len(runs[0]["modules"]) + 1))
-        lines = [(side, way) for way in WAYS for side in SIDES]
-        for number, (side, way) in enumerate(lines):
-            values = [run["gates"][side][way] for run in runs]
+        lines = [(side, flip) for flip in FLIPS for side in SIDES]
+        for number, (side, flip) in enumerate(lines):
+            values = [run["gates"][side][flip] for run in runs]
             style = {"color": f"C{number}", "marker": MARKERS[number], "markersize": 4}
-            means = [fmean(each) for each in zip(*values, strict=True)]
-            gates.plot(depths, means, label=f"gates: {side}, {WAYS[way]}", **style)
-            for each in values:
-                gates.plot(depths, each, linestyle="none", alpha=0.4, **style)
+            means = [fmean(module) for module in zip(*values, strict=True)]
+            gates.plot(depths, means, label=f"gates: {side}, {FLIPS[flip]}", **style)
+            for of_run in values:
+                gates.plot(depths, of_run, linestyle="none", alpha=0.4, **style)
         gates.set(xlabel="domain-aware module, by depth", ylabel="mean change of the gates")
         gates.set_ylim(bottom=0)
         gates.xaxis.get_major_locator().set_params(integer=True)
@@ -194,16 +195,16 @@ def draw(found: dict[str, Figures], path: Path) -> None:
             style = {"color": f"C{number}", "marker": MARKERS[number]}
             by_bits = [[run["MAP"][name][kind] for run in runs] for name in BITS]
             label = f"MAP: {in_words(kind)} distance"
-            maps.plot([fmean(each) for each in by_bits], range(len(BITS)), label=label, **style)
-            for row, each in enumerate(by_bits):
-                maps.plot(each, [row] * len(each), linestyle="none", alpha=0.4, **style)
+            maps.plot([fmean(values) for values in by_bits], range(len(BITS)), label=label, **style)
+            for row, values in enumerate(by_bits):
+                maps.plot(values, [row] * len(values), linestyle="none", alpha=0.4, **style)
         maps.axvline(runs[0]["chance"], color="black", linestyle=":", linewidth=1.3, label="MAP: chance")
         maps.set(xlabel="MAP in percent", yticks=range(len(BITS)), yticklabels=list(BITS))
         maps.set_ylim(len(BITS) - 0.6, -0.4)
         maps.set_xlim(left=0)
-        both = [axis.get_legend_handles_labels() for axis in (gates, maps)]
-        handles, labels = ([each for half in both for each in half[kind]] for kind in (0, 1))
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        handles, labels = gates.get_legend_handles_labels()
+        map_handles, map_labels = maps.get_legend_handles_labels()
+        figure.legend(handles + map_handles, labels + map_labels, loc="outside lower center", ncols=2)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -214,14 +215,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder below logs/")
     try:
-        found = {run: examine_run(run) for run in parser.parse_args(arguments).runs}
-        check_alike(found)
+        records = {run: measure_run(run) for run in parser.parse_args(arguments).runs}
+        check_same_training(records)
     except UserError as error:
         sys.exit(f"error: {error}")
-    write_json(FIGURES, found)
-    write_text(TABLE, show(found))
-    draw(found, PICTURE)
-    print(show(found))
+    write_json(RESULTS, records)
+    write_text(TABLE, format_table(records))
+    draw_figure(records, FIGURE)
+    print(format_table(records))
 
 
 if __name__ == "__main__":

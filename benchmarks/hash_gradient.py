@@ -1,11 +1,11 @@
-"""Hash MAP by the published gradient and by the identity, on the same centres and features.
+"""Hash MAP with the published gradient and with the identity, on the same centres and features.
 
-python -m benchmarks.hash_gradient                    class centres of uneven norms, drawn by seed
-python -m benchmarks.hash_gradient demo demo-cosface  and of trained and tested runs below logs/
+python -m benchmarks.hash_gradient                    random class centres of uneven norms
+python -m benchmarks.hash_gradient demo demo-cosface  centres and features of tested runs below logs/
 
-Each gradient is fitted with five seeds for 32, 64 and 128 bits. Of a run, the features that its test has kept
-and the centres of the same checkpoint are used. The table goes to docs/tables/hashing_gradient.md, the
-figures of each fit to benchmarks/hash_gradient.json; rows of other runs stay.
+Each gradient is fitted with five seeds for 32, 64 and 128 bits. A run's features come from the cache of its
+test. Writes docs/tables/hashing_gradient.md, and the MAP of each fit to benchmarks/hash_gradient.json, where
+rows of other runs stay.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from utils.files import read_json, write_json, write_text
 LENGTHS = (32, 64, 128)
 SEEDS = range(5)
 TABLE = Path(__file__).parents[1] / "docs" / "tables" / "hashing_gradient.md"
-FIGURES = Path(__file__).with_suffix(".json")
-Figures = dict[str, dict[str, list[float]]]  # MAP by gradient, by bits, by seed
+RESULTS = Path(__file__).with_suffix(".json")
+HashMaps = dict[str, dict[str, list[float]]]  # MAP by gradient, by bits, by seed
 
 
-def uneven_clusters(
+def draw_uneven_clusters(
     classes: int, width: int, photos: int
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Centres (classes, width) with norms from 0.2 to 5.5, and features and labels of sketches and photos.
@@ -44,15 +44,15 @@ def uneven_clusters(
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((classes, width))
     centers *= np.linspace(0.2, 5.5, classes)[:, None] / np.linalg.norm(centers, axis=1, keepdims=True)
-    labels = tuple(np.repeat(np.arange(classes), count) for count in (2, photos))
-    noise = [rng.standard_normal((len(each), width)) * 1.5 / width**0.5 for each in labels]
-    query, gallery = (
-        (centers[each] + more).astype(np.float32)[..., None] for each, more in zip(labels, noise, strict=True)
-    )
-    return centers.astype(np.float32), (query, gallery), (labels[0], labels[1])
+    labels = [np.repeat(np.arange(classes), count) for count in (2, photos)]
+    features = []
+    for side in labels:
+        noise = rng.standard_normal((len(side), width)) * 1.5 / width**0.5
+        features.append((centers[side] + noise).astype(np.float32)[..., None])
+    return centers.astype(np.float32), (features[0], features[1]), (labels[0], labels[1])
 
 
-def hash_map(
+def measure_hash_map(
     centers: np.ndarray,
     features: tuple[np.ndarray, np.ndarray],
     labels: tuple[np.ndarray, np.ndarray],
@@ -61,30 +61,32 @@ def hash_map(
     seed: int,
     angular: bool = False,
 ) -> float:
-    """Hash MAP in percent, of sketches against photos, by one fit."""
+    """Hash MAP in percent of sketches against photos, for one fit."""
     code_map, _ = fit_code_map(centers, bits, angular=angular, seed=seed, gradient=gradient)
-    query, gallery = (binary_codes(each, code_map, angular=angular) for each in features)
+    query, gallery = (binary_codes(side, code_map, angular=angular) for side in features)
     return evaluate(code_rankings(query, gallery, *labels), labels[0]).metrics["MAP"]
 
 
-def compare(
+def compare_gradients(
     centers: np.ndarray,
     features: tuple[np.ndarray, np.ndarray],
     labels: tuple[np.ndarray, np.ndarray],
     angular: bool = False,
-) -> Figures:
-    """Hash MAP of both gradients for all lengths and seeds."""
+) -> HashMaps:
+    """Hash MAP of both gradients for all code lengths and seeds."""
     return {
         gradient: {
-            str(bits): [hash_map(centers, features, labels, bits, gradient, seed, angular) for seed in SEEDS]
+            str(bits): [
+                measure_hash_map(centers, features, labels, bits, gradient, seed, angular) for seed in SEEDS
+            ]
             for bits in LENGTHS
         }
         for gradient in GRADIENTS
     }
 
 
-def examine_run(save_path: str) -> dict[str, Any]:
-    """Both gradients on a run's class centres and features, by the distance that its loss trains for."""
+def measure_run(save_path: str) -> dict[str, Any]:
+    """Compare both gradients on a run's class centres and features, by its loss's distance."""
     model = checkpoint.load(make_config(save_path=save_path, device="cpu"))
     config = model.config
     if model.centers is None:
@@ -95,7 +97,7 @@ def examine_run(save_path: str) -> dict[str, Any]:
     angular = loss_facts(config.loss.loss_type).distance == "angular"
     norms = np.linalg.norm(model.centers, axis=1)
     return {
-        "MAP": compare(
+        "MAP": compare_gradients(
             model.centers, (sketches.values, photos.values), (sketches.labels, photos.labels), angular
         ),
         "distance": "angular" if angular else "euclidean",
@@ -112,17 +114,18 @@ def examine_run(save_path: str) -> dict[str, Any]:
     }
 
 
-def examine_uneven() -> dict[str, Any]:
-    centers, features, labels = uneven_clusters(125, 512, 25)
+def measure_drawn() -> dict[str, Any]:
+    """Compare both gradients on random class centres of uneven norms."""
+    centers, features, labels = draw_uneven_clusters(125, 512, 25)
     return {
-        "MAP": compare(centers, features, labels),
+        "MAP": compare_gradients(centers, features, labels),
         "distance": "euclidean",
         "norms": [0.2, 5.5],
         "sizes": [125, len(labels[0]), len(labels[1])],
     }
 
 
-def show(found: dict[str, dict[str, Any]]) -> str:
+def format_table(rows: dict[str, dict[str, Any]]) -> str:
     """All rows as Markdown."""
     lines = [
         "## Gradient of the hash fit",
@@ -137,22 +140,22 @@ def show(found: dict[str, dict[str, Any]]) -> str:
         + " |",
         "| --- | --- | --- | --- | --- |" + " --- |" * len(LENGTHS),
     ]
-    for name, each in found.items():
-        for gradient, by_bits in each["MAP"].items():
-            sizes = ", ".join(map(str, each["sizes"]))
-            norms = " to ".join(f"{norm:.1f}" for norm in each["norms"])
+    for name, row in rows.items():
+        for gradient, by_bits in row["MAP"].items():
+            sizes = ", ".join(map(str, row["sizes"]))
+            norms = " to ".join(f"{norm:.1f}" for norm in row["norms"])
             cells = [
                 f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"
                 for values in by_bits.values()
             ]
             lines.append(
-                f"| {name} | {sizes} | {each['distance']} | {norms} | {gradient} | {' | '.join(cells)} |"
+                f"| {name} | {sizes} | {row['distance']} | {norms} | {gradient} | {' | '.join(cells)} |"
             )
     lines.append("")
-    for name, each in found.items():
-        if "made_with" in each:
-            made_with = ", ".join(f"{option} {value}" for option, value in each["made_with"].items())
-            lines.append(f"- {name}: step {each['step']}, {made_with}")
+    for name, row in rows.items():
+        if "made_with" in row:
+            made_with = ", ".join(f"{option} {value}" for option, value in row["made_with"].items())
+            lines.append(f"- {name}: step {row['step']}, {made_with}")
     return "\n".join(lines) + "\n"
 
 
@@ -162,16 +165,16 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="*", help="folders below logs/; without any, drawn centres alone")
+    parser.add_argument("runs", nargs="*", help="folders below logs/; without any, random centres")
     runs = parser.parse_args().runs
-    found = read_json(FIGURES) if FIGURES.is_file() else {}
+    rows = read_json(RESULTS) if RESULTS.is_file() else {}
     if not runs:
-        found["drawn"] = examine_uneven()
+        rows["drawn"] = measure_drawn()
     for run in runs:
-        found[run] = examine_run(run)
-    write_json(FIGURES, found)
-    write_text(TABLE, show(found))
-    print(show(found))
+        rows[run] = measure_run(run)
+    write_json(RESULTS, rows)
+    write_text(TABLE, format_table(rows))
+    print(format_table(rows))
 
 
 if __name__ == "__main__":

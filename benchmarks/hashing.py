@@ -1,8 +1,8 @@
 """Hash codes: fitting them from the class centres, and ranking by Hamming distance.
 
-The baseline of the fit is the published arithmetic (docs/method.md, Hash codes) in PyTorch, with autograd and
-Adam; its time is that of a tenth of its 10,000 steps. The peer of the ranking is FAISS's exact binary
-index, asked for all photos; it breaks ties by position, where this program takes the mean over all orders.
+The baseline of the fit is the published arithmetic (docs/method.md, Hash codes) with PyTorch's autograd and
+Adam, timed over a tenth of its 10,000 steps. The peer of the ranking is FAISS's exact binary index with all
+photos as the result; it breaks ties by position, where this program averages over all orders.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from retrieval.metrics import evaluate
 from retrieval.search import code_rankings
 
 LENGTHS = (32, 64, 128)
-FAISS_QUERIES = 100  # its answer for all photos is 12 bytes each
+FAISS_QUERIES = 100  # its result takes 12 bytes per photo and query
 
 
 class PublishedMap(nn.Module):
@@ -42,8 +42,8 @@ class PublishedMap(nn.Module):
         return nn.functional.linear(x, weight / (self.u @ weight @ self.v), self.linear.bias)
 
 
-def published_fit(centers: np.ndarray, bits: int, steps: int, seed: int = 0) -> tuple[nn.Module, float]:
-    """docs/method.md, Hash codes, with PyTorch's autograd: the map, and its loss after the last step."""
+def fit_published_map(centers: np.ndarray, bits: int, steps: int, seed: int = 0) -> tuple[nn.Module, float]:
+    """Fit a map as in docs/method.md, Hash codes, with autograd; returns it and its final loss."""
     torch.manual_seed(seed)
     x = torch.from_numpy(centers)
     linear = PublishedMap(x.shape[1], bits)
@@ -66,79 +66,82 @@ def published_fit(centers: np.ndarray, bits: int, steps: int, seed: int = 0) -> 
         return linear, float((codes @ codes.T)[others].mean())
 
 
-def fit(classes: int) -> dict[str, Any]:
-    """32 + 64 + 128 bits from centres of 512 features."""
+def compare_fits(classes: int) -> dict[str, Any]:
+    """Compare fits of 32, 64 and 128 bits to centres of 512 features."""
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((classes, 512)).astype(np.float32)
     centers /= np.linalg.norm(centers, axis=1, keepdims=True)
-    part = 10
+    fraction = 10  # of the baseline's steps, which are slow
 
-    def ours() -> list[float]:
+    def run_own() -> list[float]:
         return [fit_code_map(centers, bits, angular=False, seed=0)[1] for bits in LENGTHS]
 
-    def baseline() -> None:
+    def run_baseline() -> None:
         for bits in LENGTHS:
-            published_fit(centers, bits, FIT_STEPS // part)
+            fit_published_map(centers, bits, FIT_STEPS // fraction)
 
     result = compare(
         [
-            Variant("this program", ours, FIT_STEPS),
-            Variant("published arithmetic", baseline, FIT_STEPS // part, "baseline"),
+            Variant("this program", run_own, FIT_STEPS),
+            Variant("published arithmetic", run_baseline, FIT_STEPS // fraction, "baseline"),
         ],
         unit="step",
     )
     bound = {bits: -bits / (classes if classes % 2 else classes - 1) for bits in LENGTHS}
-    losses = {"lower bound": list(bound.values()), "this program": ours()}
+    losses = {"lower bound": list(bound.values()), "this program": run_own()}
     if classes < 100:
-        losses["published arithmetic"] = [published_fit(centers, bits, FIT_STEPS)[1] for bits in LENGTHS]
+        losses["published arithmetic"] = [fit_published_map(centers, bits, FIT_STEPS)[1] for bits in LENGTHS]
     return {**result, "input": f"{classes} random centres, 512 features, {LENGTHS} bits", "loss": losses}
 
 
-def ranking() -> dict[str, Any]:
-    """The full ranking of codes of 128 bits."""
+def compare_rankings() -> dict[str, Any]:
+    """Compare full rankings by codes of 128 bits."""
     rng = np.random.default_rng(0)
     labels, gallery_labels = rng.integers(0, 250, QUERIES), rng.integers(0, 250, PHOTOS)
     codes = rng.integers(0, 2, (250, 128), dtype=np.uint8)
     query, gallery = (
-        codes[each] ^ (rng.random((len(each), 128)) < 0.25) for each in (labels, gallery_labels)
+        codes[side] ^ (rng.random((len(side), 128)) < 0.25) for side in (labels, gallery_labels)
     )
     index = faiss.IndexBinaryFlat(128)
     index.add(np.packbits(gallery, axis=1))
     packed = np.packbits(query[:FAISS_QUERIES], axis=1)
-    found = []
+    evaluations = []
 
-    def peer(heap: bool) -> None:
+    def run_faiss(heap: bool) -> None:
         index.use_heap = heap
         index.search(packed, PHOTOS)
 
-    def ours() -> None:
-        found.append(evaluate(code_rankings(query, gallery, labels, gallery_labels), labels))
+    def run_own() -> None:
+        evaluations.append(evaluate(code_rankings(query, gallery, labels, gallery_labels), labels))
 
     result = compare(
         [
-            Variant("this program, with all metrics", ours, QUERIES),
-            Variant("FAISS IndexBinaryFlat, all photos", partial(peer, True), FAISS_QUERIES, "peer"),
-            Variant("the same by counting", partial(peer, False), FAISS_QUERIES, "peer"),
+            Variant("this program, with all metrics", run_own, QUERIES),
+            Variant("FAISS IndexBinaryFlat, all photos", partial(run_faiss, True), FAISS_QUERIES, "peer"),
+            Variant("the same by counting", partial(run_faiss, False), FAISS_QUERIES, "peer"),
         ],
         unit="query",
     )
     shuffled = rng.permutation(PHOTOS)
-    again = evaluate(
+    evaluation = evaluations[-1]
+    shuffled_evaluation = evaluate(
         code_rankings(query[:50], gallery[shuffled], labels[:50], gallery_labels[shuffled]), labels[:50]
     )
     return {
         **result,
         "input": f"{QUERIES} queries x {PHOTOS} photos, 128 bits",
-        "MAP": found[-1].metrics["MAP"],
-        "AP with the gallery shuffled differs by at most": float(np.abs(again.ap - found[-1].ap[:50]).max()),
+        "MAP": evaluation.metrics["MAP"],
+        "AP with the gallery shuffled differs by at most": float(
+            np.abs(shuffled_evaluation.ap - evaluation.ap[:50]).max()
+        ),
     }
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    save_results("hash ranking", ranking())
+    save_results("hash ranking", compare_rankings())
     for classes in (25, 125, 250):
-        save_results(f"hash fit, {classes} classes", fit(classes))
+        save_results(f"hash fit, {classes} classes", compare_fits(classes))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One training step: this program beside a plain one, on batches that are there already.
+"""One training step of this program and of a plain one, on batches that are already loaded.
 
-The plain step is eager PyTorch in float32, tensors in PyTorch's own layout, Adam as it comes, and the loss
-read after every step, as the published program does. Its loss over 200 steps on the demo set, with several
-seeds, shows whether the fast ways learn the same.
+The plain step is eager PyTorch in float32 with contiguous tensors and default Adam, and reads the loss after
+every step, as the published program does. The loss curves over 200 steps on the demo set, with several seeds,
+show whether the faster options train as well.
 """
 
 import argparse
@@ -27,15 +27,15 @@ CURVE_STEPS, CURVE_SEEDS = 200, 3
 Batch = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def trainer_of(data: Annotation, device: torch.device, *given: str) -> Trainer:
-    """A run of these options on the lists `data`, from random weights."""
+def make_trainer(data: Annotation, device: torch.device, *arguments: str) -> Trainer:
+    """A trainer with these options on the lists `data`, from random weights."""
     common = ["--phase=train", "--dataset=demo", "--backbone_weights=none", "--num_workers=1"]
-    options = program.parse([*common, f"--device={device}", "--annealing_step=200", *given])
+    options = program.parse([*common, f"--device={device}", "--annealing_step=200", *arguments])
     return Trainer(resolve_training(config_from_options(options)), data)
 
 
-class Plain:
-    """The plain step on the network and loss of a trainer."""
+class PlainTrainer:
+    """The plain training step on the network and loss of a trainer."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.device, self.criterion = trainer.device, trainer.criterion
@@ -60,47 +60,51 @@ class Plain:
 
 
 def random_batch(batch_size: int, image_size: int, classes: int, device: torch.device) -> Batch:
-    def half() -> tuple[Tensor, Tensor]:
+    def random_images() -> tuple[Tensor, Tensor]:
         images = torch.rand(batch_size, 3, image_size, image_size, device=device)
         return images, torch.randint(classes, (batch_size,), device=device)
 
-    return half(), half()
+    return random_images(), random_images()
 
 
-def compared(
-    data: Annotation, device: torch.device, ways: dict[str, list[str]], common: list[str], repeats: int = 3
+def compare_steps(
+    data: Annotation,
+    device: torch.device,
+    variants: dict[str, list[str]],
+    common: list[str],
+    repeats: int = 3,
 ) -> dict[str, Any]:
-    """Seconds a step of the plain way and of `ways`, options each, all with the options `common`."""
-    trainers = {name: trainer_of(data, device, *common, *given) for name, given in ways.items()}
-    plain = Plain(trainer_of(data, device, *common))
+    """Time a step of the plain trainer and of each of `variants`: options by name, beside `common` ones."""
+    trainers = {name: make_trainer(data, device, *common, *options) for name, options in variants.items()}
+    plain = PlainTrainer(make_trainer(data, device, *common))
     config = next(iter(trainers.values())).config
     batch = random_batch(config.data.batch_size, config.input.image_size, data.num_train_classes, device)
 
-    def steps(each: Trainer | Plain) -> None:
+    def run_steps(trainer: Trainer | PlainTrainer) -> None:
         for _ in range(BATCHES):
-            each.training_step(*batch)
+            trainer.training_step(*batch)
 
-    variants = [Variant(name, partial(steps, each), BATCHES) for name, each in trainers.items()]
-    variants.append(Variant("plain", partial(steps, plain), BATCHES, "baseline"))
-    result = compare(variants, unit="step", repeats=repeats, device=device)
+    timed = [Variant(name, partial(run_steps, trainer), BATCHES) for name, trainer in trainers.items()]
+    timed.append(Variant("plain", partial(run_steps, plain), BATCHES, "baseline"))
+    result = compare(timed, unit="step", repeats=repeats, device=device)
     size, batch_size = config.input.image_size, config.data.batch_size
     what = f"{config.network.network}, {size} px, {batch_size} + {batch_size} images a step, {device.type}"
     return {**result, "input": what, "images_per_step": 2 * batch_size}
 
 
-def curves(data: Annotation, device: torch.device, fast: list[str]) -> dict[str, Any]:
-    """The loss over 200 steps of plain and fast training, several seeds each, on the same batches."""
+def measure_loss_curves(data: Annotation, device: torch.device, fast: list[str]) -> dict[str, Any]:
+    """The loss over 200 steps of plain and fast training on the same batches, with several seeds."""
     common = ["--network=resnet18", "--image_size=64", "--f_dim=128", "--batch_size=12", "--margin=2"]
-    common += ["--lr=2e-4", f"--num_steps={10 * CURVE_STEPS}"]  # far from where the rate falls
-    found: dict[str, list[list[float]]] = {"plain": [], "fast": []}
+    common += ["--lr=2e-4", f"--num_steps={10 * CURVE_STEPS}"]  # long before the learning rate decays
+    losses: dict[str, list[list[float]]] = {"plain": [], "fast": []}
     for seed in range(CURVE_SEEDS):
-        trainer = trainer_of(data, device, *common, f"--seed={seed}", *fast)
+        trainer = make_trainer(data, device, *common, f"--seed={seed}", *fast)
         batches = trainer.batches()
-        taken = [next(batches) for _ in range(CURVE_STEPS)]
-        plain = Plain(trainer_of(data, device, *common, f"--seed={seed}"))
-        for name, each in (("plain", plain), ("fast", trainer)):
-            found[name].append([float(each.training_step(*batch)) for batch in taken])
-    means = {name: torch.tensor(values).unflatten(1, (-1, 20)).mean(2) for name, values in found.items()}
+        loaded = [next(batches) for _ in range(CURVE_STEPS)]
+        plain = PlainTrainer(make_trainer(data, device, *common, f"--seed={seed}"))
+        for name, stepper in (("plain", plain), ("fast", trainer)):
+            losses[name].append([float(stepper.training_step(*batch)) for batch in loaded])
+    means = {name: torch.tensor(values).unflatten(1, (-1, 20)).mean(2) for name, values in losses.items()}
     difference = (means["fast"].mean(0) - means["plain"].mean(0)).abs()
     return {
         "input": f"demo set, resnet18, 64 px, 12 + 12 images, {CURVE_STEPS} steps, {CURVE_SEEDS} seeds",
@@ -113,52 +117,53 @@ def curves(data: Annotation, device: torch.device, fast: list[str]) -> dict[str,
     }
 
 
-def growth(
+def measure_growth(
     data: Annotation, device: torch.device, network: str, sizes: list[int], batches: list[int]
 ) -> dict:
-    """Images a second over batch and image sizes; None where the memory does not suffice."""
-    found: dict[str, list[float | None]] = {}
+    """Images per second by image size and batch size; None where memory runs out."""
+    speeds: dict[str, list[float | None]] = {}
     for size in sizes:
         row: list[float | None] = []
         for batch_size in batches:
-            given = [f"--network={network}", f"--image_size={size}", f"--batch_size={batch_size}"]
-            given += ["--amp=bf16"] if device.type == "cuda" else []
+            options = [f"--network={network}", f"--image_size={size}", f"--batch_size={batch_size}"]
+            if device.type == "cuda":
+                options.append("--amp=bf16")
             try:
-                trainer = trainer_of(data, device, *given)
+                trainer = make_trainer(data, device, *options)
                 batch = random_batch(batch_size, size, data.num_train_classes, device)
                 trainer.training_step(*batch)
                 times = sorted(time_run(partial(trainer.training_step, *batch)) for _ in range(3))
                 row.append(2 * batch_size / times[1])
             except torch.OutOfMemoryError:
                 row.append(None)
-        found[str(size)] = row
-    return {"input": f"{network}, {device.type}", "batch sizes": batches, "images per second by size": found}
+        speeds[str(size)] = row
+    return {"input": f"{network}, {device.type}", "batch sizes": batches, "images per second by size": speeds}
 
 
-def on_cpu(data: Annotation) -> None:
+def run_on_cpu(data: Annotation) -> None:
     small = ["--network=resnet18", "--image_size=64", "--batch_size=22"]
-    ways = {
+    variants = {
         "this program": [],
         "--compile": ["--compile"],
         "--amp=bf16": ["--amp=bf16"],
         "--accumulate=2": ["--accumulate=2"],
     }
-    save_results("training, resnet18", compared(data, CPU, ways, small, repeats=7))
+    save_results("training, resnet18", compare_steps(data, CPU, variants, small, repeats=7))
     large = ["--network=resnext101", "--image_size=64", "--batch_size=8"]
-    ways = {
+    variants = {
         "this program": [],
         "--amp=bf16": ["--amp=bf16"],
         "--gradient_checkpointing": ["--gradient_checkpointing"],
         "--accumulate=4": ["--accumulate=4"],
     }
-    save_results("training, resnext101", compared(data, CPU, ways, large, repeats=2))
-    save_results("loss curves", curves(data, CPU, ["--amp=bf16"]))
-    save_results("training growth", growth(data, CPU, "resnet18", [32, 64, 96, 128], [4, 8, 16, 32]))
+    save_results("training, resnext101", compare_steps(data, CPU, variants, large, repeats=2))
+    save_results("loss curves", measure_loss_curves(data, CPU, ["--amp=bf16"]))
+    save_results("training growth", measure_growth(data, CPU, "resnet18", [32, 64, 96, 128], [4, 8, 16, 32]))
 
 
-def on_gpu(data: Annotation, device: torch.device) -> None:
+def run_on_gpu(data: Annotation, device: torch.device) -> None:
     published = ["--network=resnext101", "--image_size=224"]
-    ways = {
+    variants = {
         "this program": [],
         "--amp=bf16": ["--amp=bf16"],
         "--amp=fp16": ["--amp=fp16"],
@@ -166,13 +171,13 @@ def on_gpu(data: Annotation, device: torch.device) -> None:
         "--amp=bf16 --gradient_checkpointing": ["--amp=bf16", "--gradient_checkpointing"],
     }
     for batch_size in (22, 128):
-        found = compared(data, device, ways, [*published, f"--batch_size={batch_size}"], repeats=5)
-        save_results(f"training, resnext101, batch {batch_size}", found, device)
+        results = compare_steps(data, device, variants, [*published, f"--batch_size={batch_size}"], repeats=5)
+        save_results(f"training, resnext101, batch {batch_size}", results, device)
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-    save_results("loss curves", curves(data, device, ["--amp=bf16", "--compile"]), device)
+    save_results("loss curves", measure_loss_curves(data, device, ["--amp=bf16", "--compile"]), device)
     sizes, batches = [128, 224], [22, 44, 88, 176, 352]
-    save_results("training growth", growth(data, device, "resnext101", sizes, batches), device)
+    save_results("training growth", measure_growth(data, device, "resnext101", sizes, batches), device)
 
 
 def main() -> None:
@@ -182,9 +187,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = [f"--data_path={folder}", f"--anno_path={folder}/anno"]
         if program.main(["--phase=prepare", "--dataset=demo", "--num_workers=0", *place]):
-            raise SystemExit("the demo set could not be made")
+            raise SystemExit("the demo set could not be prepared")
         data = load_annotation(Path(folder), Path(folder) / "anno", "demo")
-        on_cpu(data) if device.type == "cpu" else on_gpu(data, device)
+        if device.type == "cpu":
+            run_on_cpu(data)
+        else:
+            run_on_gpu(data, device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Figures of the domain bit: what they are with the bits exchanged, and which runs belong together."""
+"""MAP and gates with the domain bit flipped, and which runs can stand in one table."""
 
 import json
 import shutil
@@ -13,18 +13,18 @@ from utils import checkpoints
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that table, picture and figures go to."""
-    folder = tmp_path / "written"
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the table, the plot and the results."""
+    folder = tmp_path / "output"
     folder.mkdir()
     monkeypatch.setattr(domain_bit, "TABLE", folder / "domain_bit.md")
-    monkeypatch.setattr(domain_bit, "PICTURE", folder / "domain_bit.png")
-    monkeypatch.setattr(domain_bit, "FIGURES", folder / "domain_bit.json")
+    monkeypatch.setattr(domain_bit, "FIGURE", folder / "domain_bit.png")
+    monkeypatch.setattr(domain_bit, "RESULTS", folder / "domain_bit.json")
     return folder
 
 
-def test_a_network_with_its_bits_exchanged_has_the_figures_of_swapped_bits(
-    trained: Path, written: Path, capsys: pytest.CaptureFixture[str]
+def test_a_network_with_its_bits_exchanged_has_the_results_of_swapped_bits(
+    trained: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """W z + b + w d with w turned round and added to b is the same network with the other bit."""
     path = Path("logs/run/model/checkpoint-4.pt")
@@ -43,7 +43,7 @@ def test_a_network_with_its_bits_exchanged_has_the_figures_of_swapped_bits(
     checkpoints.save(Path("logs/exchanged/model/checkpoint-4.pt"), state)
 
     domain_bit.main(["run", "exchanged"])
-    found = json.loads((written / "domain_bit.json").read_text())
+    found = json.loads((output / "domain_bit.json").read_text())
     own, exchanged = found["run"], found["exchanged"]
     for name, other in (("the right bits", "both swapped"), ("sketches as photos", "photos as sketches")):
         for here, there in ((own, exchanged), (exchanged, own)):
@@ -52,21 +52,21 @@ def test_a_network_with_its_bits_exchanged_has_the_figures_of_swapped_bits(
     assert own["gates"]["photos"]["alone"] == pytest.approx(exchanged["gates"]["photos"]["alone"], rel=1e-3)
     assert own["modules"] == ["blocks.0.se_module", "blocks.1.se_module"]
     assert own["counts"] == [3, 6, 9]
-    table = (written / "domain_bit.md").read_text()
+    table = (output / "domain_bit.md").read_text()
     assert "over the seeds 0, 1" in table and "| 2 | blocks.1.se_module |" in table
     assert table in capsys.readouterr().out
-    assert (written / "domain_bit.png").stat().st_size > 10_000
+    assert (output / "domain_bit.png").stat().st_size > 10_000
 
 
-def test_the_right_bits_are_those_of_the_test(trained: Path, written: Path) -> None:
+def test_the_right_bits_are_those_of_the_test(trained: Path, output: Path) -> None:
     (tested,) = json.loads(Path("logs/run/log/result.json").read_text())
     domain_bit.main(["run"])
-    (found,) = json.loads((written / "domain_bit.json").read_text()).values()
+    (found,) = json.loads((output / "domain_bit.json").read_text()).values()
     assert found["MAP"]["the right bits"]["euclidean"] == pytest.approx(tested["metrics"]["MAP"], abs=1e-4)
     assert found["chance"] == tested["chance"]["MAP"]
 
 
-def test_runs_that_differ_in_more_or_less_than_the_seed_are_refused(trained: Path, written: Path) -> None:
+def test_runs_that_differ_in_more_or_less_than_the_seed_are_refused(trained: Path, output: Path) -> None:
     shutil.copytree("logs/run", "logs/twice")
     with pytest.raises(SystemExit, match="logs/twice has the seed of another run, 0"):
         domain_bit.main(["run", "twice"])
@@ -76,11 +76,11 @@ def test_runs_that_differ_in_more_or_less_than_the_seed_are_refused(trained: Pat
     checkpoints.save(path, state)
     with pytest.raises(SystemExit, match="logs/twice and logs/run differ in more than the seed"):
         domain_bit.main(["run", "twice"])
-    assert not list(written.iterdir())
+    assert not list(output.iterdir())
 
 
-def test_a_run_without_domain_aware_modules_is_refused(prepared: Path, command, written: Path) -> None:
+def test_a_run_without_domain_aware_modules_is_refused(prepared: Path, command, output: Path) -> None:
     assert command("train", *SMALL_RUN, "--attention=se")[0] == 0
     with pytest.raises(SystemExit, match=r"logs/run has no domain-aware modules \(--attention=dase\)"):
         domain_bit.main(["run"])
-    assert not list(written.iterdir())
+    assert not list(output.iterdir())

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.baselines import literal
-from benchmarks.baselines.literal import drawing
+from benchmarks.baselines import published_transforms
+from benchmarks.baselines.published_transforms import draw_sketch
 from datasets import transforms
 from utils.seeding import seeded_rng
 
@@ -32,12 +32,12 @@ THIN = [(3000, 5), (1, 1), (8, 1)]  # no drawing fits
 
 
 @pytest.mark.parametrize("size", [33, 64, 224])
-@pytest.mark.parametrize("source", [drawing, noise])
+@pytest.mark.parametrize("source", [draw_sketch, noise])
 def test_a_training_sketch_is_the_one_torchvision_makes_of_this_seed(source: Callable, size: int) -> None:
     for seed, shape in enumerate(SHAPES * 3):
         image = source(*shape, seed)
         with seeded_rng(seed):
-            expected = literal.sketch_train(size)(image)
+            expected = published_transforms.sketch_train(size)(image)
         with seeded_rng(seed):
             found = transforms.sketch_train(size)(image)
         assert found.shape == expected.shape
@@ -49,7 +49,7 @@ def test_erased_squares_and_flips_are_where_torchvision_has_them() -> None:
     image.paste(255, (0, 0, 25, 20))
     for seed in range(60):
         with seeded_rng(seed):
-            expected = literal.sketch_train(48)(image)
+            expected = published_transforms.sketch_train(48)(image)
         with seeded_rng(seed):
             found = transforms.sketch_train(48)(image)
         assert (levels(found.numpy()) == levels(expected.numpy())).all()
@@ -58,13 +58,17 @@ def test_erased_squares_and_flips_are_where_torchvision_has_them() -> None:
 @pytest.mark.parametrize("size", [32, 33, 64, 100, 224, 299])
 def test_what_is_tested_and_searched_equals_the_published_input_to_the_last_bit(size: int) -> None:
     for seed, shape in enumerate(SHAPES + THIN):
-        for source in (drawing, noise) if shape in SHAPES else (noise,):
+        for source in (draw_sketch, noise) if shape in SHAPES else (noise,):
             sketch = source(*shape, seed)
-            assert torch.equal(transforms.sketch_test(size)(sketch), literal.sketch_test(size)(sketch))
+            assert torch.equal(
+                transforms.sketch_test(size)(sketch), published_transforms.sketch_test(size)(sketch)
+            )
             cached = np.asarray(sketch)  # as --cache_images has it
-            assert torch.equal(transforms.sketch_test(size)(cached), literal.sketch_test(size)(sketch))
+            assert torch.equal(
+                transforms.sketch_test(size)(cached), published_transforms.sketch_test(size)(sketch)
+            )
         photo = noise(*shape, seed, (3,))
-        expected = literal.photo_test(size)(photo)
+        expected = published_transforms.photo_test(size)(photo)
         assert torch.equal(transforms.photo_test(size)(photo), expected)
         assert torch.equal(transforms.photo_test(size, "bgr")(photo), expected.flip(0))
 
@@ -75,7 +79,7 @@ def test_a_training_photo_differs_by_the_order_of_flip_and_resize_alone(size: in
         photo, flips = noise(*shape, 1, (3,)), 0
         for seed in range(6):
             with seeded_rng(seed):
-                expected = levels(literal.photo_train(size)(photo).numpy())
+                expected = levels(published_transforms.photo_train(size)(photo).numpy())
             with seeded_rng(seed):
                 found = levels(transforms.photo_train(size)(photo).numpy())
             is_flipped = bool((found != levels(transforms.photo_test(size)(photo).numpy())).any())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.hash_gradient import hash_map, uneven_clusters
+from benchmarks.hash_gradient import draw_uneven_clusters, measure_hash_map
 from retrieval import hashing
 from retrieval.hashing import (
     CodeMap,
@@ -81,9 +81,9 @@ def test_steps_are_the_published_programs(golden, steps: int) -> None:
 def test_the_published_gradient_finds_better_codes_of_uneven_centres(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small case of `python -m benchmarks.hash_gradient`, which has the figures of docs/performance.md."""
     monkeypatch.setattr(hashing, "FIT_STEPS", 2000)
-    centers, features, labels = uneven_clusters(classes=125, width=512, photos=5)
+    centers, features, labels = draw_uneven_clusters(classes=125, width=512, photos=5)
     found = {
-        name: np.mean([hash_map(centers, features, labels, 32, name, seed) for seed in range(2)])
+        name: np.mean([measure_hash_map(centers, features, labels, 32, name, seed) for seed in range(2)])
         for name in hashing.GRADIENTS
     }
     assert found["published"] > found["identity"] + 2

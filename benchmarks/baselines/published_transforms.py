@@ -1,6 +1,6 @@
-"""What the published program is made of: torchvision's transforms on PIL images, word for word.
+"""The published program's transforms: torchvision's, on PIL images.
 
-The tests compare this program's samples with theirs, benchmarks/input.py the time they take.
+Tests compare this program's samples with them, and benchmarks/input.py their speed.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def three_channels(image: torch.Tensor) -> torch.Tensor:
     return image.expand(3, -1, -1)
 
 
-def drawing(width: int, height: int, seed: int) -> Image.Image:
+def draw_sketch(width: int, height: int, seed: int) -> Image.Image:
     """Curves on white paper, antialiased: 3.5 pixels wide on 1111, 2 on small ones."""
     rng = np.random.default_rng(seed)
     image = Image.new("L", (2 * width, 2 * height), 255)  # to be halved
