@@ -59,7 +59,7 @@ def test_no_margin_bounds_nothing_and_is_still_json(prepared: Path, command) -> 
 
 def test_other_losses_have_features_alone(prepared: Path, command) -> None:
     status, output, _ = command("train", *SMALL_RUN, "--loss_type=cosface")
-    assert status == 0 and "there is no margin of MEMS" in output
+    assert status == 0 and "the loss has no margin of MEMS" in output
     found = condition()
     assert (
         found["margin"] is None
