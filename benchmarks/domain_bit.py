@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from datasets import PHOTO, SKETCH
-from phases.report.bit import batches_of, domain_bit, embed_with_bit
+from phases.report.bit import embed_with_bit, load_batches, measure_domain_bit
 from phases.report.evaluated_run import EvaluatedRun, evaluate_run
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
@@ -57,13 +57,13 @@ def measure_run(save_path: str) -> Measurements:
     config = make_config(save_path=save_path, device="cpu", num_workers=0)
     with folder_lock(config.folder):
         run = evaluate_run(config)
-        bit = domain_bit(run)
+        bit = measure_domain_bit(run)
     if bit is None:
         raise UserError(f"logs/{save_path} has no domain-aware modules (--attention=dase)")
     made_with = without_folders(run.model.options)
     return {
         "MAP": measure_maps(run),
-        "chance": run.found.chance["MAP"],
+        "chance": run.evaluation.chance["MAP"],
         "gates": {
             side: {flip: [module[side][flip] for module in bit["modules"]] for flip in FLIPS}
             for side in SIDES
@@ -80,7 +80,7 @@ def measure_run(save_path: str) -> Measurements:
 def measure_maps(run: EvaluatedRun) -> dict[str, dict[str, float]]:
     """MAP in percent for each of BITS, by distance."""
     data = run.model.data
-    sketches, photos = batches_of(run, data.test_sketches, SKETCH), batches_of(run, data.gallery, PHOTO)
+    sketches, photos = load_batches(run, data.test_sketches, SKETCH), load_batches(run, data.gallery, PHOTO)
     features = {
         domain: (embed_with_bit(run, sketches, domain), embed_with_bit(run, photos, domain))
         for domain in (SKETCH, PHOTO)

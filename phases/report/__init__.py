@@ -1,8 +1,8 @@
 """--phase=report: a page about one run or several, or tables of experiments.
 
-With --table, or for a folder of `--phase=reproduce`, tables. For runs with a checkpoint, one page about all
-of them: index.html, its charts as PNGs and its numbers in report.json, in logs/<save_path>/report/ or, of
-several, in compared-with-<others>/ below it.
+With --table, or for a folder of `--phase=reproduce`, it writes tables. For runs with a checkpoint it writes
+one page about all of them: index.html, its plots as PNGs and its numbers in report.json, in
+logs/<save_path>/report/, or for several runs in compared-with-<others>/ below it.
 """
 
 import argparse
@@ -12,8 +12,8 @@ import logging
 from pathlib import Path
 
 from phases.report.evaluated_run import evaluate_run
-from phases.report.page import page
-from phases.report.record import Record, record_of
+from phases.report.page import render_page
+from phases.report.record import Record, make_record
 from phases.reproduce import tables
 from run import checkpoint
 from run.config import Config, config_from_options
@@ -28,7 +28,7 @@ from utils.runs import describe_missing
 log = logging.getLogger(__name__)
 
 TABLE_OPTIONS = {"seeds", "lr_of"}
-LETTERS = "ABCDEFG"  # as many runs as there are colours
+LETTERS = "ABCDEFG"  # one per run; as many as the plots have colours
 
 
 def run(options: argparse.Namespace) -> None:
@@ -47,16 +47,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def is_run(config: Config) -> bool:
-    """Whether the folder is that of one run: it was tested, or there is a checkpoint."""
-    folder = config.folder
-    tested = (folder / "log" / "result.json").is_file()
-    return tested or bool(
-        checkpoint_files.saved_steps(folder / "model") or checkpoint_files.saved_pairs(folder / "model")
-    )
+    """Whether the folder is that of one run: it has a result or a checkpoint."""
+    if (config.folder / "log" / "result.json").is_file():
+        return True
+    models = config.folder / "model"
+    return bool(checkpoint_files.saved_steps(models) or checkpoint_files.saved_pairs(models))
 
 
 def write_report(config: Config, names: list[str]) -> None:
-    """Test the checkpoint of --pretrained_model of every run once more, and write the page of all."""
+    """Test the checkpoint of --pretrained_model of every run once more, and write one page about all."""
     if len(set(names)) < len(names):
         raise UserError(f"--save_path names a run twice: {' '.join(names)}")
     if len(names) > len(LETTERS):
@@ -64,9 +63,12 @@ def write_report(config: Config, names: list[str]) -> None:
             f"--save_path names {len(names)} runs; at most {len(LETTERS)} can be told apart on one page"
         )
     configs = [dataclasses.replace(config, save_path=name) for name in names]
-    for each in configs:
-        checkpoint.find(each)  # before anything is computed, and any folder made
-    records = {letter: test_again(each) for letter, each in zip(LETTERS, configs, strict=False)}
+    for run_config in configs:
+        checkpoint.find(run_config)  # fails if there is none, before anything is computed or written
+    records = {}
+    for letter, run_config in zip(LETTERS, configs, strict=False):
+        with folder_lock(run_config.folder):
+            records[letter] = make_record(evaluate_run(run_config))
     not_comparable = compare_lists(records)
     for line in not_comparable:
         log.warning("warning: %s", line)
@@ -76,21 +78,16 @@ def write_report(config: Config, names: list[str]) -> None:
     with folder_lock(config.folder):
         remove_stale_temporaries(folder)
         charts = draw_report(records, folder)
-        for old in set(folder.glob("*.png")) - set(charts.values()):  # of another data set or attention
-            old.unlink()
+        for path in set(folder.glob("*.png")) - set(charts.values()):  # from an earlier report
+            path.unlink()
         numbers = records["A"] if len(names) == 1 else {"runs": records, "not_comparable": not_comparable}
         write_json(folder / "report.json", numbers)
-        write_text(folder / "index.html", page(records, charts, not_comparable))
+        write_text(folder / "index.html", render_page(records, charts, not_comparable))
     log.info("page in %s, its charts and report.json beside it", folder / "index.html")
 
 
-def test_again(config: Config) -> Record:
-    with folder_lock(config.folder):
-        return record_of(evaluate_run(config))
-
-
 def compare_lists(records: dict[str, Record]) -> list[str]:
-    """Why the results of these runs do not compare, as a sentence; none if they do."""
+    """A sentence on why the results of these runs do not compare; empty if they do."""
     for reason, key in (("data sets", "dataset"), ("annotation lists", "lists")):
         if len({record[key] for record in records.values()}) > 1:
             sizes = "; ".join(f"{record['run']}: {describe_size(record)}" for record in records.values())
@@ -106,7 +103,7 @@ def describe_size(record: Record) -> str:
 
 
 def comparison_folder(others: list[str]) -> Path:
-    """A folder's name that says what a run is compared with; a long one ends in a hash."""
+    """The name of the folder for a comparison with the runs `others`; a long one ends in a hash."""
     name = "compared-with-" + "+".join(other.replace("/", "_") for other in others)
     if len(name) > 100:
         name = f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""What the domain bit does, as numbers: to the gates of the domain-aware modules, and to the MAP."""
+"""The effect of the domain bit on the gates of the domain-aware modules, and on the MAP."""
 
 from typing import Any
 
@@ -18,47 +18,47 @@ from run.input import photo_transform
 BIT_IMAGES = 128  # of each domain
 
 
-def domain_bit(run: EvaluatedRun) -> dict[str, Any] | None:
-    """What flipping the domain bit does to the gates and to the MAP; None without domain-aware modules."""
+def measure_domain_bit(run: EvaluatedRun) -> dict[str, Any] | None:
+    """How flipping the domain bit changes gates and MAP; None without domain-aware modules.
+
+    Measured on a random sample of test sketches and photos, by --seed.
+    """
     model, config = run.model, run.config
     modules = domain_modules(model.network)
     if not modules:
         return None
-    draw = np.random.default_rng(config.seed)
-    known = np.flatnonzero(~np.isnan(run.found.ap))
-    queries = np.sort(draw.choice(known, min(BIT_IMAGES, len(known)), replace=False))
-    gallery = model.data.gallery
-    photos = np.sort(draw.choice(len(gallery), min(BIT_IMAGES, len(gallery)), replace=False))
-    sketches = batches_of(run, [model.data.test_sketches[query] for query in queries], SKETCH)
+    rng = np.random.default_rng(config.seed)
+    ap, gallery = run.evaluation.ap, model.data.gallery
+    with_positives = np.flatnonzero(~np.isnan(ap))
+    queries = np.sort(rng.choice(with_positives, min(BIT_IMAGES, len(with_positives)), replace=False))
+    photos = np.sort(rng.choice(len(gallery), min(BIT_IMAGES, len(gallery)), replace=False))
+    sketch_batches = load_batches(run, [model.data.test_sketches[query] for query in queries], SKETCH)
+    photo_batches = load_batches(run, [gallery[photo] for photo in photos], PHOTO)
     changes = {
-        "sketches": gate_changes(model.network, sketches, domain=SKETCH, device=run.device),
-        "photos": gate_changes(
-            model.network,
-            batches_of(run, [gallery[photo] for photo in photos], PHOTO),
-            domain=PHOTO,
-            device=run.device,
-        ),
+        "sketches": gate_changes(model.network, sketch_batches, domain=SKETCH, device=run.device),
+        "photos": gate_changes(model.network, photo_batches, domain=PHOTO, device=run.device),
     }
     return {
         "sketches": len(queries),
         "photos": len(photos),
         "MAP": {
-            "right bit": float(100 * run.found.ap[queries].mean()),
-            "wrong bit": wrong_bit_map(run, queries, sketches),
+            "right bit": float(100 * ap[queries].mean()),
+            "wrong bit": measure_wrong_bit(run, queries, sketch_batches),
         },
         "modules": [
             {
                 "module": name,
-                **{side: vars(each[name]) for side, each in changes.items()},
-                "offset": offset_summary(bit_offset(module).cpu().numpy()),
+                "sketches": vars(changes["sketches"][name]),
+                "photos": vars(changes["photos"][name]),
+                "offset": summarize_offset(bit_offset(module).cpu().numpy()),
             }
             for name, module in modules.items()
         ],
     }
 
 
-def batches_of(run: EvaluatedRun, entries: list[Entry], domain: int) -> list[Batch]:
-    """The images of `entries`, of one domain, as the test feeds them."""
+def load_batches(run: EvaluatedRun, entries: list[Entry], domain: int) -> list[Batch]:
+    """The images of `entries`, all of one domain, in batches as the test embeds them."""
     config = run.config
     transform = (sketch_transform if domain == SKETCH else photo_transform)(config)
     images = ImageSet(run.model.data.root, entries, domain, transform)
@@ -67,8 +67,11 @@ def batches_of(run: EvaluatedRun, entries: list[Entry], domain: int) -> list[Bat
     )
 
 
-def wrong_bit_map(run: EvaluatedRun, queries: np.ndarray, batches: list[Batch]) -> float:
-    """MAP, in percent, of the test sketches `queries`, in `batches`, if they are embedded as photos are."""
+def measure_wrong_bit(run: EvaluatedRun, queries: np.ndarray, batches: list[Batch]) -> float:
+    """MAP, in percent, of the test sketches at the positions `queries` if they have the bit of photos.
+
+    `batches` are their images.
+    """
     labels = run.sketches.labels[queries]
     rankings = feature_rankings(
         embed_with_bit(run, batches, PHOTO),
@@ -83,12 +86,13 @@ def wrong_bit_map(run: EvaluatedRun, queries: np.ndarray, batches: list[Batch]) 
 
 
 def embed_with_bit(run: EvaluatedRun, batches: list[Batch], domain: int) -> np.ndarray:
-    """Features (N, f_dim, 1 or 2) of images, of whatever domain they are, with the bit of `domain`."""
+    """Features (N, f_dim, 1 or 2) of images of either domain, embedded with the bit of `domain`."""
     parts = list(embed(run.model.network, batches, domain=domain, device=run.device))
     values = np.concatenate([part.cpu().numpy() for part in parts], axis=1).transpose(1, 2, 0)
     return np.ascontiguousarray(values[..., : run.sketches.values.shape[2]])
 
 
-def offset_summary(offset: np.ndarray) -> dict[str, float]:
+def summarize_offset(offset: np.ndarray) -> dict[str, float]:
+    """Mean absolute value, median and percentiles of the `offset` (channels,) of the logits."""
     low, middle, high = np.percentile(offset, (5, 50, 95)).tolist()
     return {"mean_absolute": float(np.abs(offset).mean()), "p5": low, "median": middle, "p95": high}

@@ -1,11 +1,12 @@
-"""A run tested once more for its report: what the measurements of the page start from.
+"""Test a run once more for its report, and keep the rankings, from which the page's numbers are computed.
 
-It is the test of phases/test with the same config, on cached features where there are any, so its numbers
-are those of log/result.json; that file is read only to compare.
+This is the test of phases/test with the same config, on cached features if there are any, so its metrics
+equal those of log/result.json; that file is only read to compare.
 """
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +24,15 @@ from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-TOP = 10  # nearest photos that are looked at
-SAME = 1e-6  # percent: figures of one computation are no further apart
+TOP = 10  # nearest photos per query
+TOLERANCE = 1e-6  # percent: metrics of the same computation differ by less
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A trained network, its features as the test takes them (one mirror or two), and what was found.
+    """A trained network, its features as the test uses them (with mirror images or without), and its test.
 
-    `rankings` and `found` are of all test sketches; `positions` (Q, 10) of the photos nearest to each.
+    `rankings` has one per test sketch; `positions` (Q, 10) are those of the nearest photos in the gallery.
     """
 
     config: Config
@@ -40,19 +41,19 @@ class EvaluatedRun:
     sketches: Features
     photos: Features
     rankings: list[Ranking]
-    found: Evaluation
+    evaluation: Evaluation
     positions: np.ndarray
 
     @property
     def memory(self) -> int:
-        """Bytes for distances."""
+        """Bytes that a block of distances may take."""
         return self.config.test.eval_memory * 2**20
 
 
 def evaluate_run(config: Config) -> EvaluatedRun:
     """Test the checkpoint of --pretrained_model in the run's folder. Raises UserError as a test does.
 
-    Rankings are kept: about 32 bytes per query and positive, 120 MB for Sketchy and 65 MB for TU-Berlin.
+    The rankings take about 32 bytes per query and positive, 120 MB for Sketchy and 65 MB for TU-Berlin.
     """
     model = checkpoint.load(config)
     config = model.config
@@ -77,30 +78,36 @@ def evaluate_run(config: Config) -> EvaluatedRun:
     positions, _ = nearest(
         sketches.values, photos.values, config.test.test_distance, TOP, memory=memory, device=device
     )
-    found = evaluate(rankings, sketches.labels)
-    return EvaluatedRun(config, model, device, sketches, photos, rankings, found, positions)
+    evaluation = evaluate(rankings, sketches.labels)
+    return EvaluatedRun(config, model, device, sketches, photos, rankings, evaluation, positions)
 
 
-def compared_with_result_json(
-    run: EvaluatedRun, hashed: dict[int, float]
+def compare_with_result_json(
+    run: EvaluatedRun, hash_maps: dict[int, float]
 ) -> dict[str, dict[str, float]] | None:
-    """Figures that differ from the record of this test in log/result.json: name -> here and there.
+    """Metrics that differ from the record of this test in log/result.json: name -> "here", "result.json".
 
-    Empty if all are the same, None if that file has no record of this step, distance and lists. Hash codes
-    are compared if they were fitted with the same seeds and gradient.
+    Empty if all are equal, None if that file has no record of this step, distance and lists. `hash_maps`, MAP
+    by number of bits, is compared if the codes were fitted with the same seeds and gradient.
     """
-    config, model = run.config, run.model
-    wanted = (model.step, config.test.test_distance, config.test.mirror)
-    for record in results.read_records(config.folder / "log" / "result.json"):
-        if results.record_key(record) == wanted and record["lists"] == model.data.digest():
-            here, there = dict(run.found.metrics), dict(record["metrics"])
-            same = (config.seed, config.test.hash_gradient)
-            if (record["seed"], record["hash_gradient"]) == same:
-                here |= {f"hash MAP, {bits} bits": value for bits, value in hashed.items()}
-                there |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in record["hash"].items()}
-            return {
-                name: {"here": here[name], "result.json": there[name]}
-                for name in here
-                if name in there and abs(here[name] - there[name]) > SAME
-            }
+    record = find_record(run)
+    if record is None:
+        return None
+    here, recorded = dict(run.evaluation.metrics), dict(record["metrics"])
+    if (record["seed"], record["hash_gradient"]) == (run.config.seed, run.config.test.hash_gradient):
+        here |= {f"hash MAP, {bits} bits": value for bits, value in hash_maps.items()}
+        recorded |= {f"hash MAP, {bits} bits": fits["MAP"] for bits, fits in record["hash"].items()}
+    return {
+        name: {"here": value, "result.json": recorded[name]}
+        for name, value in here.items()
+        if name in recorded and abs(value - recorded[name]) > TOLERANCE
+    }
+
+
+def find_record(run: EvaluatedRun) -> dict[str, Any] | None:
+    """The record of this test in log/result.json, None if there is none."""
+    key = (run.model.step, run.config.test.test_distance, run.config.test.mirror)
+    for record in results.read_records(run.config.folder / "log" / "result.json"):
+        if results.record_key(record) == key and record["lists"] == run.model.data.digest():
+            return record
     return None

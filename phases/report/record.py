@@ -1,4 +1,4 @@
-"""The record of one run's report: every number that its page prints or draws, with what it depends on."""
+"""The record of a run's report: every number on its page, and what the numbers depend on."""
 
 import math
 from typing import Any
@@ -7,18 +7,18 @@ import numpy as np
 
 from datasets import dataset_facts
 from experiments.published import BITS, hashed, real_valued
-from phases.report.bit import domain_bit
+from phases.report.bit import measure_domain_bit
 from phases.report.definitions import DEFINITIONS
-from phases.report.evaluated_run import EvaluatedRun, compared_with_result_json
+from phases.report.evaluated_run import EvaluatedRun, compare_with_result_json
 from phases.report.measures import (
-    confused_categories,
-    extreme_queries,
-    feature_map,
-    pair_distances,
-    retrieval_curves,
-    separation,
+    compute_curves,
+    find_extreme_queries,
+    map_features,
+    measure_confusion,
+    measure_distances,
+    summarize_separations,
 )
-from phases.test import evaluate_bits
+from phases.test import evaluate_hash_codes
 from retrieval import metrics
 from run import results
 from run.config import Config
@@ -28,34 +28,36 @@ from utils.tracking import read_scalars
 Record = dict[str, Any]
 
 
-def record_of(run: EvaluatedRun) -> Record:
-    """All that the page of a run shows. Its values are plain: figures are drawn from them alone."""
-    config, model, found = run.config, run.model, run.found
+def make_record(run: EvaluatedRun) -> Record:
+    """All numbers of a run's page, as plain values for JSON. The plots are drawn from them."""
+    config, model, evaluation = run.config, run.model, run.evaluation
     data = model.data
-    codes = hash_lengths(run)
+    hash_maps = evaluate_hash_maps(run)
     return {
         "run": config.save_path,
         "step": model.step,
         "dataset": config.data.dataset,
         "distance": config.test.test_distance,
         "mirror": config.test.mirror,
-        "metrics": found.metrics,
-        "chance": found.chance,
-        "MAP_interval": confidence_interval(found.ap),
-        "AP": [None if math.isnan(value) else 100 * value for value in found.ap.tolist()],
-        "differs_from_result_json": compared_with_result_json(run, codes),
-        "counts": results.counts(found, data),
-        "training": training(config),
-        **retrieval_curves(run),
-        "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
-        "queries": extreme_queries(run),
-        "confusion": confused_categories(run),
-        "map": feature_map(run),
-        "distances": pair_distances(run),
-        "separation": separation(run),
-        "hash": {str(bits): value for bits, value in codes.items()},
-        "domain_bit": domain_bit(run),
-        "published": published(config, len(data.categories), zero_shot=data.zero_shot),
+        "metrics": evaluation.metrics,
+        "chance": evaluation.chance,
+        "MAP_interval": confidence_interval(evaluation.ap),
+        "AP": [None if math.isnan(value) else 100 * value for value in evaluation.ap.tolist()],
+        "differs_from_result_json": compare_with_result_json(run, hash_maps),
+        "counts": results.counts(evaluation, data),
+        "training": read_training_curves(config),
+        **compute_curves(run),
+        "per_category_MAP": {
+            data.categories[label]: value for label, value in evaluation.per_category.items()
+        },
+        "queries": find_extreme_queries(run),
+        "confusion": measure_confusion(run),
+        "map": map_features(run),
+        "distances": measure_distances(run),
+        "separation": summarize_separations(run),
+        "hash": {str(bits): value for bits, value in hash_maps.items()},
+        "domain_bit": measure_domain_bit(run),
+        "published": find_published(config, len(data.categories), zero_shot=data.zero_shot),
         "definitions": {
             **metrics.DEFINITIONS,
             "gallery": results.ZERO_SHOT_GALLERY if data.zero_shot else results.GALLERY,
@@ -73,31 +75,28 @@ def record_of(run: EvaluatedRun) -> Record:
 def confidence_interval(ap: np.ndarray) -> float:
     """Half of the 95 percent confidence interval of the MAP over queries, in percent."""
     known = ap[~np.isnan(ap)]
-    return float(100 * 1.96 * known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else 0.0
+    if len(known) < 2:
+        return 0.0
+    return float(100 * 1.96 * known.std(ddof=1) / math.sqrt(len(known)))
 
 
-def training(config: Config) -> dict[str, list[float]]:
-    """The columns of log/scalars.csv, without rows that are not finite; none if the run has no such file."""
+def read_training_curves(config: Config) -> dict[str, list[float]]:
+    """The columns of log/scalars.csv, without rows that are not finite; empty if there is no such file."""
     rows = read_scalars(config.folder / "log" / "scalars.csv")
     rows = [row for row in rows if all(map(math.isfinite, row.values()))]
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-
-
-def hash_lengths(run: EvaluatedRun) -> dict[int, float]:
-    """Mean MAP over the fits, in percent, by the bits of the codes; none without centres to fit them on."""
-    centers = run.model.centers
-    if centers is None or len(centers) < 2:
+    if not rows:
         return {}
-    return {
-        bits: results.summarize_fits(evaluate_bits(centers, run.sketches, run.photos, run.config, bits))[
-            "MAP"
-        ]
-        for bits in run.config.test.hash_bits
-    }
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def published(config: Config, categories: int, *, zero_shot: bool) -> dict[str, Any]:
-    """Numbers printed elsewhere for this data set and protocol, or why there are none."""
+def evaluate_hash_maps(run: EvaluatedRun) -> dict[int, float]:
+    """Mean MAP over the fits of hash codes, in percent, by their number of bits."""
+    hash_fits = evaluate_hash_codes(run.model.centers, run.sketches, run.photos, run.config)
+    return {bits: results.summarize_fits(fits)["MAP"] for bits, fits in hash_fits.items()}
+
+
+def find_published(config: Config, categories: int, *, zero_shot: bool) -> dict[str, Any]:
+    """Numbers printed elsewhere for this data set and protocol, or why there are none ("missing")."""
     columns = tuple(map(str, BITS))
     rows = [each for each in (*real_valued("MAP"), *hashed(columns)) if config.data.dataset in each.values]
     whole = dataset_facts(config.data.dataset).categories

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from phases.report.page import describe_seeds, difference, tabulate_results
+from phases.report.page import describe_seeds, format_difference, tabulate_results
 
 OPTIONS = {"loss_type": "softmax", "seed": 0}
 
@@ -58,10 +58,12 @@ def test_one_run_has_its_name_and_chance() -> None:
 
 def test_differences_are_taken_query_by_query() -> None:
     own, base = run("a", [30.0, 50.0, None, 90.0]), run("b", [20.0, 40.0, None, 80.0])
-    assert difference(own, base) == "+10.0 ± 0.0", "the same for every query, however these differ"
+    assert format_difference(own, base) == "+10.0 ± 0.0", "the same for every query, however these differ"
     gaps = np.array([10.0, -20.0, 4.0])
     half = 1.96 * gaps.std(ddof=1) / np.sqrt(3)
-    assert difference(run("a", [30.0, 20.0, 84.0]), run("b", [20.0, 40.0, 80.0])) == f"-2.0 ± {half:.1f}"
+    assert (
+        format_difference(run("a", [30.0, 20.0, 84.0]), run("b", [20.0, 40.0, 80.0])) == f"-2.0 ± {half:.1f}"
+    )
 
 
 def test_runs_of_several_seeds_have_their_spread() -> None:
@@ -78,4 +80,4 @@ def test_runs_of_several_seeds_have_their_spread() -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_query_has_no_spread(count: int) -> None:
-    assert ("nan" in difference(run("a", [30.0] * count), run("b", [20.0] * count))) == (count == 1)
+    assert ("nan" in format_difference(run("a", [30.0] * count), run("b", [20.0] * count))) == (count == 1)

@@ -15,8 +15,8 @@ from PIL import Image
 from datasets import transforms
 from datasets.images import read_image
 from models import build_network
-from phases.report.measures import chosen_queries
-from phases.report.record import published
+from phases.report.measures import choose_queries
+from phases.report.record import find_published
 from retrieval import hashing
 from retrieval.metrics import average_precision
 from run.config import make_config
@@ -276,24 +276,24 @@ def test_a_run_whose_checkpoint_is_gone_says_so(trained: Path, command) -> None:
 def test_the_queries_shown_are_extreme_and_of_many_categories() -> None:
     ap = np.array([0.1, 0.2, 0.3, np.nan, 0.9, 0.8, 0.7, 0.6])
     labels = np.array([0, 0, 1, 1, 0, 0, 2, 1])
-    assert chosen_queries(ap, labels, best=False) == [0, 2, 6], "three of seven, one of each category"
-    assert chosen_queries(ap, labels, best=True) == [4, 6, 7]
-    assert chosen_queries(ap[:3], np.zeros(3), best=False) == [0]
+    assert choose_queries(ap, labels, best=False) == [0, 2, 6], "three of seven, one of each category"
+    assert choose_queries(ap, labels, best=True) == [4, 6, 7]
+    assert choose_queries(ap[:3], np.zeros(3), best=False) == [0]
     many = np.linspace(0, 1, 100)
-    assert chosen_queries(many, np.arange(100) // 50, best=False) == [0, 1, 2, 3, 4, 5, 6, 50]
+    assert choose_queries(many, np.arange(100) // 50, best=False) == [0, 1, 2, 3, 4, 5, 6, 50]
 
 
 def test_published_figures_stand_beside_what_they_are_comparable_with() -> None:
     config = make_config(dataset="sketchy")
-    rows = published(config, 125, zero_shot=False)["rows"]
+    rows = find_published(config, 125, zero_shot=False)["rows"]
     assert not any("Lu et al." in each["method"] for each in rows), "the paper's own numbers are not known"
     by_method = {each["method"]: each for each in rows}
     assert by_method["Triplet-AlexNet"]["MAP"] == 57.3
     assert by_method["GDH"]["64"] is None and by_method["GDH"]["128"] == 78.4
-    assert "zero-shot" in published(config, 125, zero_shot=True)["missing"]
-    assert "these lists have 25" in published(config, 25, zero_shot=False)["missing"]
+    assert "zero-shot" in find_published(config, 125, zero_shot=True)["missing"]
+    assert "these lists have 25" in find_published(config, 25, zero_shot=False)["missing"]
     config = make_config(dataset="demo")
-    assert "data set demo" in published(config, 12, zero_shot=False)["missing"]
+    assert "data set demo" in find_published(config, 12, zero_shot=False)["missing"]
 
 
 def test_the_wrong_bit_is_that_of_photos(trained: Path, command) -> None:
