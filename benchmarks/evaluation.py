@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Variant, available_memory_gib, compare, save_results
-from retrieval.distances import COLUMNS
+from retrieval.distances import PHOTO_BLOCK
 from retrieval.metrics import Evaluation, average_precision, evaluate
 from retrieval.search import feature_rankings
 
@@ -59,9 +59,9 @@ def compute_plain_distances(query: torch.Tensor, gallery: torch.Tensor) -> torch
 def multiply_matrices(left: torch.Tensor, right: torch.Tensor) -> None:
     """The matrix products (2, Q, D) with (2, G, D) that any computation of the distances needs."""
     left = left.flatten(0, 1)
-    buffer = left.new_empty((len(left), COLUMNS))
-    for first in range(0, right.shape[1], COLUMNS):
-        for block in right[:, first : first + COLUMNS]:
+    buffer = left.new_empty((len(left), PHOTO_BLOCK))
+    for first in range(0, right.shape[1], PHOTO_BLOCK):
+        for block in right[:, first : first + PHOTO_BLOCK]:
             torch.mm(left, block.T, out=buffer[:, : len(block)])
 
 

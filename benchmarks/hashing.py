@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks.evaluation import PHOTOS, QUERIES
 from benchmarks.measure import Variant, compare, save_results
-from retrieval.hashing import FIT_LR, FIT_STEPS, LR_STEP, TINY, fit_code_map
+from retrieval.hashing import FIT_LR, FIT_STEPS, LR_STEP, SIGN_EPSILON, fit_code_map
 from retrieval.metrics import evaluate
 from retrieval.search import code_rankings
 
@@ -54,7 +54,7 @@ def fit_published_map(centers: np.ndarray, bits: int, steps: int, seed: int = 0)
     others = ~torch.eye(len(x), dtype=torch.bool)
     for _ in range(steps):
         z = linear(x)
-        codes = z / (z.abs().detach() + TINY)
+        codes = z / (z.abs().detach() + SIGN_EPSILON)
         loss = (codes @ codes.T)[others].mean()
         optimizer.zero_grad()
         loss.backward()

@@ -12,9 +12,9 @@ from benchmarks.evaluation import CATEGORIES, FEATURES, PHOTOS, draw_clusters
 from benchmarks.measure import save_results
 from phases.search.indices import Index
 from retrieval import approximate, flat
-from retrieval.binary import Binary
+from retrieval.binary import BinaryIndex
 from retrieval.hashing import binary_codes, fit_code_map
-from retrieval.search import packed
+from retrieval.search import pack_bits
 
 QUERIES, TOP, BITS, KIND = 200, 10, 128, "euclidean"
 SIZES = (10_000, PHOTOS)
@@ -30,9 +30,9 @@ def measure_indices(count: int) -> dict[str, Any]:
             start = perf_counter()
             index = build()
             built = perf_counter() - start
-            index.nearest(queries[0], TOP)
+            index.search(queries[0], TOP)
             start = perf_counter()
-            positions = [index.nearest(query, TOP)[0] for query in queries]
+            positions = [index.search(query, TOP)[0] for query in queries]
             time = (perf_counter() - start) / QUERIES
             if name == "flat":
                 exact = positions
@@ -56,16 +56,16 @@ def index_builders(gallery: np.ndarray, path: Path) -> dict[str, Callable[[], In
     """A function for each index that builds it over `gallery`, in a file at `path`; the exact one first."""
 
     def build_faiss(name: str) -> Index:
-        approximate.build(name, gallery, KIND, path)
-        return approximate.read(name, gallery, KIND, path)
+        approximate.write_index(name, gallery, KIND, path)
+        return approximate.read_index(name, gallery, KIND, path)
 
     def build_binary() -> Index:
         centers = np.random.default_rng(0).standard_normal((CATEGORIES, FEATURES), dtype=np.float32)
         code_map, _ = fit_code_map(centers, BITS, angular=False, seed=0)
-        return Binary(packed(binary_codes(gallery, code_map, angular=False)), code_map, angular=False)
+        return BinaryIndex(pack_bits(binary_codes(gallery, code_map, angular=False)), code_map, angular=False)
 
     return {
-        "flat": lambda: flat.build(gallery, KIND),
+        "flat": lambda: flat.build_index(gallery, KIND),
         "hnsw": lambda: build_faiss("hnsw"),
         "ivfpq": lambda: build_faiss("ivfpq"),
         f"binary, {BITS} bits": build_binary,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from retrieval.search import cores
+from retrieval.search import count_cores
 from utils.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -120,7 +120,7 @@ def describe_machine(device: torch.device = CPU) -> dict[str, Any]:
     """The machine that `device` was measured on: CPU, cores, memory, versions, date."""
     description = {
         "cpu": cpu_name(),
-        "cores": cores(),
+        "cores": count_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
         "torch": str(torch.__version__),

@@ -159,15 +159,15 @@ def list_variants(config: Config, photos: int) -> Iterator[tuple[str, str, int, 
 def time_queries(index: Index, queries: np.ndarray) -> tuple[list[np.ndarray], float]:
     """Positions (n,) of the RECALL_AT nearest photos of each query, and queries per second."""
     for query in queries[:WARM_UP]:
-        index.nearest(query, RECALL_AT)
+        index.search(query, RECALL_AT)
     start = perf_counter()
-    positions = [index.nearest(query, RECALL_AT)[0] for query in queries]
+    positions = [index.search(query, RECALL_AT)[0] for query in queries]
     return positions, len(queries) / (perf_counter() - start)
 
 
 def rank_first(index: Index, query: np.ndarray, positive: np.ndarray, depth: int) -> Ranking:
     """Ranks of the positives, with all photos behind the first `depth` tied at one distance."""
     distances = np.full(len(positive), np.inf)
-    positions, nearest = index.nearest(query, depth)
+    positions, nearest = index.search(query, depth)
     distances[positions] = nearest
     return rank_positives(distances, positive)

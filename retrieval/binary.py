@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval.hashing import CodeMap, binary_codes
-from retrieval.search import hamming_distances, packed
+from retrieval.search import hamming_distances, pack_bits
 
 
 @dataclass(frozen=True)
-class Binary:
-    """`words`: the codes of G photos as arrays (G,) uint64; `code_map` makes those of a query."""
+class BinaryIndex:
+    """`words`: the codes of G photos from `pack_bits`; `code_map` computes the code of a query."""
 
     words: list[np.ndarray]
     code_map: CodeMap
@@ -24,11 +24,12 @@ class Binary:
     def nbytes(self) -> int:
         return sum(word.nbytes for word in self.words)
 
-    def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """See `retrieval.INDICES`; distances are bits; the earlier photo first where they tie."""
-        code = packed(binary_codes(query[None], self.code_map, angular=self.angular))
-        distances = hamming_distances(self.words, [word[0] for word in code])
+    def search(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `retrieval`; distances are numbers of bits; where they are equal, the earlier photo first."""
+        query_words = pack_bits(binary_codes(query[None], self.code_map, angular=self.angular))
+        distances = hamming_distances(self.words, [word[0] for word in query_words])
         top = min(top, len(distances))
-        near = np.flatnonzero(distances <= np.partition(distances, top - 1)[top - 1])
-        near = near[np.argsort(distances[near], kind="stable")[:top]]
-        return near, distances[near].astype(np.float64)
+        threshold = np.partition(distances, top - 1)[top - 1]
+        candidates = np.flatnonzero(distances <= threshold)
+        positions = candidates[np.argsort(distances[candidates], kind="stable")[:top]]
+        return positions, distances[positions].astype(np.float64)

@@ -1,6 +1,6 @@
-"""What is drawn of rankings: precision by recall and by rank, and which categories are found for which.
+"""Curves of rankings: precision by recall and by rank; and the confusion between categories.
 
-Exact under ties as the metrics are: every value is its mean over all orders of the photos at equal distance.
+Exact under ties, as the metrics are: every value is its mean over all orders of the photos at equal distance.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from scipy.special import gammaln
 
 from retrieval.ranking import Ranking
 
-LEVELS = 100  # recall is looked at from 0 to 100 percent
+RECALL_LEVELS = 100  # recall in steps of one percent
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Curves:
     """Means over the queries with positives, in [0, 1].
 
     `by_recall` (101,): precision at recall 0, 0.01, ..., 1. `by_rank` (K,): precision among the first 1 to K
-    photos, and `best_by_rank` (K,) what it would be if all positives came first. `chance`: the share of
-    positives in the gallery, the precision of a random order.
+    photos, and `best_by_rank` (K,) the same if all positives came first. `chance`: the fraction of
+    positives in the gallery, which is the precision of a random order.
     """
 
     by_recall: np.ndarray
@@ -30,8 +30,8 @@ class Curves:
     chance: float
 
 
-def curves(rankings: Iterable[Ranking], ranks: int) -> Curves:
-    """The curves of all `rankings`, up to rank `ranks` or the end of the gallery, whichever comes first.
+def average_curves(rankings: Iterable[Ranking], ranks: int) -> Curves:
+    """The mean curves of `rankings`, up to rank `ranks` or the end of the gallery, whichever comes first.
 
     Raises ValueError if no query has a positive.
     """
@@ -44,10 +44,12 @@ def curves(rankings: Iterable[Ranking], ranks: int) -> Curves:
             by_rank.append(precision_by_rank(ranking, min(ranks, total)))
     if not positives:
         raise ValueError("no query has a photo of its category in the gallery")
-    places = np.arange(1, min(ranks, total) + 1)
-    best = np.mean([np.minimum(places, count) / places for count in positives], axis=0)
+    k = np.arange(1, min(ranks, total) + 1)
     return Curves(
-        np.mean(by_recall, axis=0), np.mean(by_rank, axis=0), best, float(np.mean(positives)) / total
+        by_recall=np.mean(by_recall, axis=0),
+        by_rank=np.mean(by_rank, axis=0),
+        best_by_rank=np.mean([np.minimum(k, count) / k for count in positives], axis=0),
+        chance=float(np.mean(positives)) / total,
     )
 
 
@@ -56,29 +58,34 @@ def precision_by_recall(ranking: Ranking) -> np.ndarray:
 
     That is the rank of the hit number ceil(recall x positives), and of the first hit for recall 0.
     """
-    wanted = np.maximum(1, -(-np.arange(LEVELS + 1) * ranking.positives // LEVELS))  # in integers, exactly
-    group = np.searchsorted(ranking.hits_before + ranking.hits, wanted)
-    before, size = ranking.before[group], ranking.size[group]
-    found, hits = ranking.hits_before[group], ranking.hits[group]
-    precision = wanted / (before + 1)  # where nothing ties
-    for level in np.flatnonzero(size > 1):
-        columns = (before, size, found, hits, wanted)
-        precision[level] = precision_in_group(*(int(column[level]) for column in columns))
+    levels = np.arange(RECALL_LEVELS + 1)
+    hit_numbers = np.maximum(1, -(-levels * ranking.positives // RECALL_LEVELS))  # rounded up in integers
+    groups = np.searchsorted(ranking.hits_before + ranking.hits, hit_numbers)
+    precision = hit_numbers / (ranking.before[groups] + 1)  # without ties
+    for level in np.flatnonzero(ranking.size[groups] > 1):
+        group = groups[level]
+        precision[level] = precision_in_group(
+            int(ranking.before[group]),
+            int(ranking.size[group]),
+            int(ranking.hits_before[group]),
+            int(ranking.hits[group]),
+            int(hit_numbers[level]),
+        )
     return precision
 
 
-@lru_cache(maxsize=1 << 16)  # queries of a category may share a group: all of them where all photos tie
-def precision_in_group(before: int, size: int, hits_before: int, hits: int, wanted: int) -> float:
-    """Expected precision at the hit number `wanted` of the ranking, which falls into this group of ties.
+@lru_cache(maxsize=1 << 16)  # queries of a category may share a group, and all do where all photos tie
+def precision_in_group(before: int, size: int, hits_before: int, hits: int, hit_number: int) -> float:
+    """Expected precision at the hit `hit_number` of the ranking, from 1, which is in this group of ties.
 
-    The place x of the m-th of r hits among n photos in random order is negative hypergeometric:
+    The position x of the m-th of r hits among n photos in random order is negative hypergeometric:
     P(x) = C(x - 1, m - 1) C(n - x, r - m) / C(n, r), for x = m .. n - r + m.
     """
-    nth = wanted - hits_before
-    place = np.arange(nth, size - hits + nth + 1)
-    logarithm = log_binomial(place - 1, nth - 1) + log_binomial(size - place, hits - nth)
-    probability = np.exp(logarithm - log_binomial(np.array(size), hits))
-    return float((probability * wanted / (before + place)).sum())
+    m = hit_number - hits_before
+    x = np.arange(m, size - hits + m + 1)
+    log_orders = log_binomial(x - 1, m - 1) + log_binomial(size - x, hits - m)
+    probability = np.exp(log_orders - log_binomial(np.array(size), hits))
+    return float((probability * hit_number / (before + x)).sum())
 
 
 def log_binomial(n: np.ndarray, k: int) -> np.ndarray:
@@ -86,21 +93,23 @@ def log_binomial(n: np.ndarray, k: int) -> np.ndarray:
 
 
 def precision_by_rank(ranking: Ranking, ranks: int) -> np.ndarray:
-    """(ranks,) float64: the expected share of hits among the first 1, 2, ..., `ranks` photos."""
-    steps = np.zeros(ranks + 1)  # of the chance of a hit, from one place to the next
-    chance = ranking.hits / ranking.size
-    np.add.at(steps, np.minimum(ranking.before, ranks), chance)
-    np.add.at(steps, np.minimum(ranking.before + ranking.size, ranks), -chance)
-    return np.cumsum(np.cumsum(steps[:ranks])) / np.arange(1, ranks + 1)
+    """(ranks,) float64: the expected fraction of hits among the first 1, 2, ..., `ranks` photos."""
+    changes = np.zeros(ranks + 1)  # of the probability of a hit, from one rank to the next
+    hit_probability = ranking.hits / ranking.size
+    np.add.at(changes, np.minimum(ranking.before, ranks), hit_probability)
+    np.add.at(changes, np.minimum(ranking.before + ranking.size, ranks), -hit_probability)
+    expected_hits = np.cumsum(np.cumsum(changes[:ranks]))
+    return expected_hits / np.arange(1, ranks + 1)
 
 
-def confusion(query_labels: np.ndarray, found_labels: np.ndarray, categories: int) -> np.ndarray:
-    """(categories, categories) float64: of what is found for the queries of a row's label, the share of each.
+def confusion_matrix(query_labels: np.ndarray, photo_labels: np.ndarray, categories: int) -> np.ndarray:
+    """(categories, categories) float64: how often queries of a row's label get photos of a column's label.
 
-    `query_labels` (Q,), `found_labels` (Q, K) of the nearest photos. Rows sum to 1; those of labels without
+    `query_labels` (Q,), `photo_labels` (Q, K) of the nearest photos. Rows sum to 1; those of labels without
     a query are NaN.
     """
     counts = np.zeros((categories, categories))
-    np.add.at(counts, (np.broadcast_to(query_labels[:, None], found_labels.shape), found_labels), 1)
+    rows = np.broadcast_to(query_labels[:, None], photo_labels.shape)
+    np.add.at(counts, (rows, photo_labels), 1)
     with np.errstate(invalid="ignore"):
         return counts / counts.sum(axis=1, keepdims=True)

@@ -1,7 +1,7 @@
 """Distances between queries and gallery over mirrored pairs, in float32, with exact ones for close calls.
 
-Most of the work is four matrix products in float32. They are within a small error of the exact distances;
-wherever that could change the ranking of a positive, `ranking.rank_close_calls` asks for the exact
+Most of the work is four matrix products in float32. They are within a small error of the exact distances.
+Wherever that error could change the rank of a positive, `ranking.rank_close_calls` asks for the exact
 distances, in float64, of the few photos concerned. So the ranking is that of float64 at the cost of float32.
 
 Features are shifted by the gallery's mean first: |q|^2 + |g|^2 - 2 q.g cancels when they lie far from the
@@ -18,108 +18,120 @@ from torch import Tensor
 from utils.errors import Diverged
 
 DISTANCES = ("euclidean", "angular")
-COLUMNS = 1024  # photos per product: what comes out of it stays in the cache
-SAMPLED = (64, 4096)  # queries and photos whose error is measured
-SAFETY = 2.0  # times the largest error of these 260,000 pairs, the longest features among them
-BYTES = 5  # per distance of a chunk: itself, and a quarter for what comes and goes
-GATHERED = 256  # photos at a time whose exact distances are taken: their features stay in the cache
+PHOTO_BLOCK = 1024  # photos per matrix product: its result fits into the CPU's cache
+EXACT_BLOCK = 256  # photos per step in float64: their features fit into the CPU's cache
+SAMPLE_SIZES = (64, 4096)  # queries and photos whose error is measured
+SAFETY = 2.0  # tolerance as a multiple of the largest error of these 260,000 pairs
+BYTES_PER_DISTANCE = 5  # of a chunk: four for the float32, and one for temporary arrays
 
 
 @dataclass(frozen=True)
-class Side:
-    """Features (N, D, M) of M mirrors as they are, and what it takes to shift or normalise any of them.
+class PreparedFeatures:
+    """Features (N, D, M) of M mirrors, with what is needed to shift and normalise any of them.
 
-    `planes`: the same numbers as (M, N, D), on the device of the products; on the CPU in the same memory.
-    `scale` (N, M) float64: the factor that normalises, all 1 for Euclidean distances. `square` (N, M)
-    float64: the squared norm after the shift.
+    `values` (N, D, M) float32: the features, neither shifted nor normalised. `by_mirror` (M, N, D): the same
+    on the device of the matrix products; on the CPU it shares the memory of `values`. `origin` (D,) float32:
+    subtracted from all. `scale` (N, M) float64: the factor that normalises, 1 for Euclidean distances.
+    `squared_norm` (N, M) float64: |x|^2 after shift and scale.
     """
 
     values: np.ndarray
-    planes: Tensor
-    origin: np.ndarray  # (D,) float32, subtracted from all
+    by_mirror: Tensor
+    origin: np.ndarray
     scale: np.ndarray
-    square: np.ndarray
+    squared_norm: np.ndarray
 
-    def exact(self, index: np.ndarray | slice, mirror: int) -> np.ndarray:
-        """(n, D) float64, shifted and normalised."""
-        shifted = np.subtract(self.values[index, :, mirror], self.origin, dtype=np.float64, order="C")
-        shifted *= self.scale[index, mirror, None]
-        return shifted
+    def rows_float64(self, index: np.ndarray | slice, mirror: int) -> np.ndarray:
+        """Shifted and normalised features (n, D) float64 of one mirror."""
+        rows = np.subtract(self.values[index, :, mirror], self.origin, dtype=np.float64, order="C")
+        rows *= self.scale[index, mirror, None]
+        return rows
 
-    def single(self, rows: slice) -> Tensor:
-        """(M, n, D + 2) float32 on the device: shifted and normalised, then 1 and the squared norm."""
-        planes, device = self.planes[:, rows], self.planes.device
-        single = planes.new_empty((*planes.shape[:2], planes.shape[2] + 2))
-        scale, square = (
-            torch.from_numpy(each[rows].T.astype(np.float32)).to(device) for each in (self.scale, self.square)
-        )
-        torch.sub(planes, torch.from_numpy(self.origin).to(device), out=single[..., :-2])
-        single[..., :-2] *= scale[..., None]
-        single[..., -2] = 1
-        single[..., -1] = square
-        return single
+    def block_float32(self, rows: slice) -> Tensor:
+        """(M, n, D + 2) float32 on the device: shifted and normalised features, 1, and the squared norm."""
+        features = self.by_mirror[:, rows]
+        device = features.device
+        mirrors, count, width = features.shape
+        scale = torch.from_numpy(self.scale[rows].T.astype(np.float32)).to(device)  # (M, n)
+        squared_norm = torch.from_numpy(self.squared_norm[rows].T.astype(np.float32)).to(device)
+        block = features.new_empty((mirrors, count, width + 2))
+        torch.sub(features, torch.from_numpy(self.origin).to(device), out=block[..., :width])
+        block[..., :width] *= scale[..., None]
+        block[..., width] = 1
+        block[..., width + 1] = squared_norm
+        return block
 
 
-def prepared(values: np.ndarray, planes: Tensor, origin: np.ndarray, kind: str) -> Side:
-    """Measure features (N, D, M) in chunks, so that no second copy of them is made."""
-    shift = torch.from_numpy(origin).to(planes.device).double()
-    squares = torch.empty(planes.shape[:2], dtype=torch.float64, device=planes.device)
-    for first in range(0, planes.shape[1], GATHERED):
-        part = slice(first, first + GATHERED)
-        # straight into place: small results between large temporaries would keep their memory from reuse
-        torch.sum((planes[:, part] - shift).square_(), dim=2, out=squares[:, part])
-    square = squares.T.cpu().numpy()  # (N, M)
-    usual = square < np.finfo(np.float32).max / 8  # sums of two, and the products, are in float32
-    if not usual.all():
-        finite = np.isfinite(values).all(axis=(1, 2))  # one that is not leaves no square finite
-        first = int(np.argmin(usual.all(axis=1) if finite.all() else finite))
+def prepare_features(
+    values: np.ndarray, by_mirror: Tensor, origin: np.ndarray, kind: str
+) -> PreparedFeatures:
+    """Compute the norms of features (N, D, M), block by block, so that no second copy of them is made.
+
+    Raises Diverged if a feature is not finite, or too large for float32 products.
+    """
+    shift = torch.from_numpy(origin).to(by_mirror.device).double()
+    squares = torch.empty(by_mirror.shape[:2], dtype=torch.float64, device=by_mirror.device)
+    for first in range(0, by_mirror.shape[1], EXACT_BLOCK):
+        part = slice(first, first + EXACT_BLOCK)
+        # `out` avoids small results between large temporaries, which keep the allocator from reusing memory
+        torch.sum((by_mirror[:, part] - shift).square_(), dim=2, out=squares[:, part])
+    squared_norm = squares.T.cpu().numpy()  # (N, M)
+    in_range = squared_norm < np.finfo(np.float32).max / 8  # float32 must hold |q|^2 + |g|^2 - 2 q.g
+    if not in_range.all():
+        # the gallery's mean is NaN if one feature is, and then all norms are: look at the features themselves
+        finite = np.isfinite(values).all(axis=(1, 2))
+        first_bad = int(np.argmin(in_range.all(axis=1) if finite.all() else finite))
         raise Diverged(
-            f"features of image {first} of {len(values)}, counted from 0, are not finite or too large, "
+            f"features of image {first_bad} of {len(values)}, counted from 0, are not finite or too large, "
             "so it has no distances: the training diverged, take an earlier step (--pretrained_model)"
         )
     if kind == "euclidean":
-        return Side(values, planes, origin, np.ones_like(square), square)
-    scale = 1 / np.sqrt(np.where(square > 0, square, np.inf))  # zeros stay, at a right angle to everything
-    return Side(values, planes, origin, scale, np.ones_like(square))
+        return PreparedFeatures(values, by_mirror, origin, np.ones_like(squared_norm), squared_norm)
+    # features of zeros stay zeros, and are at a right angle to everything
+    scale = 1 / np.sqrt(np.where(squared_norm > 0, squared_norm, np.inf))
+    return PreparedFeatures(values, by_mirror, origin, scale, np.ones_like(squared_norm))
 
 
 @dataclass(frozen=True)
 class Chunk:
     """Distances of some queries to the whole gallery.
 
-    first: number of the first query. near: (q, G) float32 >= 0, within `tolerance` of what `exact` gives;
-    the memory of the next chunk, so that it is lost when that is asked for.
+    `first`: position of the first query. `approx` (q, G) float32 >= 0: within `tolerance` of what
+    `exact_distances` gives. The next chunk overwrites the memory of `approx`.
     """
 
     first: int
-    near: np.ndarray
+    approx: np.ndarray
     tolerance: float
-    query: Side
-    gallery: Side
+    query: PreparedFeatures
+    gallery: PreparedFeatures
 
-    def exact(self, row: int, photos: np.ndarray) -> np.ndarray:
+    def exact_distances(self, row: int, photos: np.ndarray) -> np.ndarray:
         """Distances (n,) float64 of the query in `row` to `photos` (n,), the smallest over mirrored pairs."""
-        return pair_distances(self.query, self.first + row, self.gallery, photos)
+        return compute_exact_distances(self.query, self.first + row, self.gallery, photos)
 
 
-def pair_distances(query: Side, index: int, gallery: Side, photos: np.ndarray) -> np.ndarray:
-    """Exact distances (n,) float64 between one query and `photos` (n,).
+def compute_exact_distances(
+    query: PreparedFeatures, index: int, gallery: PreparedFeatures, photos: np.ndarray
+) -> np.ndarray:
+    """Distances (n,) float64 between query number `index` and `photos` (n,), smallest over mirrored pairs.
 
-    Sums run over the features of a pair alone, in the same order for all, so that photos with equal features
-    are at equal distances.
+    Every sum runs over the features of one pair, in the same order for all pairs, so that photos with equal
+    features are at equal distances.
     """
-    mirrors = range(query.values.shape[2])
-    ones = [query.exact(slice(index, index + 1), mirror)[0] for mirror in mirrors]  # (D,) each
-    found = np.full(len(photos), np.inf)
-    for first in range(0, len(photos), GATHERED):
-        part = photos[first : first + GATHERED]
-        best = found[first : first + GATHERED]
-        for theirs in range(gallery.values.shape[2]):
-            many = gallery.exact(part, theirs)  # (n, D)
-            for mine, one in enumerate(ones):
-                squares = gallery.square[part, theirs] + query.square[index, mine]
-                np.minimum(best, squares - 2 * np.einsum("nd,d->n", many, one), out=best)
-    return np.maximum(found, 0, out=found)
+    query_mirrors = range(query.values.shape[2])
+    query_rows = [query.rows_float64(slice(index, index + 1), mirror)[0] for mirror in query_mirrors]  # (D,)
+    distances = np.full(len(photos), np.inf)
+    for first in range(0, len(photos), EXACT_BLOCK):
+        part = photos[first : first + EXACT_BLOCK]
+        smallest = distances[first : first + EXACT_BLOCK]
+        for gallery_mirror in range(gallery.values.shape[2]):
+            gallery_rows = gallery.rows_float64(part, gallery_mirror)  # (n, D)
+            for query_mirror, query_row in enumerate(query_rows):
+                squares = gallery.squared_norm[part, gallery_mirror] + query.squared_norm[index, query_mirror]
+                products = np.einsum("nd,d->n", gallery_rows, query_row)
+                np.minimum(smallest, squares - 2 * products, out=smallest)
+    return np.maximum(distances, 0, out=distances)
 
 
 def distance_chunks(
@@ -128,91 +140,109 @@ def distance_chunks(
     """Distances of all queries to the gallery, chunk by chunk, in order.
 
     `query` (Q, D, M) and `gallery` (G, D, M) float32, in memory or mapped from a file; fastest where the
-    features of one mirror lie together, as `embed` makes them. "euclidean": squared Euclidean distances.
-    "angular": 2 - 2 cos of the angle, which orders as the angle does. About `memory` bytes are used beside
-    the features, one query at a time at least; on another device than the CPU the features are copied to it.
+    features of one mirror lie together in memory, as `embed` returns them. `kind` "euclidean": squared
+    Euclidean distances; "angular": 2 - 2 cos of the angle, which orders as the angle does. Uses about
+    `memory` bytes beside the features, or what a single query needs if that is more; on another device than
+    the CPU the features are copied to it. Raises Diverged if a feature is not finite.
     """
-    yield from chunks_between(query, gallery_side(gallery, kind, device), kind, memory=memory)
+    yield from distance_chunks_to(prepare_gallery(gallery, kind, device), query, kind, memory=memory)
 
 
-def chunks_between(query: np.ndarray, gallery: Side, kind: str, *, memory: int) -> Iterator[Chunk]:
-    """As `distance_chunks`, to a gallery that was made ready by `gallery_side`, for one query or many."""
-    device = gallery.planes.device
-    side = prepared(query, planes_of(query, device), gallery.origin, kind)
-    height = max(1, min(len(query), memory // (BYTES * len(gallery.values))))
-    on_gpu = device.type == "cuda"  # pinned memory is what it writes to fastest
-    kept = torch.empty((height, len(gallery.values)), pin_memory=on_gpu).numpy()
-    for first in range(0, len(query), height):
-        rows = slice(first, min(first + height, len(query)))
-        near = kept[: rows.stop - first]
-        fill(side, gallery, rows, near)
-        yield Chunk(first, near, tolerance_of(side, gallery, rows, near), side, gallery)
+def distance_chunks_to(
+    gallery: PreparedFeatures, query: np.ndarray, kind: str, *, memory: int
+) -> Iterator[Chunk]:
+    """As `distance_chunks`, to a gallery from `prepare_gallery`, which can be used again."""
+    device = gallery.by_mirror.device
+    queries = prepare_features(query, move_mirrors_first(query, device), gallery.origin, kind)
+    chunk_length = max(1, min(len(query), memory // (BYTES_PER_DISTANCE * len(gallery.values))))
+    is_on_gpu = device.type == "cuda"  # a GPU copies to pinned memory fastest
+    buffer = torch.empty((chunk_length, len(gallery.values)), pin_memory=is_on_gpu).numpy()
+    for first in range(0, len(query), chunk_length):
+        rows = slice(first, min(first + chunk_length, len(query)))
+        approx = buffer[: rows.stop - first]
+        compute_block(queries, gallery, rows, approx)
+        yield Chunk(first, approx, measure_tolerance(queries, gallery, rows, approx), queries, gallery)
 
 
-def gallery_side(gallery: np.ndarray, kind: str, device: torch.device | str = "cpu") -> Side:
-    """A gallery (G, D, M), shifted by its mean over photos and mirrors unless directions are compared."""
-    planes = planes_of(gallery, torch.device(device))
+def prepare_gallery(gallery: np.ndarray, kind: str, device: torch.device | str = "cpu") -> PreparedFeatures:
+    """Prepare a gallery (G, D, M): for Euclidean distances it is shifted by its mean, roughly."""
+    by_mirror = move_mirrors_first(gallery, torch.device(device))
     origin = np.zeros(gallery.shape[1], dtype=np.float32)
-    if kind == "euclidean":  # the middle of some is near enough to the middle of all
-        origin = planes[:, :: -(-len(gallery) // COLUMNS)].mean(dim=(0, 1)).cpu().numpy()
-    return prepared(gallery, planes, origin, kind)
+    if kind == "euclidean":  # the mean of about a thousand photos is near enough to the mean of all
+        every_nth = -(-len(gallery) // PHOTO_BLOCK)
+        origin = by_mirror[:, ::every_nth].mean(dim=(0, 1)).cpu().numpy()
+    return prepare_features(gallery, by_mirror, origin, kind)
 
 
-def planes_of(values: np.ndarray, device: torch.device) -> Tensor:
-    """Features (N, D, M) as (M, N, D) on `device`, on the CPU in the same memory."""
+def move_mirrors_first(values: np.ndarray, device: torch.device) -> Tensor:
+    """Features (N, D, M) as (M, N, D) on `device`; on the CPU in the same memory."""
     return torch.from_numpy(values.transpose(2, 0, 1)).to(device)
 
 
-def fill(query: Side, gallery: Side, rows: slice, near: np.ndarray) -> None:
-    """Write the squared distances (q, G) of the queries `rows`, the smallest over mirrored pairs, to `near`.
+def compute_block(
+    query: PreparedFeatures, gallery: PreparedFeatures, rows: slice, approx: np.ndarray
+) -> None:
+    """Write the distances (q, G) float32 of the queries `rows` to the gallery into `approx`.
 
-    The squares ride along as two more features, (-2 q, |q|^2, 1) . (g, 1, |g|^2), so that the product is the
-    distance.
+    A distance is the smallest over mirrored pairs. The squared norms are two more features of every vector,
+    (-2 q, |q|^2, 1) . (g, 1, |g|^2), so that the matrix product is the squared distance already.
     """
-    left = query.single(rows)  # (M, q, D + 2)
-    left[..., :-2] *= -2
-    left[..., -2:] = left[..., [-1, -2]]
-    wanted = torch.from_numpy(near)
-    found = wanted if left.device.type == "cpu" else left.new_empty(wanted.shape)
+    left = query.block_float32(rows)  # (M, q, D + 2)
     mirrors, count, width = left.shape
+    left[..., :-2] *= -2
+    left[..., -2:] = left[..., [-1, -2]]  # (1, |q|^2) -> (|q|^2, 1)
     left = left.view(mirrors * count, width)
-    pairs = left.new_empty((gallery.values.shape[2], len(left), COLUMNS))  # one memory for all products
-    for first in range(0, len(gallery.values), COLUMNS):
-        columns = slice(first, min(first + COLUMNS, len(gallery.values)))
-        products = pairs[..., : columns.stop - first]
-        for right, into in zip(gallery.single(columns), products, strict=True):
-            torch.mm(left, right.T, out=into)
-        best, *others = products.unflatten(1, (mirrors, count)).flatten(0, 1)  # in place: memory is the rest
+
+    result = torch.from_numpy(approx)
+    is_on_cpu = left.device.type == "cpu"
+    distances = result if is_on_cpu else left.new_empty(result.shape)
+
+    gallery_mirrors = gallery.values.shape[2]
+    buffer = left.new_empty((gallery_mirrors, len(left), PHOTO_BLOCK))  # reused by all products
+    for first in range(0, len(gallery.values), PHOTO_BLOCK):
+        photos = slice(first, min(first + PHOTO_BLOCK, len(gallery.values)))
+        right = gallery.block_float32(photos)  # (M', p, D + 2)
+        products = buffer[..., : photos.stop - first]  # (M', M q, p)
+        for mirror in range(gallery_mirrors):
+            torch.mm(left, right[mirror].T, out=products[mirror])
+        # (M' M, q, p), one entry per mirrored pair; the minimum is taken in place, as memory sets the speed
+        smallest, *others = products.unflatten(1, (mirrors, count)).flatten(0, 1)
         for other in others:
-            torch.minimum(best, other, out=best)
-        torch.clamp(best, min=0, out=found[:, columns])
-    if found is not wanted:
-        wanted.copy_(found)
+            torch.minimum(smallest, other, out=smallest)
+        torch.clamp(smallest, min=0, out=distances[:, photos])
+    if not is_on_cpu:
+        result.copy_(distances)
 
 
-def tolerance_of(query: Side, gallery: Side, rows: slice, near: np.ndarray) -> float:
-    """How far `near` may be from the exact distances: some times the largest error of a sample.
+def measure_tolerance(
+    query: PreparedFeatures, gallery: PreparedFeatures, rows: slice, approx: np.ndarray
+) -> float:
+    """How far `approx` may be from the exact distances: SAFETY times the largest error of a sample.
 
-    Rounding grows with the features, so the longest of both sides are in the sample; and it is no less than
-    float32 resolves.
+    Rounding errors grow with the features, so the longest vectors of both sides are in the sample. The
+    tolerance is no less than what float32 resolves.
     """
-    draw = np.random.default_rng(rows.start)
-    chosen = sample(query.square[rows], SAMPLED[0], draw)
-    photos = sample(gallery.square, SAMPLED[1], draw)
-    exact = np.full((len(chosen), len(photos)), np.inf)
-    for mine in range(query.values.shape[2]):
-        for theirs in range(gallery.values.shape[2]):
-            products = query.exact(rows.start + chosen, mine) @ gallery.exact(photos, theirs).T
-            squares = query.square[rows.start + chosen, mine, None] + gallery.square[photos, theirs]
-            np.minimum(exact, squares - 2 * products, out=exact)
-    found = near[np.ix_(chosen, photos)]
-    return SAFETY * float(max(np.abs(exact - found).max(), np.spacing(found.max())))
+    rng = np.random.default_rng(rows.start)
+    chosen = draw_sample(query.squared_norm[rows], SAMPLE_SIZES[0], rng)
+    photos = draw_sample(gallery.squared_norm, SAMPLE_SIZES[1], rng)
+    queries = rows.start + chosen
+    exact = np.full((len(queries), len(photos)), np.inf)
+    for query_mirror in range(query.values.shape[2]):
+        for gallery_mirror in range(gallery.values.shape[2]):
+            left = query.rows_float64(queries, query_mirror)
+            right = gallery.rows_float64(photos, gallery_mirror)
+            squares = (
+                query.squared_norm[queries, query_mirror, None] + gallery.squared_norm[photos, gallery_mirror]
+            )
+            np.minimum(exact, squares - 2 * (left @ right.T), out=exact)
+    approx_sample = approx[np.ix_(chosen, photos)]
+    return SAFETY * float(max(np.abs(exact - approx_sample).max(), np.spacing(approx_sample.max())))
 
 
-def sample(square: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
-    """At most `count` positions among those of `square` (N, M): an eighth the largest, the others drawn."""
-    count = min(count, len(square))
-    chosen = draw.choice(len(square), count, replace=False)
-    largest = np.argsort(-square.max(axis=1))[: 1 + count // 8]
-    chosen[: len(largest)] = largest
+def draw_sample(squared_norm: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `count` positions in `squared_norm` (N, M): an eighth of them the longest, the rest random."""
+    count = min(count, len(squared_norm))
+    chosen = rng.choice(len(squared_norm), count, replace=False)
+    longest = np.argsort(-squared_norm.max(axis=1))[: 1 + count // 8]
+    chosen[: len(longest)] = longest
     return chosen

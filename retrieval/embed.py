@@ -1,4 +1,4 @@
-"""Images -> features, each image as it is and mirrored (docs/method.md, Evaluation)."""
+"""Images -> features, of each image as it is and flipped (docs/method.md, Evaluation)."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 def embed(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, domain: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Features (2, B, f_dim) float32 on `device` for every batch: [0] as it is and [1] mirrored.
+    """Features (2, B, f_dim) float32 on `device` for every batch: [0] of the images, [1] of them flipped.
 
     `batches` yields images (B, 3, S, S) and labels (B,), all of `domain` (0 = sketch, 1 = photo). The
-    network is left in evaluation mode. On a GPU convolutions are taken in float32 too, not in TF32: figures
-    are compared with those of other machines.
+    network is left in evaluation mode. Convolutions on a GPU are computed in float32, too, not in TF32, so
+    that metrics can be compared with those of other machines.
     """
     network.eval()
     for images, _ in batches:

@@ -1,6 +1,6 @@
-"""The exact index: every photo is looked at, and the order is that of float64.
+"""The exact index: every photo is compared, and the order is that of float64 distances.
 
-FAISS's flat index knows no mirror images and ranks by float32 sums alone, so this is the program's own.
+FAISS's flat index does not know mirrored pairs and ranks by float32 sums alone, so this is our own.
 """
 
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from retrieval.distances import Side, gallery_side
-from retrieval.search import nearest_to
+from retrieval.distances import PreparedFeatures, prepare_gallery
+from retrieval.search import find_nearest_in
 
 
 @dataclass(frozen=True)
-class Flat:
-    """A gallery whose norms are known, so that one query is answered by one pass over its features."""
+class FlatIndex:
+    """A gallery whose norms are computed already, so that a query takes one pass over its features."""
 
-    gallery: Side
+    gallery: PreparedFeatures
     kind: str
 
     @property
     def nbytes(self) -> int:
-        """Memory, or file, of what is searched."""
+        """Bytes that are searched, in memory or in a mapped file."""
         return self.gallery.values.nbytes
 
-    def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """See `retrieval.INDICES`; where distances are equal, the earlier photo first."""
-        positions, distances = nearest_to(self.gallery, query[None], self.kind, top, memory=1)
+    def search(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `retrieval`; where distances are equal, the earlier photo first."""
+        positions, distances = find_nearest_in(self.gallery, query[None], self.kind, top, memory=1)
         return positions[0], distances[0]
 
 
-def build(gallery: np.ndarray, kind: str, device: torch.device | str = "cpu") -> Flat:
-    """Over features (G, D, M) float32 by `kind`, "euclidean" or "angular", on `device`."""
-    return Flat(gallery_side(gallery, kind, device), kind)
+def build_index(gallery: np.ndarray, kind: str, device: torch.device | str = "cpu") -> FlatIndex:
+    """Index features (G, D, M) float32 by distances of `kind`, "euclidean" or "angular", on `device`."""
+    return FlatIndex(prepare_gallery(gallery, kind, device), kind)

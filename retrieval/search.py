@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from retrieval.distances import Chunk, Side, chunks_between, distance_chunks, gallery_side
-from retrieval.ranking import Ranking, nearest_photos, rank_close_calls, rank_counts
+from retrieval.distances import Chunk, PreparedFeatures, distance_chunks, distance_chunks_to, prepare_gallery
+from retrieval.ranking import Ranking, rank_close_calls, rank_from_counts, select_nearest
 
 
 def feature_rankings(
@@ -27,18 +27,20 @@ def feature_rankings(
     `kind`, `memory` and `device` as in `distance_chunks`. Raises Diverged if a feature is not finite.
     """
 
-    members = members_of(query_labels, gallery_labels)
+    positions = positions_by_label(query_labels, gallery_labels)
 
     def rank(chunk: Chunk, row: int) -> Ranking:
-        positives = members[int(query_labels[chunk.first + row])]
-        return rank_close_calls(chunk.near[row], positives, chunk.tolerance, partial(chunk.exact, row))
+        positives = positions[int(query_labels[chunk.first + row])]
+        exact = partial(chunk.exact_distances, row)
+        return rank_close_calls(chunk.approx[row], positives, chunk.tolerance, exact)
 
-    with ThreadPoolExecutor(cores()) as pool:  # sorting and counting release the interpreter's lock
+    with ThreadPoolExecutor(count_cores()) as pool:  # NumPy releases the interpreter's lock while it sorts
         for chunk in distance_chunks(query, gallery, kind, memory=memory, device=device):
-            yield from pool.map(rank, [chunk] * len(chunk.near), range(len(chunk.near)))
+            rows = range(len(chunk.approx))
+            yield from pool.map(partial(rank, chunk), rows)
 
 
-def nearest(
+def find_nearest(
     query: np.ndarray,
     gallery: np.ndarray,
     kind: str,
@@ -47,24 +49,26 @@ def nearest(
     memory: int,
     device: torch.device | str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `top` nearest photos of each query: positions (Q, top) and distances (Q, top) float64.
+    """The `top` nearest photos of each query: positions (Q, top) int64 and distances (Q, top) float64.
 
-    Nearest first; where distances are equal, the earlier photo first. Distances as in `distance_chunks`.
+    `top` is at most the size of the gallery. Nearest first; where distances are equal, the earlier photo
+    first. Features and distances as in `distance_chunks`.
     """
-    return nearest_to(gallery_side(gallery, kind, device), query, kind, top, memory=memory)
+    return find_nearest_in(prepare_gallery(gallery, kind, device), query, kind, top, memory=memory)
 
 
-def nearest_to(
-    gallery: Side, query: np.ndarray, kind: str, top: int, *, memory: int
+def find_nearest_in(
+    gallery: PreparedFeatures, query: np.ndarray, kind: str, top: int, *, memory: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `nearest`, in a gallery that is ready: for one query after the other."""
+    """As `find_nearest`, in a gallery from `prepare_gallery`, which can be used again."""
     top = min(top, len(gallery.values))
     positions = np.empty((len(query), top), dtype=np.int64)
     distances = np.empty((len(query), top))
-    for chunk in chunks_between(query, gallery, kind, memory=memory):
-        for row, near in enumerate(chunk.near):
-            found = nearest_photos(near, top, chunk.tolerance, partial(chunk.exact, row))
-            positions[chunk.first + row], distances[chunk.first + row] = found
+    for chunk in distance_chunks_to(gallery, query, kind, memory=memory):
+        for row, approx in enumerate(chunk.approx):
+            exact = partial(chunk.exact_distances, row)
+            index = chunk.first + row
+            positions[index], distances[index] = select_nearest(approx, top, chunk.tolerance, exact)
     return positions, distances
 
 
@@ -76,40 +80,42 @@ def code_rankings(
     There are only L + 1 distances: photos and positives at each are counted, nothing is sorted.
     """
     length = query.shape[1]
-    left, right = packed(query), packed(gallery)
-    members = members_of(query_labels, gallery_labels)
+    query_words, gallery_words = pack_bits(query), pack_bits(gallery)
+    positions = positions_by_label(query_labels, gallery_labels)
 
     def rank(row: int) -> Ranking:
-        distances = hamming_distances(right, [word[row] for word in left])
+        distances = hamming_distances(gallery_words, [word[row] for word in query_words])
         photos = np.bincount(distances, minlength=length + 1)
-        positives = distances[members[int(query_labels[row])]]
-        return rank_counts(photos, np.bincount(positives, minlength=length + 1))
+        positive_distances = distances[positions[int(query_labels[row])]]
+        return rank_from_counts(photos, np.bincount(positive_distances, minlength=length + 1))
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         yield from pool.map(rank, range(len(query)))
 
 
-def members_of(query_labels: np.ndarray, gallery_labels: np.ndarray) -> dict[int, np.ndarray]:
-    """The positions of the photos of every label that a query has, ascending."""
+def positions_by_label(query_labels: np.ndarray, gallery_labels: np.ndarray) -> dict[int, np.ndarray]:
+    """For every label of a query: the positions of the photos of that label, ascending."""
     return {label: np.flatnonzero(gallery_labels == label) for label in set(query_labels.tolist())}
 
 
 def hamming_distances(words: list[np.ndarray], code: list[np.uint64]) -> np.ndarray:
-    """Bits (G,) uint16 in which the codes `words`, as `packed` gives them, differ from one code."""
+    """(G,) uint16: in how many bits the codes `words`, from `pack_bits`, differ from one `code`."""
     distances = np.zeros(len(words[0]), dtype=np.uint16)
-    for theirs, mine in zip(words, code, strict=True):
-        distances += np.bitwise_count(theirs ^ mine)
+    for gallery_word, query_word in zip(words, code, strict=True):
+        distances += np.bitwise_count(gallery_word ^ query_word)
     return distances
 
 
-def packed(bits: np.ndarray) -> list[np.ndarray]:
-    """Codes (N, L) of bits as arrays (N,) uint64 of 64 bits each, the last one filled up with zeros."""
+def pack_bits(bits: np.ndarray) -> list[np.ndarray]:
+    """Codes (N, L) of bits as arrays (N,) uint64 of 64 bits each, the last one padded with zeros."""
     padded = np.zeros((len(bits), -(-bits.shape[1] // 64) * 64), dtype=np.uint8)
     padded[:, : bits.shape[1]] = bits
     words = np.packbits(padded, axis=1).view(np.uint64)
     return [np.ascontiguousarray(words[:, index]) for index in range(words.shape[1])]
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def count_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -14,7 +14,7 @@ import torch
 from phases.test import drop_mirrored, rank_photos
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
-from retrieval.search import nearest
+from retrieval.search import find_nearest
 from run import checkpoint, results
 from run.checkpoint import TestableCheckpoint
 from run.config import Config
@@ -75,7 +75,7 @@ def evaluate_run(config: Config) -> EvaluatedRun:
         sketches, photos = drop_mirrored(sketches), drop_mirrored(photos)
     memory = config.test.eval_memory * 2**20
     rankings = list(rank_photos(sketches, photos, config, device))
-    positions, _ = nearest(
+    positions, _ = find_nearest(
         sketches.values, photos.values, config.test.test_distance, TOP, memory=memory, device=device
     )
     evaluation = evaluate(rankings, sketches.labels)

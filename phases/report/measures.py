@@ -8,9 +8,9 @@ import numpy as np
 
 from phases.report.evaluated_run import EvaluatedRun
 from phases.test.margin_condition import TITLES, group_features, measure_separations
-from retrieval.curves import confusion, curves
+from retrieval.curves import average_curves, confusion_matrix
 from retrieval.distances import distance_chunks
-from retrieval.projection import project
+from retrieval.projection import project_to_plane
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ DISTANCE_SKETCHES, DISTANCE_PHOTOS, BINS = 500, 20_000, 60  # at most, in the hi
 
 def compute_curves(run: EvaluatedRun) -> dict[str, Any]:
     """Precision by recall and by rank, in percent."""
-    result = curves(run.rankings, RANKS)
+    result = average_curves(run.rankings, RANKS)
     return {
         "precision_recall": {
             "recall": list(range(101)),
@@ -76,7 +76,7 @@ def measure_confusion(run: EvaluatedRun) -> dict[str, Any]:
     """The categories of the photos nearest to each category's sketches, in percent."""
     categories = run.model.data.categories
     nearest_labels = run.photos.labels[run.positions]
-    share = 100 * confusion(run.sketches.labels, nearest_labels, len(categories))
+    share = 100 * confusion_matrix(run.sketches.labels, nearest_labels, len(categories))
     rows = np.flatnonzero(~np.isnan(share[:, 0]))  # categories with test sketches
     columns = np.flatnonzero(np.isin(np.arange(len(categories)), run.photos.labels))
     return {
@@ -102,7 +102,7 @@ def map_features(run: EvaluatedRun) -> dict[str, Any]:
             values.append(features.values[chosen, :, 0])
             points += [{"domain": domain, "category": data.categories[label]} for _ in chosen]
     try:
-        coordinates = project(
+        coordinates = project_to_plane(
             np.concatenate(values), angular=config.test.test_distance == "angular", seed=config.seed
         )
     except UserError as error:
@@ -132,7 +132,7 @@ def measure_distances(run: EvaluatedRun) -> dict[str, Any]:
         memory=run.memory,
         device=run.device,
     )
-    squares = np.concatenate([chunk.near.copy() for chunk in chunks])
+    squares = np.concatenate([chunk.approx.copy() for chunk in chunks])
     if is_angular:
         cosines = 1 - squares / 2  # between unit vectors the squared distance is 2 - 2 cos
         distances = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
@@ -163,7 +163,7 @@ def summarize_separations(run: EvaluatedRun) -> dict[str, Any] | None:
     separations = measure_separations(run.model, groups, run.config, run.device)
     return {
         title: {
-            "share": separations[name].share,
+            "share": separations[name].percent_separated,
             "max_intra": list_finite(separations[name].max_intra),
             "min_inter": list_finite(separations[name].min_inter),
         }

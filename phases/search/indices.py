@@ -14,9 +14,9 @@ import torch
 from phases.search.gallery import Gallery
 from phases.search.gallery_cache import file_state
 from retrieval import approximate, flat
-from retrieval.binary import Binary
+from retrieval.binary import BinaryIndex
 from retrieval.hashing import CodeMap, binary_codes, fit_code_map
-from retrieval.search import packed
+from retrieval.search import pack_bits
 from run.checkpoint import Checkpoint
 from run.config import Config
 from utils.arrays import read_array, write_array
@@ -34,7 +34,7 @@ class Index(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def nearest(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def search(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def check_index(name: str, checkpoint: Checkpoint, config: Config) -> None:
@@ -75,11 +75,11 @@ class FaissFile:
     def build(self) -> None:
         (path,) = self.paths
         with atomic_write(path) as temporary:
-            approximate.build(self.name, self.values, self.distance, temporary, seed=self.seed)
+            approximate.write_index(self.name, self.values, self.distance, temporary, seed=self.seed)
         write_checksum(path)
 
     def read(self) -> Index:
-        return approximate.read(self.name, self.values, self.distance, self.paths[0])
+        return approximate.read_index(self.name, self.values, self.distance, self.paths[0])
 
 
 class CodeFiles:
@@ -97,19 +97,19 @@ class CodeFiles:
         code_map, _ = fit_code_map(
             self.centers, self.bits, angular=self.angular, seed=self.seed, gradient=self.gradient
         )
-        codes = packed(binary_codes(self.values, code_map, angular=self.angular))
+        codes = pack_bits(binary_codes(self.values, code_map, angular=self.angular))
         parts = [code_map.weight.ravel(), code_map.bias, code_map.u, code_map.v]
         for path, values in zip(self.paths, (np.stack(codes), np.concatenate(parts)), strict=True):
             write_array(path, values)
             write_checksum(path)
 
-    def read(self) -> Binary:
+    def read(self) -> BinaryIndex:
         bits, width = self.bits, self.values.shape[1]
         sizes = [bits * width, bits, bits, width]
         numbers = np.array(read_array(self.paths[1], (sum(sizes),), np.float32))
         weight, bias, u, v = np.split(numbers, np.cumsum(sizes)[:-1])
         codes = read_array(self.paths[0], (-(-bits // 64), len(self.values)), np.uint64)
-        return Binary(list(codes), CodeMap(weight.reshape(bits, width), bias, u, v), self.angular)
+        return BinaryIndex(list(codes), CodeMap(weight.reshape(bits, width), bias, u, v), self.angular)
 
 
 def open_index(
@@ -120,7 +120,7 @@ def open_index(
     Raises UserError if it cannot be built: without FAISS, with too few photos, or without class centres.
     """
     if name == "flat":
-        return flat.build(gallery.values, config.test.test_distance, device)
+        return flat.build_index(gallery.values, config.test.test_distance, device)
     files: FaissFile | CodeFiles
     if name == "binary":
         files = CodeFiles(gallery, centers_for_codes(checkpoint, config), config)

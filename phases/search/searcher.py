@@ -66,7 +66,7 @@ class Searcher:
         if top < 1:
             raise UserError(f"top={top} photos cannot be shown: 1 or more")
         features = self.embed_drawing(self.read_query(query))
-        positions, distances = self.get_index(name).nearest(features, top)
+        positions, distances = self.get_index(name).search(features, top)
         return [
             Hit(
                 rank,

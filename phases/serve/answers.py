@@ -24,7 +24,7 @@ from datasets.images import FORMATS_IN_WORDS, UnreadableImage, count_pixels, rea
 from datasets.paper import NO_STROKES
 from phases.search.searcher import Hit, Searcher
 from phases.serve.folder import is_inside
-from retrieval.search import cores
+from retrieval.search import count_cores
 from run.checkpoint import TestableCheckpoint
 from utils.errors import UserError, one_line
 from utils.html import Html, make_tag
@@ -131,7 +131,7 @@ class Answers:
         except UserError as error:
             return Answer([], problem(error))
         try:
-            with ThreadPoolExecutor(cores()) as pool:
+            with ThreadPoolExecutor(count_cores()) as pool:
                 copies = list(pool.map(self.write_copy, hits))
         except OSError as error:  # a full disk, for example
             log.error("error: %s", error)

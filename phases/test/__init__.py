@@ -20,7 +20,7 @@ from retrieval import hashing
 from retrieval.hashing import binary_codes, fit_code_map
 from retrieval.metrics import Evaluation, evaluate
 from retrieval.ranking import Ranking
-from retrieval.search import code_rankings, feature_rankings, nearest
+from retrieval.search import code_rankings, feature_rankings, find_nearest
 from run import checkpoint, results
 from run.config import Config, config_from_options
 from run.contact_sheet import Cell, SheetRow, contact_sheet, save_png
@@ -174,7 +174,7 @@ def draw_sheet(
         by_label.setdefault(label, []).append(index)
     labels = sorted(rng.sample(sorted(by_label), min(SHEET_QUERIES, len(by_label))))
     queries = [rng.choice(by_label[label]) for label in labels]
-    positions, _ = nearest(
+    positions, _ = find_nearest(
         sketches.values[queries],
         photos.values,
         config.test.test_distance,

@@ -11,8 +11,8 @@ from retrieval.separation import (
     Separation,
     implied_separation,
     measure_separation,
-    nearest_other,
-    share_inside,
+    nearest_center_distances,
+    percent_inside_boundaries,
 )
 from run.checkpoint import TestableCheckpoint
 from run.config import Config
@@ -53,16 +53,16 @@ def measure(
     }
     for name, separation in separations.items():
         record[name] = {
-            "share": separation.share,
+            "share": separation.percent_separated,
             "max_intra": by_category(separation.max_intra, categories),
             "min_inter": by_category(separation.min_inter, categories),
         }
     if model.centers is not None and len(model.centers) == len(categories) > 1:
-        nearest = {"nearest_other": by_category(nearest_other(model.centers), categories)}
+        nearest = {"nearest_other": by_category(nearest_center_distances(model.centers), categories)}
         record["centers"] = nearest | record.get("centers", {})
         if "centers" in separations:
             for name, (values, labels) in groups.items():
-                record[name]["inside"] = share_inside(
+                record[name]["inside"] = percent_inside_boundaries(
                     values, labels, model.centers, config.loss.margin or 1.0
                 )
     for line in describe(record):

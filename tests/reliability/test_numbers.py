@@ -16,7 +16,7 @@ from phases.train.monitor import REPORT
 from phases.train.trainer import Trainer, total_norm
 from retrieval import hashing
 from retrieval.metrics import average_precision, evaluate
-from retrieval.search import feature_rankings, nearest
+from retrieval.search import feature_rankings, find_nearest
 from tests.conftest import SMALL_RUN, draw_tree
 from tests.reliability.training import COMMON
 from tests.victims import Zygote
@@ -198,7 +198,7 @@ def test_equal_directions_are_at_an_angle_of_0(mirrors: int) -> None:
     rng = np.random.default_rng(0)
     gallery = rng.standard_normal((50, 16, mirrors)).astype(np.float32)
     query = gallery * rng.uniform(0.1, 1000, (50, 1, 1)).astype(np.float32)
-    positions, distances = nearest(query, gallery, "angular", 1, memory=1 << 20)
+    positions, distances = find_nearest(query, gallery, "angular", 1, memory=1 << 20)
     assert positions[:, 0].tolist() == list(range(50))
     assert np.isfinite(distances).all() and (distances >= 0).all() and (distances < 1e-9).all()
     labels = np.arange(50)

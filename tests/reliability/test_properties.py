@@ -18,10 +18,10 @@ from hypothesis.extra.numpy import arrays
 from datasets.annotations import load_annotation, read_list
 from losses import LOSSES, loss_class, loss_facts
 from retrieval import metrics
-from retrieval.binary import Binary
+from retrieval.binary import BinaryIndex
 from retrieval.hashing import CodeMap
 from retrieval.ranking import Ranking, rank_positives
-from retrieval.search import code_rankings, feature_rankings, packed
+from retrieval.search import code_rankings, feature_rankings, pack_bits
 from tests.reliability import naive
 from tests.reliability.equal import equal
 from utils import checkpoints
@@ -194,13 +194,13 @@ def test_hamming_rankings_are_those_of_counting_bits(count: int, ledger) -> None
         length = query.shape[1]
         ones = np.eye(length, dtype=np.float32)
         code_map = CodeMap(ones, np.zeros(length, np.float32), ones[0], ones[0])
-        index = Binary(packed(gallery), code_map, angular=False)
+        index = BinaryIndex(pack_bits(gallery), code_map, angular=False)
         rankings = code_rankings(query, gallery, query_labels, gallery_labels)
         for code, label, ranking in zip(query, query_labels, rankings, strict=True):
             distances = np.array([sum(a != b for a, b in zip(code, photo, strict=True)) for photo in gallery])
             assert as_groups(ranking) == naive.groups(distances, gallery_labels == label)
             nearest = sorted(range(len(gallery)), key=lambda i: (distances[i], i))[:top]
-            found, far = index.nearest(np.repeat(2.0 * code[:, None] - 1, 2, axis=1), top)
+            found, far = index.search(np.repeat(2.0 * code[:, None] - 1, 2, axis=1), top)
             assert found.tolist() == nearest and far.tolist() == [distances[i] for i in nearest]
 
     codes = st.sampled_from([1, 4, 63, 64, 65, 130]).flatmap(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval import approximate
-from retrieval.search import nearest
+from retrieval.search import find_nearest
 
 
 class Proposing:
@@ -29,11 +29,11 @@ def values() -> np.ndarray:
 def test_photos_that_are_proposed_come_by_exact_distance(
     values: np.ndarray, monkeypatch: pytest.MonkeyPatch, found: list[int], photos: list[int]
 ) -> None:
-    monkeypatch.setattr(approximate.Approximate, "effort", lambda *_: None)
-    index = approximate.Approximate(Proposing(found), values, "euclidean", 0)
+    monkeypatch.setattr(approximate.ApproximateIndex, "search_parameters", lambda *_: None)
+    index = approximate.ApproximateIndex(Proposing(found), values, "euclidean", 0)
     query = np.ones((3, 2), np.float32)
-    positions, distances = index.nearest(query, 3)
-    everything, exact = (each[0] for each in nearest(query[None], values, "euclidean", 4, memory=1))
+    positions, distances = index.search(query, 3)
+    everything, exact = (each[0] for each in find_nearest(query[None], values, "euclidean", 4, memory=1))
     kept = [place for place, photo in enumerate(everything) if photo in photos][:3]
     assert positions.tolist() == everything[kept].tolist()
     np.testing.assert_allclose(distances, exact[kept], rtol=1e-6)

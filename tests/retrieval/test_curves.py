@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.curves import confusion, curves, precision_by_rank, precision_by_recall
+from retrieval.curves import average_curves, confusion_matrix, precision_by_rank, precision_by_recall
 from retrieval.metrics import evaluate
 from retrieval.ranking import rank_positives
 
@@ -75,7 +75,7 @@ def test_means_over_queries_agree_with_the_metrics() -> None:
     rng = np.random.default_rng(1)
     labels, queries = rng.integers(0, 4, 300), np.array([0, 1, 2, 3, 9])  # of label 9 there is no photo
     rankings = [rank_positives(rng.integers(0, 90, 300).astype(float), labels == each) for each in queries]
-    found, metrics = curves(rankings, 1000), evaluate(rankings, queries).metrics
+    found, metrics = average_curves(rankings, 1000), evaluate(rankings, queries).metrics
     assert len(found.by_rank) == len(found.best_by_rank) == 300, "no further than the gallery"
     for k in (10, 100, 200):
         assert 100 * found.by_rank[k - 1] == pytest.approx(metrics[f"P@{k}"], rel=1e-12)
@@ -84,9 +84,9 @@ def test_means_over_queries_agree_with_the_metrics() -> None:
     assert found.chance == pytest.approx(np.mean(counts) / 300)
     assert found.by_rank[-1] == pytest.approx(found.chance) == found.best_by_rank[-1]
     assert found.best_by_rank[min(counts) - 1] == 1
-    assert len(curves(rankings, 7).by_rank) == 7
+    assert len(average_curves(rankings, 7).by_rank) == 7
     with pytest.raises(ValueError, match="no query"):
-        curves(rankings[4:], 10)
+        average_curves(rankings[4:], 10)
 
 
 def test_the_recall_levels_are_not_rounded() -> None:
@@ -97,6 +97,6 @@ def test_the_recall_levels_are_not_rounded() -> None:
 
 
 def test_confusion_by_hand() -> None:
-    found = confusion(np.array([0, 0, 2]), np.array([[0, 1], [0, 0], [1, 2]]), 4)
+    found = confusion_matrix(np.array([0, 0, 2]), np.array([[0, 1], [0, 0], [1, 2]]), 4)
     assert found[0].tolist() == [0.75, 0.25, 0, 0] and found[2].tolist() == [0, 0.5, 0.5, 0]
     assert np.isnan(found[[1, 3]]).all(), "no query of these"

@@ -28,9 +28,9 @@ def exact(query: np.ndarray, gallery: np.ndarray, kind: str, memory: int = 1 << 
     everything = np.arange(len(gallery))
     return np.stack(
         [
-            chunk.exact(row, everything)
+            chunk.exact_distances(row, everything)
             for chunk in distance_chunks(query, gallery, kind, memory=memory)
-            for row in range(len(chunk.near))
+            for row in range(len(chunk.approx))
         ]
     )
 
@@ -47,7 +47,7 @@ def test_equals_the_published_program(golden, kind: str, memory: int) -> None:
     figures = golden("evaluation")
     expected = figures[f"{kind}_distance"]
     chunks = distance_chunks(figures["query"], figures["gallery"], kind, memory=memory)
-    near = np.concatenate([chunk.near.copy() for chunk in chunks])
+    near = np.concatenate([chunk.approx.copy() for chunk in chunks])
     if kind == "angular":  # the published program has the angle
         near = np.arccos(1 - near / 2)
     assert near.dtype == np.float32
@@ -60,15 +60,15 @@ def test_equals_the_published_program(golden, kind: str, memory: int) -> None:
 def test_both_ways_are_within_the_tolerance_of_a_brute_force(
     monkeypatch: pytest.MonkeyPatch, kind: str, shift: float, mirrors: int
 ) -> None:
-    monkeypatch.setattr(module, "COLUMNS", 40)
+    monkeypatch.setattr(module, "PHOTO_BLOCK", 40)
     rng = np.random.default_rng(0)
     query, gallery = features(rng, 12, 16, mirrors, shift), features(rng, 150, 16, mirrors, shift)
     gallery[3] = 0
     expected = brute_force(query, gallery, kind)
     assert np.allclose(exact(query, gallery, kind), expected, rtol=1e-11, atol=1e-9)
     for chunk in distance_chunks(query, gallery, kind, memory=3000):
-        rows = slice(chunk.first, chunk.first + len(chunk.near))
-        assert np.abs(chunk.near - expected[rows]).max() <= chunk.tolerance
+        rows = slice(chunk.first, chunk.first + len(chunk.approx))
+        assert np.abs(chunk.approx - expected[rows]).max() <= chunk.tolerance
         assert chunk.tolerance < (1 if shift else 1e-4) * np.median(expected)
 
 
@@ -76,7 +76,7 @@ def test_chunks_name_their_first_query_and_cover_all() -> None:
     rng = np.random.default_rng(0)
     query, gallery = features(rng, 7), features(rng, 9)
     chunks = list(distance_chunks(query, gallery, "euclidean", memory=100))
-    lengths = [len(chunk.near) for chunk in chunks]
+    lengths = [len(chunk.approx) for chunk in chunks]
     assert sum(lengths) == 7 and len(chunks) > 1
     assert [chunk.first for chunk in chunks] == np.cumsum([0, *lengths])[:-1].tolist()
 
@@ -114,7 +114,7 @@ def test_cuda_is_within_its_tolerance(golden, kind: str) -> None:
     expected = exact(figures["query"], figures["gallery"], kind)
     for chunk in distance_chunks(figures["query"], figures["gallery"], kind, memory=1 << 20, device="cuda"):
         assert (
-            np.abs(chunk.near - expected[chunk.first : chunk.first + len(chunk.near)]).max()
+            np.abs(chunk.approx - expected[chunk.first : chunk.first + len(chunk.approx)]).max()
             <= chunk.tolerance
         )
 

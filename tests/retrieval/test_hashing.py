@@ -1,4 +1,4 @@
-"""The written-out fit against the published program's figures, PyTorch's autograd and its lower bound."""
+"""The fit against numbers of the published program, PyTorch's autograd and its lower bound."""
 
 import numpy as np
 import pytest
@@ -7,25 +7,26 @@ import torch
 from benchmarks.hash_gradient import draw_uneven_clusters, measure_hash_map
 from retrieval import hashing
 from retrieval.hashing import (
+    AgreementGradient,
     CodeMap,
-    Slopes,
+    binarise,
     binary_codes,
-    fit,
     fit_code_map,
-    initial_map,
+    fit_steps,
+    initialise_map,
     mean_agreement,
-    signs,
 )
 
 
-def doubled(code_map: CodeMap) -> CodeMap:
-    return CodeMap(*(each.astype(np.float64) for each in vars(code_map).values()))
+def to_float64(code_map: CodeMap) -> CodeMap:
+    return CodeMap(**{name: value.astype(np.float64) for name, value in vars(code_map).items()})
 
 
-def literal_fit(start: CodeMap, x: np.ndarray, steps: int, gradient: str) -> dict[str, np.ndarray]:
+def fit_by_autograd(start: CodeMap, x: np.ndarray, steps: int, gradient: str) -> dict[str, np.ndarray]:
     """docs/method.md, Hash codes, with PyTorch's autograd and Adam."""
     points = torch.tensor(x)
-    weight, bias = (torch.tensor(each, requires_grad=True) for each in (start.weight, start.bias))
+    weight = torch.tensor(start.weight, requires_grad=True)
+    bias = torch.tensor(start.bias, requires_grad=True)
     u, v = torch.tensor(start.u), torch.tensor(start.v)
     optimizer = torch.optim.Adam([weight, bias], lr=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step // 100 / 100)
@@ -47,46 +48,48 @@ def literal_fit(start: CodeMap, x: np.ndarray, steps: int, gradient: str) -> dic
 
 
 @pytest.mark.parametrize("gradient", hashing.GRADIENTS)
-def test_equals_the_literal_fit_step_by_step(gradient: str) -> None:
+def test_equals_a_fit_by_autograd(gradient: str) -> None:
     x = np.random.default_rng(0).standard_normal((12, 20))
-    start = doubled(initial_map(20, 8, seed=0))
+    code_map = to_float64(initialise_map(20, 8, seed=0))
     steps = 120  # crosses a step of the learning rate
-    expected = literal_fit(start, x, steps, gradient)
-    found = fit(start, x, steps, gradient=gradient)
+    expected = fit_by_autograd(code_map, x, steps, gradient)
+    fit_steps(code_map, x, steps, gradient=gradient)
     for name, values in expected.items():
-        np.testing.assert_allclose(getattr(found, name), values, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(getattr(code_map, name), values, atol=1e-7, err_msg=name)
 
 
-def published_start(figures: dict[str, np.ndarray]) -> CodeMap:
-    return CodeMap(*(figures[name].copy() for name in ("weight", "bias", "u", "v")))
+def published_start(golden_values: dict[str, np.ndarray]) -> CodeMap:
+    return CodeMap(*(golden_values[name].copy() for name in ("weight", "bias", "u", "v")))
 
 
 def test_gradient_is_the_published_programs(golden) -> None:
-    figures = golden("hash_fit")
-    code_map = published_start(figures)
+    golden_values = golden("hash_fit")
+    code_map = published_start(golden_values)
     weight, bias = np.empty_like(code_map.weight), np.empty_like(code_map.bias)
-    Slopes(code_map, figures["centers"], "published").at_next_step(weight, bias)
-    np.testing.assert_allclose(weight, figures["gradient_weight"], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(bias, figures["gradient_bias"], rtol=0, atol=1e-10)
+    sigma = code_map.power_iteration()
+    AgreementGradient(code_map, golden_values["centers"], "published").compute(sigma, weight, bias)
+    np.testing.assert_allclose(weight, golden_values["gradient_weight"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(bias, golden_values["gradient_bias"], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10])
 def test_steps_are_the_published_programs(golden, steps: int) -> None:
-    figures = golden("hash_fit")
-    found = fit(published_start(figures), figures["centers"], steps)
-    np.testing.assert_allclose(found.weight, figures[f"weight_after_{steps}"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found.bias, figures[f"bias_after_{steps}"], rtol=0, atol=1e-6)
+    golden_values = golden("hash_fit")
+    code_map = published_start(golden_values)
+    fit_steps(code_map, golden_values["centers"], steps)
+    np.testing.assert_allclose(code_map.weight, golden_values[f"weight_after_{steps}"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(code_map.bias, golden_values[f"bias_after_{steps}"], rtol=0, atol=1e-6)
 
 
 def test_the_published_gradient_finds_better_codes_of_uneven_centres(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small case of `python -m benchmarks.hash_gradient`, which has the figures of docs/performance.md."""
+    """A small case of `python -m benchmarks.hash_gradient`, which has the numbers of docs/performance.md."""
     monkeypatch.setattr(hashing, "FIT_STEPS", 2000)
     centers, features, labels = draw_uneven_clusters(classes=125, width=512, photos=5)
-    found = {
+    maps = {
         name: np.mean([measure_hash_map(centers, features, labels, 32, name, seed) for seed in range(2)])
         for name in hashing.GRADIENTS
     }
-    assert found["published"] > found["identity"] + 2
+    assert maps["published"] > maps["identity"] + 2
 
 
 def test_a_gradient_of_another_name_is_refused() -> None:
@@ -107,13 +110,13 @@ def test_reaches_the_lower_bound_on_random_centres(
 
 
 def test_mean_agreement_is_the_mean_off_diagonal_entry() -> None:
-    codes = signs(np.random.default_rng(0).standard_normal((6, 5)))
+    codes = binarise(np.random.default_rng(0).standard_normal((6, 5)))
     product = codes @ codes.T
     assert mean_agreement(codes) == pytest.approx(product[~np.eye(6, dtype=bool)].mean())
 
 
 def test_the_spectral_norm_of_the_map_is_one() -> None:
-    code_map = initial_map(30, 10, seed=0)
+    code_map = initialise_map(30, 10, seed=0)
     for _ in range(200):
         code_map.power_iteration()
     assert np.linalg.svd(code_map.weight / code_map.sigma)[1][0] == pytest.approx(1, abs=1e-4)

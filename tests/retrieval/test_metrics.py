@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from retrieval.metrics import (
     average_precision,
     average_precisions_at,
-    chance_figures,
+    chance_metrics,
     evaluate,
     rank_positives,
 )
@@ -162,9 +162,9 @@ def test_all_definitions_are_added_to_the_others() -> None:
 def test_chance_is_the_mean_over_all_orders(monkeypatch, positives: int, total: int) -> None:
     monkeypatch.setattr("retrieval.metrics.MAP_AT", 3)
     monkeypatch.setattr("retrieval.metrics.PRECISION_AT", (1, 2, 5))
-    chance_figures.cache_clear()
-    found = chance_figures(positives, total)
-    chance_figures.cache_clear()
+    chance_metrics.cache_clear()
+    found = chance_metrics(positives, total)
+    chance_metrics.cache_clear()
     orders = [
         np.array(each)
         for each in set(itertools.permutations([True] * positives + [False] * (total - positives)))

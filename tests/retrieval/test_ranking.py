@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.ranking import Ranking, nearest_photos, rank_close_calls, rank_counts, rank_positives
+from retrieval.ranking import Ranking, rank_close_calls, rank_from_counts, rank_positives, select_nearest
 
 
 def by_hand(distances: np.ndarray, positive: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -36,7 +36,7 @@ def test_from_distances_and_from_counts(gallery: list[tuple[int, bool]]) -> None
     expected = by_hand(distances, positive)
     assert groups(rank_positives(distances.astype(float), positive)) == expected
     counts = [np.bincount(each, minlength=13) for each in (distances, distances[positive])]
-    found = rank_counts(*counts)
+    found = rank_from_counts(*counts)
     assert groups(found) == expected
     assert found.total == len(gallery) and found.positives == positive.sum()
 
@@ -80,6 +80,6 @@ def test_the_nearest_are_those_of_a_stable_sort_of_exact_distances(top: int) -> 
     distances = rng.integers(0, 20, 50).astype(float)
     near = np.maximum(distances + rng.uniform(-0.7, 0.7, 50), 0).astype(np.float32)
     tolerance = float(np.abs(near - distances).max())
-    positions, values = nearest_photos(near, top, tolerance, lambda photos: distances[photos])
+    positions, values = select_nearest(near, top, tolerance, lambda photos: distances[photos])
     expected = np.argsort(distances, kind="stable")[:top]
     assert positions.tolist() == expected.tolist() and values.tolist() == distances[expected].tolist()

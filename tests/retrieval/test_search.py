@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.distances import DISTANCES
 from retrieval.ranking import rank_positives
-from retrieval.search import code_rankings, feature_rankings, nearest
+from retrieval.search import code_rankings, feature_rankings, find_nearest
 from tests.retrieval.test_distances import brute_force, features
 from tests.retrieval.test_ranking import groups
 
@@ -56,11 +56,11 @@ def test_features_may_be_mapped_from_a_file(tmp_path: Path) -> None:
 def test_nearest_photos(kind: str) -> None:
     rng = np.random.default_rng(1)
     query, gallery = features(rng, 5), features(rng, 80)
-    positions, distances = nearest(query, gallery, kind, 7, memory=1000)
+    positions, distances = find_nearest(query, gallery, kind, 7, memory=1000)
     expected = brute_force(query, gallery, kind)
     assert (positions == np.argsort(expected, axis=1)[:, :7]).all()
     assert np.allclose(distances, np.sort(expected, axis=1)[:, :7])
-    assert nearest(query, gallery, kind, 500, memory=1000)[0].shape == (5, 80)
+    assert find_nearest(query, gallery, kind, 500, memory=1000)[0].shape == (5, 80)
 
 
 def test_codes_are_ranked_by_the_published_hamming_distances(golden) -> None:

@@ -8,8 +8,8 @@ from retrieval.separation import (
     MARGIN_NEEDED,
     implied_separation,
     measure_separation,
-    nearest_other,
-    share_inside,
+    nearest_center_distances,
+    percent_inside_boundaries,
 )
 
 
@@ -42,7 +42,7 @@ def test_the_share_counts_categories_that_have_features() -> None:
     points = np.array([[0.0], [1.0], [10.0], [30.0]])
     found = measure_separation(points, np.array([0, 0, 1, 1]), 3, "cpu")
     assert found.max_intra[:2].tolist() == [1, 20] and found.min_inter[:2].tolist() == [9, 9]
-    assert found.share == 50
+    assert found.percent_separated == 50
     assert measure_separation(points, np.zeros(4, dtype=int), 1, "cpu").min_inter[0] == np.inf
 
 
@@ -55,17 +55,17 @@ def test_what_a_margin_implies_is_what_points_inside_the_boundary_do(margin: flo
     found = implied_separation(centers, margin)
     assert found.max_intra == pytest.approx([np.ptp(inside[0])] * 2, abs=1e-3)
     assert found.min_inter == pytest.approx([inside[1].min() - inside[0].max()] * 2, abs=1e-3)
-    assert (found.share == 100) == (margin > MARGIN_NEEDED)
+    assert (found.percent_separated == 100) == (margin > MARGIN_NEEDED)
 
 
 def test_no_margin_bounds_nothing() -> None:
     found = implied_separation(np.eye(3), 1.0)
-    assert np.isinf(found.max_intra).all() and (found.min_inter == 0).all() and found.share == 0
+    assert np.isinf(found.max_intra).all() and (found.min_inter == 0).all() and found.percent_separated == 0
 
 
 def test_nearest_other_and_share_inside() -> None:
     centers = np.array([[0.0], [1.0], [5.0]])
-    assert nearest_other(centers).tolist() == [1, 1, 4]
+    assert nearest_center_distances(centers).tolist() == [1, 1, 4]
     features = np.array([[0.0], [0.3], [0.4], [5.1]])  # m = 2: 0.3 is inside 1/3, 0.4 is not
-    assert share_inside(features, np.array([0, 0, 0, 2]), centers, 2.0) == 75
-    assert share_inside(features, np.array([0, 0, 0, 2]), centers, 1.0) == 100
+    assert percent_inside_boundaries(features, np.array([0, 0, 0, 2]), centers, 2.0) == 75
+    assert percent_inside_boundaries(features, np.array([0, 0, 0, 2]), centers, 1.0) == 100

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 import main
 from retrieval import hashing
-from retrieval.search import nearest
+from retrieval.search import find_nearest
 from tests.conftest import SMALL_RUN
 
 CAT = "datasets/data/tiny/sketches/cat"
@@ -30,7 +30,7 @@ def of_test(name: str, kind: str = "euclidean") -> tuple[list[str], np.ndarray]:
         side: json.loads(Path(f"anno/tiny_{side}.json").read_text())["test"] for side in ("sketch", "photo")
     }
     row = [each for each, _ in lists["sketch"]].index(name)
-    positions, distances = nearest(sketches[row : row + 1], photos, kind, 9, memory=1)
+    positions, distances = find_nearest(sketches[row : row + 1], photos, kind, 9, memory=1)
     return [lists["photo"][position][0] for position in positions[0]], distances[0]
 
 
