@@ -1,9 +1,9 @@
-"""What cleaning a drawing is worth: test sketches of the demo set, handed in the ways people do.
+"""How much cleaning improves a search with photographed, scanned or inverted drawings.
 
-Each way of tests/datasets/degraded.py is applied to the same test sketches. They are read as they are and
-cleaned (datasets/drawings.py), embedded by the demo's network, and ranked against all photos of the demo set.
-`make demo` first; then `python -m benchmarks.drawings` writes the table and the picture of docs/drawings.md,
-in about five minutes on two cores.
+Test sketches of the demo set are degraded in every way of baselines/degraded.py. They are read as they are
+and cleaned (datasets/drawings.py), embedded by the demo's network, and ranked against all photos of the demo
+set. Run `make demo` first; then `python -m benchmarks.drawings` writes the table and the figure of
+docs/drawings.md, in about five minutes on two cores.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from benchmarks.baselines.degraded import WAYS
+from benchmarks.baselines.degraded import DEGRADATIONS
 from benchmarks.measure import describe_machine, save_results, time_run
 from benchmarks.tables import MARK, format_section
 from datasets import PHOTO, SKETCH
@@ -38,7 +38,7 @@ SCAN = (7000, 5000)  # pixels: A4 at 600 dpi
 BATCH = 60
 DOCS = Path(__file__).parents[1] / "docs"
 CPU = torch.device("cpu")
-PICTURED = {
+EXAMPLES = {
     "white on transparent": "cup",
     "framed in black": "house",
     "small, in a corner of a 4:3 canvas": "fish",
@@ -50,40 +50,40 @@ PICTURED = {
 }
 TILE, CAPTION = (200, 150), 18  # pixels
 
-Way = Callable[[Image.Image, np.random.Generator, Path], Path]
+Degradation = Callable[[Image.Image, np.random.Generator, Path], Path]
 
 
-def run() -> dict[str, Any]:
+def measure_cleaning() -> dict[str, Any]:
     model = checkpoint.load(make_config(save_path="demo", device="cpu"))
     root = model.data.root
     sketch_test = sketch_transform(model.config)
     photo_test = photo_transform(model.config)
     photos = [photo_test(read_image(root / name, "RGB")) for name, _ in model.data.gallery]
-    gallery = features(model.network, photos, PHOTO)
+    gallery = embed_images(model.network, photos, PHOTO)
     photo_labels = np.array([label for _, label in model.data.gallery])
-    chosen = chosen_sketches(model.data)
-    labels = np.array([label for _, label in chosen])
+    sketches = select_sketches(model.data)
+    labels = np.array([label for _, label in sketches])
 
-    def figures(images: list[Image.Image]) -> list[float]:
-        query = features(model.network, [sketch_test(image) for image in images], SKETCH)
+    def measure(images: list[Image.Image]) -> list[float]:
+        query = embed_images(model.network, [sketch_test(image) for image in images], SKETCH)
         rankings = feature_rankings(
             query, gallery, labels, photo_labels, model.config.test.test_distance, memory=2**28
         )
-        found = evaluate(rankings, labels).metrics
-        return [found["MAP"], found["P@10"]]
+        metrics = evaluate(rankings, labels).metrics
+        return [metrics["MAP"], metrics["P@10"]]
 
     results: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, way in WAYS.items():
-            paths = handed_in(way, [root / each for each, _ in chosen], Path(folder))
+        for name, degrade in DEGRADATIONS.items():
+            paths = write_drawings(degrade, [root / sketch for sketch, _ in sketches], Path(folder))
             results[name] = [
-                *figures([read_drawing(path, clean=False).image for path in paths]),
-                *figures([read_drawing(path).image for path in paths]),
+                *measure([read_drawing(path, clean=False).image for path in paths]),
+                *measure([read_drawing(path).image for path in paths]),
             ]
             print(f"  {name:<40} {results[name]}", flush=True)
-        times = scan_times(root / chosen[0][0], Path(folder))
+        times = time_scans(root / sketches[0][0], Path(folder))
     return {
-        "input": f"{len(chosen)} test sketches, {QUERIES_PER_CATEGORY} per category, against "
+        "input": f"{len(sketches)} test sketches, {QUERIES_PER_CATEGORY} per category, against "
         f"{len(gallery)} photos of the demo set; {model.config.network.network} at "
         f"{model.config.input.image_size} px, "
         f"step {model.step}; in percent",
@@ -92,31 +92,32 @@ def run() -> dict[str, Any]:
     }
 
 
-def features(network: torch.nn.Module, images: list[Tensor], domain: int) -> np.ndarray:
-    """(N, f_dim, 2) float32, as is and mirrored."""
+def embed_images(network: torch.nn.Module, images: list[Tensor], domain: int) -> np.ndarray:
+    """Features (N, f_dim, 2) float32 of the images and of their flips."""
     starts = range(0, len(images), BATCH)
     batches = ((torch.stack(images[at : at + BATCH]), torch.empty(0)) for at in starts)
     return torch.cat(list(embed(network, batches, domain=domain, device=CPU)), dim=1).permute(1, 2, 0).numpy()
 
 
-def chosen_sketches(data: Annotation) -> list[tuple[str, int]]:
+def select_sketches(data: Annotation) -> list[tuple[str, int]]:
     """The first few test sketches of every category, with their labels."""
-    of_label: dict[int, list[tuple[str, int]]] = {}
+    by_label: dict[int, list[tuple[str, int]]] = {}
     for name, label in data.test_sketches:
-        of_label.setdefault(label, []).append((name, label))
-    return [each for entries in of_label.values() for each in entries[:QUERIES_PER_CATEGORY]]
+        by_label.setdefault(label, []).append((name, label))
+    return [entry for entries in by_label.values() for entry in entries[:QUERIES_PER_CATEGORY]]
 
 
-def handed_in(way: Way, sketches: list[Path], folder: Path) -> list[Path]:
-    """Files of all `sketches` in that way, each drawn by a generator of its own."""
-    return [
-        way(read_image(path, "L"), np.random.default_rng(number), folder / f"{way.__name__}-{number}.file")
-        for number, path in enumerate(sketches)
-    ]
+def write_drawings(degrade: Degradation, sketches: list[Path], folder: Path) -> list[Path]:
+    """Write all `sketches`, degraded, to `folder`, each with a random generator of its own; returns paths."""
+    paths = []
+    for number, sketch in enumerate(sketches):
+        path = folder / f"{degrade.__name__}-{number}.file"
+        paths.append(degrade(read_image(sketch, "L"), np.random.default_rng(number), path))
+    return paths
 
 
-def scan_times(sketch: Path, folder: Path) -> dict[str, list[float]]:
-    """Seconds for one large scan of grey paper, from a JPEG and from a PNG file."""
+def time_scans(sketch: Path, folder: Path) -> dict[str, list[float]]:
+    """Seconds to read and clean a large scan of grey paper, from a JPEG and from a PNG file."""
     grey = read_image(sketch, "L").point(lambda value: 70 + 0.65 * value)
     scan = grey.resize(SCAN, Image.Resampling.BICUBIC).convert("RGB")
     times = {}
@@ -127,36 +128,36 @@ def scan_times(sketch: Path, folder: Path) -> dict[str, list[float]]:
     return times
 
 
-def write_table(found: dict[str, Any]) -> None:
-    """Put the table between the marks of docs/drawings.md."""
+def write_table(results: dict[str, Any]) -> None:
+    """Write the table between the marks of docs/drawings.md."""
     page = DOCS / "drawings.md"
-    where = describe_machine()
-    text = format_section(where, {**found, "date": where["date"]})
+    machine = describe_machine()
+    text = format_section(machine, {**results, "date": machine["date"]})
     write_text(page, MARK.sub(lambda match: match[1] + text + match[3], page.read_text(encoding="utf-8")))
 
 
-def draw_picture() -> None:
-    """docs/drawings.jpg: drawings as they are handed in, and what becomes of them."""
+def draw_figure() -> None:
+    """Draw docs/drawings.jpg: degraded drawings, each beside the cleaned one."""
     width, height = TILE
     sheet = Image.new("RGB", (4 * (width + 12), 4 * (height + CAPTION + 6)), "#d8dde6")
     draw = ImageDraw.Draw(sheet)
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, category) in enumerate(PICTURED.items()):
+        for number, (name, category) in enumerate(EXAMPLES.items()):
             rng = np.random.default_rng(number)
-            path = WAYS[name](shapes.sketch(category, rng, 512), rng, Path(folder) / "drawing.file")
+            path = DEGRADATIONS[name](shapes.sketch(category, rng, 512), rng, Path(folder) / "drawing.file")
             before, after = Image.open(path), read_drawing(path).image
             x, y = 2 * (number % 2) * (width + 12) + 6, number // 2 * (height + CAPTION + 6) + 3
             draw.text((x, y + 2), name, fill="black", font=ImageFont.load_default(13))
-            for place, each in ((x, before), (x + width + 12, after)):
-                each.thumbnail(TILE)
-                mask = each.getchannel("A") if each.mode == "RGBA" else None
-                sheet.paste(each.convert("RGB"), (place, y + CAPTION), mask)
+            for left, image in ((x, before), (x + width + 12, after)):
+                image.thumbnail(TILE)
+                mask = image.getchannel("A") if image.mode == "RGBA" else None
+                sheet.paste(image.convert("RGB"), (left, y + CAPTION), mask)
     with atomic_write(DOCS / "drawings.jpg") as temporary:
         sheet.save(temporary, "JPEG", quality=80)
 
 
 if __name__ == "__main__":
-    found = run()
-    save_results("drawings", found)
-    write_table(found)
-    draw_picture()
+    results = measure_cleaning()
+    save_results("drawings", results)
+    write_table(results)
+    draw_figure()

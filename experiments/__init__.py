@@ -1,8 +1,8 @@
-"""Tables of experiments as data: rows of options, with published figures beside them where they are known.
+"""Tables of experiments as data: rows of options, with published numbers beside them where there are any.
 
 `python main.py --phase=reproduce --table=NAME` runs one. To add a table, write a module with a `TABLE` and
-name it here. Protocols lie beside them: `@experiments/published.args` on the command line stands
-for the options written there.
+name it here. Files of options are in this folder too: `@experiments/published.args` on the command line
+stands for the options in that file.
 """
 
 from importlib import import_module

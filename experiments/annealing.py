@@ -1,4 +1,4 @@
-"""The margin from the first step on, or growing to its value (docs/method.md, Losses)."""
+"""The full margin from the first step, or annealed (docs/method.md, Losses)."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

@@ -1,4 +1,4 @@
-"""Domain-aware modules against plain ones and none, in one network."""
+"""Domain-aware modules against plain ones and none, in the same network."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

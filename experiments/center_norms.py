@@ -1,4 +1,4 @@
-"""Class centres of MEMS that start close together or far apart (docs/training.md)."""
+"""Initial norm of the class centres: close together or far apart (docs/training.md)."""
 
 from experiments.table import BOTH_DISTANCES, Options, Row, Table
 

@@ -1,7 +1,7 @@
-"""Hash codes of 32, 64 and 128 bits against the features they are made of (docs/method.md, Hash codes)."""
+"""Hash codes of 32, 64 and 128 bits against the features they encode (docs/method.md, Hash codes)."""
 
 from experiments.losses import LOSSES
-from experiments.published import BITS, hashed
+from experiments.published import BITS, published_hash_codes
 from experiments.table import Column, Row, Table
 from losses import loss_facts
 
@@ -15,5 +15,5 @@ TABLE = Table(
         for row in LOSSES
     ),
     columns=(Column("features"), *CODES),
-    published=hashed(tuple(column.label for column in CODES)),
+    published=published_hash_codes(tuple(column.label for column in CODES)),
 )

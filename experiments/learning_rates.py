@@ -1,6 +1,6 @@
-"""How the learning rate of each loss is chosen: the same rates for all, on categories of their own.
+"""The search for each loss's learning rate: the same candidates for all, on separate categories.
 
-Run with lists of categories that no other table tests on; the best rate of each loss then goes into
+Run it with lists of categories that no other table tests on, and pass the best rate of each loss to
 `--lr_of`. MEMS has one rate for all margins, chosen at m = 2.
 """
 

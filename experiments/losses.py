@@ -3,7 +3,7 @@
 from experiments.table import BOTH_DISTANCES, Column, Row, Table
 
 LOSSES = (
-    # both published margins: 4 for SE-ResNeXt-101, 2 for the AlexNet that starts at random
+    # the published margins: 4 for SE-ResNeXt-101, 2 for AlexNet from random weights
     Row("MEMS, m = 4", {"loss_type": "mems", "margin": 4.0}),
     Row("MEMS, m = 2", {"loss_type": "mems", "margin": 2.0}),
     Row("CosFace, m = 0.35, s = 32", {"loss_type": "cosface", "margin": 0.35, "scale": 32.0}),

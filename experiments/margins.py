@@ -1,4 +1,4 @@
-"""MEMS from no margin to one above 2 + sqrt(3) = 3.732 (docs/method.md, Losses)."""
+"""MEMS with margins from 1, which is none, to above 2 + sqrt(3) = 3.732 (docs/method.md, Losses)."""
 
 from experiments.table import BOTH_DISTANCES, Column, Options, Row, Table
 

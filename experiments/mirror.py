@@ -1,4 +1,4 @@
-"""Each image with its mirror image, or as it is alone (docs/method.md, Evaluation)."""
+"""Test with or without the flip of each image (docs/method.md, Evaluation)."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

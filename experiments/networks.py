@@ -1,6 +1,6 @@
 """Every network with every kind of attention module."""
 
-from experiments.published import real_valued
+from experiments.published import published_features
 from experiments.table import BOTH_DISTANCES, Row, Table
 
 TABLE = Table(
@@ -16,5 +16,5 @@ TABLE = Table(
         for attention, label in (("dase", "DASE"), ("se", "SE"), ("none", "none"))
     ),
     columns=BOTH_DISTANCES,
-    published=real_valued(BOTH_DISTANCES[0].label),
+    published=published_features(BOTH_DISTANCES[0].label),
 )

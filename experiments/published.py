@@ -30,7 +30,7 @@ BY_NETWORK = {
     "PLSR": (14.1, 46.2),
     "CVFL": (28.9, 67.5),
 }
-# of 32, 64 and 128 bits each
+# at 32, 64 and 128 bits each
 BY_CODE_LENGTH = {
     "CMFH": ((14.9, 20.2, 18.0), (32.0, 49.0, 19.0)),
     "CMSSH": ((12.1, 18.3, 17.5), (20.6, 21.1, 21.1)),
@@ -45,16 +45,16 @@ BY_CODE_LENGTH = {
 BITS = (32, 64, 128)
 
 
-def real_valued(column: str) -> tuple[Published, ...]:
-    """MAP of methods with real-valued features, for a table whose Euclidean MAP stands in `column`."""
+def published_features(column: str) -> tuple[Published, ...]:
+    """MAP of methods with real-valued features, for a table with the Euclidean MAP in `column`."""
     return tuple(
         Published(name, POSTER, {"TUBerlin": {column: tuberlin}, "sketchy": {column: sketchy}})
         for name, (tuberlin, sketchy) in BY_NETWORK.items()
     )
 
 
-def hashed(columns: tuple[str, ...]) -> tuple[Published, ...]:
-    """MAP of hash codes, for a table whose `columns` are those of 32, 64 and 128 bits."""
+def published_hash_codes(columns: tuple[str, ...]) -> tuple[Published, ...]:
+    """MAP of methods with hash codes, for a table with the MAP at 32, 64 and 128 bits in `columns`."""
     return tuple(
         Published(
             name,

@@ -1,4 +1,4 @@
-"""What the published program does, against what is usual elsewhere (docs/deviations.md)."""
+"""Choices of the published program against the usual ones (docs/deviations.md)."""
 
 from experiments.table import BOTH_DISTANCES, Row, Table
 

@@ -1,4 +1,4 @@
-"""What a table of experiments is made of: rows of options, columns of results, figures from elsewhere."""
+"""A table of experiments: rows of options, columns of results, and numbers published elsewhere."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,10 @@ Options = dict[str, str | int | float]  # and bool, which is an int
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: what sets its runs apart from those of the other rows.
+    """A row of a table: the options that its runs do not share with the other rows.
 
-    `options` are training options by name, `test` options of the test alone. A row that names its
-    `loss_type` takes that loss's margin and scale, never those of the command line.
+    `options` are training options by name, `test` options of the test alone. A row with a `loss_type` takes
+    that loss's margin and scale, never those of the command line.
     """
 
     label: str
@@ -20,9 +20,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of every row: `metric` as in result.json, or "hash 64" for codes of 64 bits.
+    """One value of every row: `metric` as in result.json, or "hash 64" for codes of 64 bits.
 
-    `test` holds options of the test, which win over the row's.
+    `test` holds options of the test, which override the row's.
     """
 
     label: str
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Published:
-    """A figure printed elsewhere, in percent: `values[dataset][column label]`; None where it is unknown."""
+    """Numbers published elsewhere, in percent: `values[dataset][column label]`, None where unknown."""
 
     label: str
     source: str
@@ -41,7 +41,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Table:
-    """`question` says what the table is to answer; `published` stands beside the rows, never among them."""
+    """`question` is what the table answers; `published` rows are shown apart from its own `rows`."""
 
     title: str
     question: str

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from datasets import dataset_facts
-from experiments.published import BITS, hashed, real_valued
+from experiments.published import BITS, published_features, published_hash_codes
 from phases.report.bit import measure_domain_bit
 from phases.report.definitions import DEFINITIONS
 from phases.report.evaluated_run import EvaluatedRun, compare_with_result_json
@@ -98,7 +98,11 @@ def evaluate_hash_maps(run: EvaluatedRun) -> dict[int, float]:
 def find_published(config: Config, categories: int, *, zero_shot: bool) -> dict[str, Any]:
     """Numbers printed elsewhere for this data set and protocol, or why there are none ("missing")."""
     columns = tuple(map(str, BITS))
-    rows = [each for each in (*real_valued("MAP"), *hashed(columns)) if config.data.dataset in each.values]
+    rows = [
+        each
+        for each in (*published_features("MAP"), *published_hash_codes(columns))
+        if config.data.dataset in each.values
+    ]
     whole = dataset_facts(config.data.dataset).categories
     if not rows:
         return {"missing": f"No published numbers are at hand for the data set {config.data.dataset}."}

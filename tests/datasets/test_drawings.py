@@ -107,8 +107,8 @@ def test_filled_black_shapes_on_white_are_not_inverted() -> None:
     assert pixels(disc).mean() < 128  # a mean would be misled
     assert clean_drawing(disc).notes == ()
     assert clean_drawing(ImageOps.invert(disc)).notes == (INVERTED,)
-    scene = degraded.drawn(1 - pixels(disc) / 255, degraded.PAPER, (0.1, 0.1, 0.12))
-    photo = clean_drawing(degraded.photographed(scene, np.random.default_rng(0)))
+    scene = degraded.paint(1 - pixels(disc) / 255, degraded.PAPER, (0.1, 0.1, 0.12))
+    photo = clean_drawing(degraded.photograph(scene, np.random.default_rng(0)))
     assert INVERTED not in photo.notes
     assert pixels(photo.image).mean() < 128 and likeness(photo.image, disc) > 0.9
 
@@ -145,10 +145,10 @@ def test_photos_come_out_black_on_white(
 
 
 def test_a_hard_shadow_is_not_drawn() -> None:
-    ink = degraded.placed(degraded.ink_of(closed_shape(), 400), 600, 800, 100, 200)
-    scene = degraded.drawn(ink, degraded.PAPER, degraded.PENCIL, 0.6)
+    ink = degraded.place_ink(degraded.ink_fraction(closed_shape(), 400), 600, 800, 100, 200)
+    scene = degraded.paint(ink, degraded.PAPER, degraded.PENCIL, 0.6)
     scene[:, 430:] *= 0.55
-    found = clean_drawing(degraded.photographed(scene, np.random.default_rng(0)))
+    found = clean_drawing(degraded.photograph(scene, np.random.default_rng(0)))
     assert found.notes == (EVENED, TRIMMED) and likeness(found.image, closed_shape()) > 0.85
 
 
@@ -217,14 +217,14 @@ def test_a_picture_in_memory_is_left_alone() -> None:
 
 
 def test_no_strokes_is_said_with_the_name_of_the_file(tmp_path: Path) -> None:
-    blank = degraded.drawn(np.zeros((600, 800)), degraded.PAPER, degraded.PENCIL)
+    blank = degraded.paint(np.zeros((600, 800)), degraded.PAPER, degraded.PENCIL)
     pictures = {
         "white": Image.new("RGB", (300, 200), "white"),
         "black": Image.new("L", (128, 128), 0),
         "transparent": Image.new("RGBA", (300, 300)),
         "pixel": Image.new("L", (1, 1), 90),
-        "sheet": degraded.photographed(blank, np.random.default_rng(0)),
-        "noise": degraded.photographed(blank, np.random.default_rng(1), noise=0.08),
+        "sheet": degraded.photograph(blank, np.random.default_rng(0)),
+        "noise": degraded.photograph(blank, np.random.default_rng(1), noise=0.08),
     }
     for name, image in pictures.items():
         image.save(tmp_path / f"{name}.png")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import main
-from benchmarks.ready import Ready, are_unseen
+from benchmarks.ready import ReadyNetwork, mask_unseen
 from datasets import PHOTO, SKETCH
 from datasets.annotations import load_annotation
 from datasets.images import read_image
@@ -34,7 +34,7 @@ def test_it_is_small_whole_and_in_half_precision() -> None:
 
 def test_the_domain_bit_is_part_of_it() -> None:
     """It does little, as the card says, but not nothing."""
-    network = Ready().network.eval()
+    network = ReadyNetwork().network.eval()
     images = torch.rand(2, 3, 112, 112)
     with torch.inference_mode():
         sketch, photo = (network(images, torch.full((2,), bit)) for bit in (0.0, 1.0))
@@ -53,13 +53,13 @@ def test_its_card_says_step_data_and_terms() -> None:
 @pytest.mark.skipif(not (SHARED / "data/sketchy").is_dir(), reason="no photos of Sketchy in ../shared/data")
 def test_it_finds_photos_that_it_never_saw() -> None:
     data = load_annotation(SHARED / "data", SHARED / "anno", "sketchy")
-    ready = Ready()
-    unseen = are_unseen(data.gallery)
+    ready = ReadyNetwork()
+    unseen = mask_unseen(data.gallery)
     photos = [entry for entry, new in zip(data.gallery, unseen, strict=True) if new and entry[1] < CATEGORIES]
     sketches = [entry for entry in data.test_sketches if entry[1] < CATEGORIES]
     assert len(photos) == len(sketches) == 5 * CATEGORIES
-    gallery = ready.features([read_image(data.root / name, "RGB") for name, _ in photos], PHOTO)
-    queries = ready.features([read_image(data.root / name, "L") for name, _ in sketches], SKETCH)
+    gallery = ready.embed_images([read_image(data.root / name, "RGB") for name, _ in photos], PHOTO)
+    queries = ready.embed_images([read_image(data.root / name, "L") for name, _ in sketches], SKETCH)
     labels = [np.array([label for _, label in part]) for part in (sketches, photos)]
     found = evaluate(feature_rankings(queries, gallery, *labels, "angular", memory=1 << 28), labels[0])
     assert found.metrics["MAP"] > 55, (found.metrics["MAP"], found.chance["MAP"])
