@@ -121,7 +121,7 @@ SUMMARY = (
         "hash fit, 125 classes",
         "Fit of the hash codes, 125 classes",
         "this program",
-        "formulas taken literally",
+        ("published arithmetic", "formulas taken literally"),  # the second is from runs with the identity
     ),
     ("training, resnet18", "Training step", "this program", "plain"),
     ("training, resnext101", "Training step", "this program", "plain"),
