@@ -56,10 +56,10 @@ class GalleryFeatures:
     values: np.ndarray
     files: dict[str, FileState]
     unreadable: dict[str, FileState] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=provenance.versions)  # of what computed them
+    versions: dict[str, str] = field(default_factory=provenance.versions)  # of the libraries then
     path: Path = Path()
 
-    def cover(self, files: dict[str, FileState]) -> bool:
+    def is_current(self, files: dict[str, FileState]) -> bool:
         """Whether these are the features of `files` as they are now."""
         return {**self.files, **self.unreadable} == files
 
@@ -84,12 +84,12 @@ class GalleryCache:
         """The features of `files`, computed where they are missing. The folder is locked only to write."""
         state = file_state(self.record)
         features = None if self.rebuild else self.load()
-        if features is None or not features.cover(files):
+        if features is None or not features.is_current(files):
             with folder_lock(self.folder):
                 remove_stale_temporaries(self.folder)
                 if self.rebuild or file_state(self.record) != state:  # another process may have been faster
                     features = self.load()
-                if features is None or not features.cover(files):
+                if features is None or not features.is_current(files):
                     features = self.update(features or self.features_of_last_test(files), files)
                 for path in self.folder.glob(FEATURES.format("*") + "*"):
                     if not path.name.startswith(features.path.name):  # an index over them stays as well

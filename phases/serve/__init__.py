@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         with catch_stop_signals() as stop, page_folder() as folder:
             with serve_page(searcher, folder, listener) as server:
                 report_address(searcher, listener)
-                if config.serve.open and not webbrowser.open(url_of(listener)):
+                if config.serve.open and not webbrowser.open(page_url(listener)):
                     log.warning("warning: no browser can be opened here; open the address yourself")
                 while not stop and server.is_alive():
                     server.join(0.2)
@@ -188,11 +188,11 @@ def report_address(searcher: Searcher, listener: socket.socket) -> None:
         len(searcher.gallery.names),
         searcher.gallery.root,
         searcher.checkpoint.step,
-        url_of(listener),
+        page_url(listener),
     )
 
 
-def url_of(listener: socket.socket) -> str:
+def page_url(listener: socket.socket) -> str:
     """The address to type into a browser."""
     address, port = listener.getsockname()[:2]
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

@@ -46,7 +46,7 @@ def read_script() -> str:
     return (HERE / "page.js").read_text(encoding="utf-8")
 
 
-def handler(statements: str) -> str:
+def js_handler(statements: str) -> str:
     """A JavaScript function of an event's `inputs` that runs `statements`, which may call page.js."""
     return f"(...inputs) => {{\n{read_script()}\n{statements}\n}}"
 
@@ -59,30 +59,20 @@ def build_page(answers: Answers, examples: Sequence[Example], *, follow: bool) -
         analytics_enabled=False,
         delete_cache=(CLEAN_EVERY, CLEAN_AFTER),
     ) as blocks:
-        gr.HTML(heading(answers, follow=follow), elem_id="heading")
+        gr.HTML(build_heading(answers, follow=follow), elem_id="heading")
         with gr.Row(elem_id="sides"):
             with gr.Column(scale=5, min_width=320):
-                canvas = drawing_canvas()
+                canvas = build_canvas()
                 with gr.Row(elem_id="actions"):
                     upload = gr.UploadButton("Upload a picture", size="md", elem_id="upload")
                     button = gr.Button("Search", variant="primary", size="md", elem_id="search")
                 with gr.Row():
-                    by, top = choices(answers)
-                buttons = example_buttons(examples)
+                    by, top = build_choices(answers)
+                buttons = build_example_buttons(examples)
             with gr.Column(scale=7, min_width=320):
                 line = gr.HTML(sentence(NO_DRAWING), elem_id="line")
-                photos = gr.HTML(
-                    "",
-                    elem_id="photos",
-                    apply_default_css=False,
-                    js_on_load=f"{read_script()}\nchoosePhotos(element, trigger);",
-                )
-        large = gr.HTML(
-            "",
-            elem_id="large",
-            apply_default_css=False,
-            js_on_load=f"{read_script()}\nopenDialog(element, watch);",
-        )
+                photos = build_scripted_html("photos", "choosePhotos(element, trigger);")
+        large = build_scripted_html("large", "openDialog(element, watch);")
         canvas_file = gr.Textbox(visible=False)
         too_large = gr.Button(visible="hidden", elem_id="too-large")
 
@@ -92,9 +82,9 @@ def build_page(answers: Answers, examples: Sequence[Example], *, follow: bool) -
             "concurrency_id": "search",
             "api_visibility": "private",
         }
-        start = handler("startSearch(); return inputs;")
-        show = handler("showResults();")
-        send = handler("startSearch(); return fileOfCanvas(inputs[0]);")
+        start = js_handler("startSearch(); return inputs;")
+        show = js_handler("showResults();")
+        send = js_handler("startSearch(); return fileOfCanvas(inputs[0]);")
         results = [photos, line]
         gr.on([button.click, by.input, top.release], None, canvas, canvas_file, js=send).then(
             partial(search_canvas, answers),
@@ -110,19 +100,25 @@ def build_page(answers: Answers, examples: Sequence[Example], *, follow: bool) -
             example_button.click(
                 partial(search_example, answers, example), [by, top], [canvas, *results], js=start, **call
             ).then(None, js=show)
-        photos.click(enlarge_with(answers), None, large, **call)
+        photos.click(make_enlarger(answers), None, large, **call)
 
         upload_mib = answers.searcher.config.serve.upload_mib
         limit = problem(f"this file has more than the {upload_mib} MiB allowed: make it smaller")
         too_large.click(None, None, line, js=f"() => {json.dumps(limit)}")
-        gr.on([blocks.load, canvas.clear], None, js=handler("takePen();"))
-        blocks.load(None, js=handler(f"watchInputs({upload_mib << 20}); nameInputs();"))
+        gr.on([blocks.load, canvas.clear], None, js=js_handler("takePen();"))
+        blocks.load(None, js=js_handler(f"watchInputs({upload_mib << 20}); nameInputs();"))
         if follow:
-            blocks.load(None, js=handler("followStrokes();"))
+            blocks.load(None, js=js_handler("followStrokes();"))
     return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=CONCURRENT_SEARCHES, api_open=False)
 
 
-def heading(answers: Answers, *, follow: bool) -> Html:
+def build_scripted_html(name: str, statement: str) -> gr.HTML:
+    """An empty piece of HTML that runs `statement` when it is put into the page."""
+    script = f"{read_script()}\n{statement}"
+    return gr.HTML("", elem_id=name, apply_default_css=False, js_on_load=script)
+
+
+def build_heading(answers: Answers, *, follow: bool) -> Html:
     searcher = answers.searcher
     text = (
         f"Draw with a mouse, a pen or a finger, and see the nearest of {len(searcher.gallery.names):,} photos"
@@ -135,7 +131,7 @@ def heading(answers: Answers, *, follow: bool) -> Html:
     return join_html(parts)
 
 
-def drawing_canvas() -> gr.Sketchpad:
+def build_canvas() -> gr.Sketchpad:
     return gr.Sketchpad(
         label="Your drawing",
         show_label=False,
@@ -152,7 +148,7 @@ def drawing_canvas() -> gr.Sketchpad:
     )
 
 
-def choices(answers: Answers) -> tuple[gr.Radio, gr.Slider]:
+def build_choices(answers: Answers) -> tuple[gr.Radio, gr.Slider]:
     """The choice of what photos are compared by, and of how many are shown."""
     config = answers.searcher.config
     by = gr.Radio(
@@ -177,7 +173,7 @@ def choices(answers: Answers) -> tuple[gr.Radio, gr.Slider]:
     )
 
 
-def example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
+def build_example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
     if not examples:
         return []
     gr.HTML(make_tag("p", "Or try a sketch of the test set:"))
@@ -193,7 +189,7 @@ def example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
 def search_canvas(answers: Answers, path: Any, by: Any, top: Any) -> tuple[Any, ...]:
     """Results and message for what is on the canvas, which was uploaded as the file at `path`."""
     answer = answers.search_canvas(path, by, top)
-    return photo_list(answer.photos), answer.message
+    return render_photos(answer.photos), answer.message
 
 
 def search_upload(answers: Answers, file: Any, by: Any, top: Any) -> tuple[Any, ...]:
@@ -212,27 +208,29 @@ def with_canvas(answer: Answer) -> tuple[Any, ...]:
     if answer.drawing is None:
         return gr.skip(), gr.skip(), answer.message
     layers = {"background": answer.drawing.image, "layers": [], "composite": None}
-    return layers, photo_list(answer.photos), answer.message
+    return layers, render_photos(answer.photos), answer.message
 
 
-def photo_list(photos: Sequence[Photo]) -> Html:
+def render_photos(photos: Sequence[Photo]) -> Html:
     """The results, nearest first, each a button with what is in the photo."""
     if not photos:
         return Html("")
-    return make_tag("ol", *(make_tag("li", photo_button(photo)) for photo in photos))
+    return make_tag("ol", *(make_tag("li", render_photo(photo)) for photo in photos))
 
 
-def photo_button(photo: Photo) -> Html:
+def render_photo(photo: Photo) -> Html:
     name = make_tag("span", f"{photo.rank}. {photo.title}")
     distance = make_tag("span", photo.distance)
-    return make_tag("button", picture(photo, ""), name, distance, type="button", data_photo=photo.copy.stem)
+    return make_tag(
+        "button", render_image(photo, ""), name, distance, type="button", data_photo=photo.copy.stem
+    )
 
 
-def picture(photo: Photo, alt: str) -> Html:
+def render_image(photo: Photo, alt: str) -> Html:
     return Html('<img src="{}" alt="{}">').format(FILE + quote(str(photo.copy)), alt)
 
 
-def enlarge_with(answers: Answers) -> Callable[[gr.EventData], Html]:
+def make_enlarger(answers: Answers) -> Callable[[gr.EventData], Html]:
     """The handler of a click on a photo: it returns a dialog with the photo, larger, and its path."""
 
     def enlarge(event: gr.EventData) -> Html:
@@ -242,7 +240,7 @@ def enlarge_with(answers: Answers) -> Callable[[gr.EventData], Html]:
         photo, path = enlarged
         title = make_tag("h2", photo.title, id="large-title")
         header = make_tag("header", title, make_tag("button", "Close", type="button"))
-        content = (header, picture(photo, photo.title), make_tag("p", path))
+        content = (header, render_image(photo, photo.title), make_tag("p", path))
         # the mark makes the value another when the same photo is clicked again
         return make_tag("dialog", *content, aria_labelledby="large-title", data_mark=perf_counter_ns())
 

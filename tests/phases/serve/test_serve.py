@@ -520,12 +520,12 @@ def test_icons_stay_when_the_cache_is_cleaned(tmp_path: Path, monkeypatch: pytes
     from gradio.route_utils import delete_files_created_by_app
 
     from phases.serve.answers import Example
-    from phases.serve.page import example_buttons
+    from phases.serve.page import build_example_buttons
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     Image.new("L", (8, 8)).save(tmp_path / "sketch.png")
     with gr.Blocks() as blocks:
-        (button,) = example_buttons([Example(tmp_path / "sketch.png", "cat")])
+        (button,) = build_example_buttons([Example(tmp_path / "sketch.png", "cat")])
     icon = Path(button.icon["path"])
     blocks.temp_file_sets.append({str(icon)})
     assert icon.is_file()
