@@ -1,8 +1,8 @@
-"""--phase=export: a checkpoint in the form that another program reads (--format).
+"""--phase=export: write a checkpoint in another format (--format).
 
 `published` writes the published program's pair of files, `onnx` and `torchscript` one plain network for each
-domain, `safetensors` the weights. Neither images nor annotation lists need be there. What is written is read
-back and compared before it is announced; docs/export.md has the details.
+domain, `safetensors` the weights. Neither images nor annotation lists are needed. The last three read their
+files back and compare them before the files get their names; docs/export.md has the details.
 """
 
 import argparse
@@ -20,6 +20,6 @@ WRITERS = {
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the checkpoint of --pretrained_model in the form --format, below logs/<save_path>."""
+    """Write the checkpoint of --pretrained_model in the format --format, below logs/<save_path>."""
     config = import_module(WRITERS[options.format]).run(config_from_options(options), options.format)
     announce("export", config, format=options.format)

@@ -1,11 +1,12 @@
-"""The model card beside what is exported: what it is, what it was made of, how good it is, how to use it.
+"""The model card of an export: files, data, training, results, how to use it, limits, licences and versions.
 
-All of it comes from the checkpoint, the run's log/result.json, the lists where they are at hand, and what was
-just measured; what none of them has is said to be unknown. The text is model_card.md.j2, the program use.py.
+Its facts come from the checkpoint, the run's log/result.json, the annotation lists if available, and the
+checks of the files; what none of them has is stated as unknown. The text is in model_card.md.j2, the program
+in use.py.
 """
 
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,11 +24,11 @@ from utils.templates import render
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 PROGRAM = Path(__file__).with_name("use.py")
-SHAPE_OPTIONS = ("network", "attention", "se_reduction", "f_dim")  # what a published pair shows
+SHAPE_OPTIONS = ("network", "attention", "se_reduction", "f_dim")  # recognised in a published pair
 INPUT_OPTIONS = ("se_activation", "image_size", "photo_channels", "normalize")
-WEAKEST = 3  # categories that are named
+WEAKEST = 3  # how many categories with the lowest MAP are named
 
-# Whose terms may hold; the sources of backbones stand in models/se_resnext.py and models/resnet.py too
+# Whose terms may apply; models/se_resnext.py and models/resnet.py name the sources of the backbones too
 IMAGENET = "ImageNet, whose terms of access are for non-commercial research and education"
 BACKBONES = {
     "resnext101": (
@@ -56,55 +57,51 @@ UNKNOWN_TERMS = "not one of those that the program knows the terms of. Ask its o
 
 
 @dataclass(frozen=True)
-class File:
-    """One exported file: its size in bytes, what it holds and how it was checked."""
+class ExportedFile:
+    """A row of the card's table of files: the size is in bytes, content and check are phrases."""
 
     name: str
     size: int
-    what: str
-    checked: str
+    content: str
+    check: str
 
 
 def model_card(
     source: Checkpoint,
     format: str,
     data: Annotation | None,
-    files: list[File],
+    files: list[ExportedFile],
     versions: dict[str, str],
 ) -> str:
-    """The card as Markdown. `versions` are of the packages at work beside those of versions()."""
+    """The card as Markdown. `versions` are of the packages of the format, beside those of every run."""
     config = source.config
-    records = records_of(config, source)
+    records = select_records(config, source)
     categories = source.categories or (data.categories if data else [])
-    trained = len(categories) if source.centers is None else len(source.centers)
+    num_trained = len(categories) if source.centers is None else len(source.centers)
+    program = ExportedFile(PROGRAM.name, PROGRAM.stat().st_size, "the program below", "")
     return render(
         TEMPLATE,
         config=config,
         in_words=in_words,
         source=source,
-        form=format,
+        format=format,
         size=config.input.image_size,
         enlarged=int(1.1 * config.input.image_size),
-        normalised=describe_input(config) if config.input.normalize else None,
+        normalisation=describe_input(config) if config.input.normalize else None,
         data=data,
         categories=categories,
-        trained=trained,
-        unseen=source.centers is not None and trained < len(source.categories),
-        files=[
-            (f"`{name}`", f"{size:,}", *rest)
-            for name, size, *rest in map(
-                astuple, [*files, File(PROGRAM.name, PROGRAM.stat().st_size, "the program below", "")]
-            )
-        ],
+        num_trained=num_trained,
+        has_unseen=source.centers is not None and num_trained < len(source.categories),
+        files=[(f"`{file.name}`", f"{file.size:,}", file.content, file.check) for file in [*files, program]],
         shape_options=SHAPE_OPTIONS,
         training=list_options(config, source),
         records=records,
-        results=tabulate(records) if records else None,
-        evaluations=[evaluation for each in records for evaluation in evaluations_of(each, config)],
+        results=tabulate_results(records) if records else None,
+        evaluations=[format_evaluation(record, config) for record in records],
         program=PROGRAM.read_text(encoding="utf-8"),
-        backbone=backbone(config.network.network, source.options),
+        backbone=describe_backbone(config.network.network, source.options),
         data_terms=DATA_TERMS.get(config.data.dataset, UNKNOWN_TERMS),
-        program_licence=program_licence(PROJECT),
+        program_licence=describe_program_licence(PROJECT),
         versions=provenance.versions() | versions,
         revision=revision(),
         describe_machine=describe_machine,
@@ -112,10 +109,10 @@ def model_card(
     )
 
 
-def records_of(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
-    """The records of the checkpoint's step, one per distance and mirror rule.
+def select_records(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
+    """The records of result.json for this checkpoint, one per distance and use of mirror images.
 
-    Those of another training are left out: of other options, other lists or another kind of input.
+    Records with another training, other lists or another kind of input are left out.
     """
     path = config.folder / "log" / "result.json"
     return [
@@ -129,7 +126,7 @@ def records_of(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
 
 
 def list_options(config: Config, source: Checkpoint) -> list[tuple[str, str]]:
-    """The options of the training, of paths the name alone: a card does not tell where it was made."""
+    """The options of the training as rows. Of paths only the name is given, as the card may be published."""
     if source.options:
         names = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
         used = [name for name in names if is_used(name, source.options["loss_type"])]
@@ -139,55 +136,51 @@ def list_options(config: Config, source: Checkpoint) -> list[tuple[str, str]]:
     return [(f"`--{name}`", PurePath(str(value)).name) for name, value in values.items() if value is not None]
 
 
-def tabulate(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row per record, and one of chance; where a record lacks a value, its cell is empty."""
-    names = list(dict.fromkeys(name for each in records for name in each["metrics"]))
-    lengths = sorted({length for each in records for length in each["hash"]}, key=int)
+def tabulate_results(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row per record and one for chance, the definitions of their metrics, and the worst categories."""
+    metrics = list(dict.fromkeys(name for record in records for name in record["metrics"]))
+    lengths = sorted({length for record in records for length in record["hash"]}, key=int)
+    rows = []
+    chance: dict[str, float] = {}  # the same in all records that have the metric
+    definitions: dict[str, str] = {}
+    for record in records:
+        values = [record["metrics"].get(name) for name in metrics]
+        values += [record["hash"].get(length, {}).get("MAP") for length in lengths]
+        rows.append([record["distance"], record["mirror"], *map(format_value, values)])
+        chance |= record["chance"]
+        definitions |= record["definitions"]
+    values = [chance[name] for name in metrics] + [chance["MAP"]] * len(lengths)
+    rows.append(["chance", "", *map(format_value, values)])
     by_category = records[0]["per_category_MAP"]
-    rows = [
-        [
-            each["distance"],
-            each["mirror"],
-            *(show(each["metrics"].get(name)) for name in names),
-            *(show(each["hash"].get(length, {}).get("MAP")) for length in lengths),
-        ]
-        for each in records
-    ]
-    chance = {name: value for each in records for name, value in each["chance"].items()}  # the same for all
-    rows.append(
-        ["chance", "", *(show(chance[name]) for name in names), *[show(chance["MAP"])] * len(lengths)]
-    )
     return {
-        "header": ["distance", "mirror", *names, *(f"hash MAP, {length} bits" for length in lengths)],
+        "header": ["distance", "mirror", *metrics, *(f"hash MAP, {length} bits" for length in lengths)],
         "rows": rows,
-        "definitions": {name: text for each in records for name, text in each["definitions"].items()},
+        "definitions": definitions,
         "weakest": sorted(by_category.items(), key=lambda pair: pair[1])[:WEAKEST],
     }
 
 
-def show(value: float | None) -> str:
+def format_value(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def evaluations_of(record: dict[str, Any], config: Config) -> list[dict[str, Any]]:
-    """The values of a record as the YAML block of a Hugging Face model card has them."""
-    how = f"{record['distance']} distance, mirror {record['mirror']}"
+def format_evaluation(record: dict[str, Any], config: Config) -> dict[str, Any]:
+    """The metrics of a record in the form of the YAML block of a Hugging Face model card."""
+    setting = f"{record['distance']} distance, mirror {record['mirror']}"
     metrics = [
-        {"type": "map" if name == "MAP" else name, "name": f"{name}, {how}", "value": round(value, 3)}
+        {"type": "map" if name == "MAP" else name, "name": f"{name}, {setting}", "value": round(value, 3)}
         for name, value in record["metrics"].items()
     ]
-    return [
-        {
-            "task": {"type": "image-feature-extraction", "name": "sketch-based image retrieval"},
-            "dataset": {"type": config.data.dataset, "name": config.data.dataset},
-            "metrics": metrics,
-        }
-    ]
+    return {
+        "task": {"type": "image-feature-extraction", "name": "sketch-based image retrieval"},
+        "dataset": {"type": config.data.dataset, "name": config.data.dataset},
+        "metrics": metrics,
+    }
 
 
-def backbone(network: str, training: dict[str, Any]) -> str:
-    """What the training started from, as a sentence. `training`: its config, empty if they are unknown."""
-    start = training.get("backbone_weights")
+def describe_backbone(network: str, options: dict[str, Any]) -> str:
+    """The weights that the training started from, as a sentence. `options` are empty if they are unknown."""
+    start = options.get("backbone_weights")
     source = BACKBONES.get(network, f"timm's weights of {network.removeprefix(TIMM_PREFIX)}")
     pretrained = f"{source}, learned on {IMAGENET}. Check both terms."
     if start == "imagenet":
@@ -201,8 +194,8 @@ def backbone(network: str, training: dict[str, Any]) -> str:
     return "the checkpoint does not say. The published program starts this network at random."
 
 
-def program_licence(project: Path) -> str:
-    """Where the program's own licence stands, if it has one in its main folder."""
+def describe_program_licence(project: Path) -> str:
+    """Where the program's own licence is, if there is one in its main folder, as a sentence."""
     names = sorted(path.name for kind in ("LICEN[CS]E*", "COPYING*") for path in project.glob(kind))
     if names:
         return f"the licence of the program that trained the network stands in its {' and '.join(names)}."

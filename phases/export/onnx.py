@@ -1,4 +1,4 @@
-"""--format=onnx: a plain network as one self-contained file, read back by ONNX Runtime on the CPU."""
+"""--format=onnx: write a plain network to one self-contained file, and read it with ONNX Runtime."""
 
 import logging
 import warnings
@@ -15,37 +15,36 @@ from utils.optional import import_optional
 
 SUFFIX = ".onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-OLDEST = "2.7"  # earlier exporters do not work with the onnxscript of today
-LARGEST = 2**31 - 2**20  # bytes of weights: a file of this format ends at 2 GiB, and holds the graph too
-ERRORS_ALONE = 3  # of ONNX Runtime's levels: on some machines it warns that there is no GPU
+OLDEST_TORCH = "2.7"  # earlier exporters do not work with today's onnxscript
+LARGEST = 2**31 - 2**20  # bytes of weights: the format's limit is 2 GiB, with some room for the graph
+ERROR_SEVERITY = 3  # a log level of ONNX Runtime, which warns on some machines that there is no GPU
 
 
 def versions() -> dict[str, str]:
-    """Those of the packages at work. Raises UserError if one is not installed, or PyTorch is too old."""
-    found = {name: import_optional(name, "export", "--format=onnx").__version__ for name in PACKAGES}
-    if torch.__version__ < OLDEST:
+    """The versions of the packages. Raises UserError if one is not installed, or PyTorch is too old."""
+    installed = {name: import_optional(name, "export", "--format=onnx").__version__ for name in PACKAGES}
+    if torch.__version__ < OLDEST_TORCH:
         raise UserError(
-            f"--format=onnx needs PyTorch {OLDEST} or newer, this is {torch.__version__}; update it, or use "
-            "--format=torchscript"
+            f"--format=onnx needs PyTorch {OLDEST_TORCH} or newer, this is {torch.__version__}; update it, "
+            "or use --format=torchscript"
         )
-    return found
+    return installed
 
 
-def write(network: nn.Module, example: Tensor, path: Path, about: dict[str, str]) -> None:
-    """Write `network`, of one input like `example` (B, 3, S, S) but with any B, to `path`.
+def write(network: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]) -> None:
+    """Write `network` to `path`. Its input has the shape of `example` (B, 3, S, S), with any B.
 
-    Input and output are called images (batch, 3, S, S) and features (batch, f_dim), both float32; `about`
-    becomes the file's metadata. The exporter leaves stack traces in every node, with paths of this machine:
-    they are taken out. Raises UserError if the weights are too large for one file.
+    Input and output are called images (batch, 3, S, S) and features (batch, f_dim), both float32. Raises
+    UserError if the weights are too large for one file.
     """
-    size = sum(each.nbytes for each in network.state_dict().values())
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
     if size > LARGEST:
         raise UserError(
-            f"the network has {size >> 20} MiB of weights, and an ONNX file ends at 2048 MiB; use "
+            f"the network has {size >> 20} MiB of weights, and an ONNX file holds at most 2048 MiB; use "
             "--format=torchscript"
         )
     onnx = import_optional("onnx", "export", "--format=onnx")
-    with silent():
+    with silence_exporter():
         program = torch.onnx.export(
             network,
             (example,),
@@ -55,25 +54,25 @@ def write(network: nn.Module, example: Tensor, path: Path, about: dict[str, str]
             output_names=["features"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
-    assert program is not None  # it is when a path is given to the exporter
+    assert program is not None  # only with a path the exporter returns None
     model = program.model_proto
-    forget_origin(model)
-    onnx.helper.set_model_props(model, about)
+    remove_debug_info(model)
+    onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
 
 
 def read(path: Path) -> Callable[[Tensor], Tensor]:
-    """The network in the file at `path`, run by ONNX Runtime: images (B, 3, S, S) -> features (B, f_dim)."""
+    """Load the network at `path`, to run on the CPU: images (B, 3, S, S) -> features (B, f_dim)."""
     onnxruntime = import_optional("onnxruntime", "export", "--format=onnx")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ALONE
+    options.log_severity_level = ERROR_SEVERITY
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(["features"], {"images": images.numpy()})[0])
 
 
-def forget_origin(model: Any) -> None:
-    """Clear what the exporter notes beside the parts of a graph; no runtime reads it."""
+def remove_debug_info(model: Any) -> None:
+    """Remove stack traces, which have paths of this machine; no runtime reads them."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
@@ -81,8 +80,8 @@ def forget_origin(model: Any) -> None:
 
 
 @contextmanager
-def silent() -> Iterator[None]:
-    """Without the exporter's log and warnings: what it writes is checked afterwards."""
+def silence_exporter() -> Iterator[None]:
+    """Suppress log and warnings of the exporter; the file that it writes is checked afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,8 +1,8 @@
-"""--format=onnx and --format=torchscript: two plain networks, checked before they are announced.
+"""--format=onnx and --format=torchscript: a plain network for each domain.
 
-Each is of one domain, with the domain bit folded into biases (models/folded.py): one input, any batch size,
-the image size of the training. What is read back from the disk is compared with the network as it was
-trained, domain bit and all, in PyTorch; only then do the files get their names.
+The domain bit is folded into biases (models/folded.py), so each has one input: images in any batch size, of
+the image size of the training. The files are read back from the disk and compared with the trained network in
+PyTorch, which takes the bit as an input; only then do they get their names.
 """
 
 import logging
@@ -19,8 +19,8 @@ from datasets.annotations import Annotation, Entry
 from datasets.loaders import ImageSet, ordered_batches
 from models.folded import folded
 from phases.export import onnx, torchscript
-from phases.export.card import PROGRAM, File, model_card
-from phases.export.source import about, data_at_hand, load
+from phases.export.card import PROGRAM, ExportedFile, model_card
+from phases.export.source import load_data_if_available, load_source, make_metadata
 from run.config import Config
 from run.features import sketch_transform
 from run.input import photo_transform
@@ -30,17 +30,17 @@ from utils.locks import folder_lock
 
 log = logging.getLogger(__name__)
 
-FORMATS = {"onnx": onnx, "torchscript": torchscript}
+EXPORTERS = {"onnx": onnx, "torchscript": torchscript}
 LIMIT = 1e-4  # of the absolute difference between features
-RANDOM_BATCHES = (1, 2, 5)  # other sizes than that of the example a graph is recorded with, too
+RANDOM_BATCHES = (1, 2, 5)  # batch sizes, also other ones than that of the example for the exporter
 REAL_IMAGES = 8  # of each domain, in one batch
 
 
 @dataclass(frozen=True)
-class Side:
-    """One domain: its bit, and inputs of its network (B, 3, S, S) float32 in batches of several sizes."""
+class DomainInputs:
+    """Inputs to compare the network of one domain on: batches of images (B, 3, S, S) float32."""
 
-    name: str
+    name: str  # sketch or photo
     domain: int
     random: list[Tensor]
     real: list[Tensor]
@@ -51,84 +51,96 @@ def run(config: Config, format: str) -> Config:
 
     Returns the config of the checkpoint.
     """
-    form = FORMATS[format]
-    versions = form.versions()  # before any work: packages may be lacking
-    source = load(config, format)
+    exporter = EXPORTERS[format]
+    versions = exporter.versions()  # fails before any work if a package is missing
+    source = load_source(config, format)
     config = source.config
-    data = data_at_hand(config, source)
-    both = sides(config, data)
+    data = load_data_if_available(config, source)
+    inputs_by_domain = make_inputs(config, data)
+    metadata = make_metadata(config, source)
     example = torch.zeros(2, 3, config.input.image_size, config.input.image_size)
     folder = config.folder / "export" / format
-    with folder_lock(folder), ExitStack() as unnamed:
+    # the files get their names when the stack ends, so all of them or none
+    with folder_lock(folder), ExitStack() as stack:
         remove_stale_temporaries(folder)
         files = []
-        for side in both:
-            path = folder / f"{side.name}{form.SUFFIX}"
-            temporary = unnamed.enter_context(atomic_write(path))
-            said = about(config, source) | {"domain": side.name}
-            form.write(folded(source.network, side.domain), example, temporary, said)
-            found = compare(form.read(temporary), source.network, side, path)
-            files.append(File(path.name, temporary.stat().st_size, f"the {side.name} network", found))
-        card = unnamed.enter_context(atomic_write(folder / "model_card.md"))
+        for inputs in inputs_by_domain:
+            path = folder / f"{inputs.name}{exporter.SUFFIX}"
+            temporary = stack.enter_context(atomic_write(path))
+            network = folded(source.network, inputs.domain)
+            exporter.write(network, example, temporary, metadata | {"domain": inputs.name})
+            check = compare_features(exporter.read(temporary), source.network, inputs, path)
+            size = temporary.stat().st_size
+            files.append(ExportedFile(path.name, size, f"the {inputs.name} network", check))
+        card = stack.enter_context(atomic_write(folder / "model_card.md"))
         card.write_text(model_card(source, format, data, files, versions), encoding="utf-8")
         write_text(folder / PROGRAM.name, PROGRAM.read_text(encoding="utf-8"))
     for file in files:
-        log.info("wrote %s, %.1f MB: %s", folder / file.name, file.size / 1e6, file.checked)
+        log.info("wrote %s, %.1f MB: %s", folder / file.name, file.size / 1e6, file.check)
     log.info("wrote %s and %s", folder / "model_card.md", folder / PROGRAM.name)
     return config
 
 
-def sides(config: Config, data: Annotation | None) -> list[Side]:
-    """Both domains, with random images and, if there is `data`, with test sketches and photos of it."""
+def make_inputs(config: Config, data: Annotation | None) -> list[DomainInputs]:
+    """Inputs of both domains: random images, and test sketches and photos if there is `data`."""
     size = config.input.image_size
-    root = data.root if data else Path()
-    sketches, photos = (spread(data.test_sketches), spread(data.gallery)) if data else ([], [])
+    root = Path()
+    sketches: list[Entry] = []
+    photos: list[Entry] = []
+    if data:
+        root = data.root
+        sketches, photos = sample_evenly(data.test_sketches), sample_evenly(data.gallery)
+    sketch_images = ImageSet(root, sketches, SKETCH, sketch_transform(config))
+    photo_images = ImageSet(root, photos, PHOTO, photo_transform(config))
     return [
-        side_of("sketch", (1, size, size), ImageSet(root, sketches, SKETCH, sketch_transform(config))),
-        side_of("photo", (3, size, size), ImageSet(root, photos, PHOTO, photo_transform(config))),
+        make_domain_inputs("sketch", (1, size, size), sketch_images),
+        make_domain_inputs("photo", (3, size, size), photo_images),
     ]
 
 
-def spread(entries: list[Entry]) -> list[Entry]:
-    """REAL_IMAGES of `entries`, or all if there are fewer, evenly apart: of several categories."""
+def sample_evenly(entries: list[Entry]) -> list[Entry]:
+    """REAL_IMAGES of `entries`, or all if there are fewer, at equal intervals: of several categories."""
     count = min(REAL_IMAGES, len(entries))
     return [entries[number * len(entries) // count] for number in range(count)]
 
 
-def side_of(name: str, shape: tuple[int, int, int], images: ImageSet) -> Side:
-    """`shape` is that of an image's pixels, uint8, before it becomes the network's input."""
-    draw = torch.Generator().manual_seed(images.domain)
-    pixels = [
-        torch.randint(256, (count, *shape), dtype=torch.uint8, generator=draw) for count in RANDOM_BATCHES
-    ]
-    random = [images.transform.network_input(each).contiguous() for each in pixels]
+def make_domain_inputs(name: str, shape: tuple[int, int, int], images: ImageSet) -> DomainInputs:
+    """Random and real inputs. `shape` is that of an image as uint8 pixels, before it is scaled."""
+    generator = torch.Generator().manual_seed(images.domain)
+    random = []
+    for count in RANDOM_BATCHES:
+        pixels = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=generator)
+        random.append(images.transform.network_input(pixels).contiguous())
     try:
-        real = [each.contiguous() for each, _ in ordered_batches(images, REAL_IMAGES, workers=0)]
+        real = [batch.contiguous() for batch, _ in ordered_batches(images, REAL_IMAGES, workers=0)]
     except UserError as error:
         log.warning("warning: compared on random images alone: %s", error)
         real = []
-    return Side(name, images.domain, random, real)
+    return DomainInputs(name, images.domain, random, real)
 
 
 @torch.inference_mode()
-def compare(read: Callable[[Tensor], Tensor], network: nn.Module, side: Side, path: Path) -> str:
-    """Run what was `read` back and the trained `network` on the images of `side`; returns what came out.
+def compare_features(
+    exported: Callable[[Tensor], Tensor], network: nn.Module, inputs: DomainInputs, path: Path
+) -> str:
+    """Compare the `exported` network, read back, with the trained one; returns the result as a phrase.
 
     Raises UserError if a feature differs by LIMIT or more, or is not a number.
     """
-    largest = scale = 0.0
-    for images in side.random + side.real:
-        expected = network(images, torch.full((len(images),), float(side.domain)))
-        difference = float((read(images) - expected).abs().max())
-        if not difference < LIMIT:
+    largest_difference = largest_feature = 0.0
+    for images in inputs.random + inputs.real:
+        expected = network(images, torch.full((len(images),), float(inputs.domain)))
+        difference = float((exported(images) - expected).abs().max())
+        if not difference < LIMIT:  # also for NaN
             raise UserError(
                 f"{path} was not written: its features differ by up to {difference:.1e} from PyTorch's, "
                 f"whose largest is {float(expected.abs().max()):.3g}, and {LIMIT:.0e} is the limit; try "
                 "another --format or other versions of the packages"
             )
-        largest, scale = max(largest, difference), max(scale, float(expected.abs().max()))
-    random, real = (sum(map(len, batches)) for batches in (side.random, side.real))
+        largest_difference = max(largest_difference, difference)
+        largest_feature = max(largest_feature, float(expected.abs().max()))
+    num_random, num_real = sum(map(len, inputs.random)), sum(map(len, inputs.real))
     return (
-        f"its features are within {largest:.1e} of PyTorch's, the largest of which is {scale:.3g} "
-        f"({random} random images, {real} of the data set)"
+        f"its features are within {largest_difference:.1e} of PyTorch's, the largest of which is "
+        f"{largest_feature:.3g} ({num_random} random images, {num_real} of the data set)"
     )

@@ -1,12 +1,13 @@
-"""The network that comes with the program, from a run: python -m phases.export.ready RUN [DISTANCE]
+"""Write the ready network that comes with the program: python -m phases.export.ready RUN [DISTANCE]
 
-Writes models/ready/model.safetensors from the newest checkpoint of logs/RUN; its card is written by hand.
-Searches compare by DISTANCE (euclidean or angular) unless told otherwise; by default by that of the run.
+models/ready/model.safetensors is made from the newest checkpoint of logs/RUN; its model card is written by
+hand. DISTANCE (euclidean or angular) is the default distance of searches; without it, that of the run.
 """
 
 import json
 import logging
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,31 +25,29 @@ from utils.optional import import_optional
 
 log = logging.getLogger(__name__)
 
-LARGEST = 10_000_000  # bytes: it is part of the repository
+LARGEST = 10_000_000  # bytes, as the file is part of the repository
 
 
 def write(config: Config) -> None:
-    """Write the newest checkpoint of the run in half precision, as `models.ready_network` reads it.
+    """Write the newest checkpoint of the run in half precision, for `models.ready_network` to read.
 
-    Raises UserError if a number does not fit into half precision or the file is too large.
+    Raises UserError if a number is too large for half precision or the file is too large.
     """
     safetensors = import_optional("safetensors.torch", "export", "the ready network")
     path = checkpoints.find(config.folder / "model", config.test.pretrained_model)
     state = validation.read(path)
-    tensors = {ready_network.NETWORK + name: in_half(name, value) for name, value in state["network"].items()}
-    tensors[ready_network.CENTERS] = in_half("centers", state["loss"]["centers"])
+    tensors = {ready_network.NETWORK + name: to_half(name, value) for name, value in state["network"].items()}
+    tensors[ready_network.CENTERS] = to_half("centers", state["loss"]["centers"])
     tensors["step"] = state["loss"]["step"]
     names = ("step", "lists", "categories", "versions", "revision", "familiarity_limit", "left_out")
-    about = {name: state[name] for name in names if name in state}
-    about["options"] = without_folders(state["options"])
+    entries = {name: state[name] for name in names if name in state}
+    entries["options"] = without_folders(state["options"])
     if "test_distance" in config.given:
-        about["options"]["test_distance"] = config.test.test_distance
-    content = safetensors.save(
-        tensors,
-        metadata={
-            name: value if name in ready_network.TEXTS else json.dumps(value) for name, value in about.items()
-        },
-    )
+        entries["options"]["test_distance"] = config.test.test_distance
+    metadata = {
+        name: value if name in ready_network.TEXTS else json.dumps(value) for name, value in entries.items()
+    }
+    content = safetensors.save(tensors, metadata=metadata)
     if len(content) > LARGEST:
         raise UserError(f"the file would have {len(content) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}")
     ready_network.FILE.parent.mkdir(exist_ok=True)
@@ -57,21 +56,23 @@ def write(config: Config) -> None:
     log.info("wrote %s: step %d of %s, %.2f MB", ready_network.FILE, state["step"], path, len(content) / 1e6)
 
 
-def in_half(name: str, value: Tensor) -> Tensor:
-    """float16 where it is a float. Raises UserError if a number gets lost."""
+def to_half(name: str, value: Tensor) -> Tensor:
+    """`value` as float16 if it has floats. Raises UserError if a number is too large for it."""
     if not value.is_floating_point():
         return value.contiguous()
     half = value.to(torch.float16).contiguous()
     if not bool(half.isfinite().all()):
-        raise UserError(f"{name} has numbers that half precision does not hold")
+        raise UserError(f"{name} has numbers that are too large for half precision")
     return half
 
 
 def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    run, *distance = arguments
+    values: dict[str, Any] = {"phase": "export", "save_path": arguments[0]}
+    if len(arguments) > 1:
+        values["test_distance"] = arguments[1]
     try:
-        options = parse_values({"phase": "export", "save_path": run, "test_distance": [None, *distance][-1]})
+        options = parse_values(values)
         check_options(options)
         write(config_from_options(options))
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What is handed on: a trained network as its checkpoint has it, with or without the data of its training."""
+"""Load the checkpoint that is exported, its data set if available, and the metadata of the exported files."""
 
 import json
 import logging
@@ -14,30 +14,29 @@ from utils.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def load(config: Config, format: str) -> Checkpoint:
-    """Read the checkpoint of --pretrained_model, also a published pair.
+def load_source(config: Config, format: str) -> Checkpoint:
+    """Read the checkpoint of --pretrained_model, which may be a published pair, in eval mode.
 
-    Raises UserError if it is missing, damaged or does not fit: what is not whole is not handed on.
+    Raises UserError if it is missing, damaged or does not fit.
     """
-    weights = checkpoint.load_weights(config)
-    announce(weights, format)
-    weights.network.eval()
-    return weights
+    source = checkpoint.load_weights(config)
+    log_export(source, format)
+    source.network.eval()
+    return source
 
 
-def announce(weights: Checkpoint, format: str) -> None:
-    """Say what is exported."""
+def log_export(source: Checkpoint, format: str) -> None:
     log.info(
         "exporting step %d of %s, trained on %s, as %s",
-        weights.step,
-        weights.config.folder,
-        weights.config.data.dataset,
+        source.step,
+        source.config.folder,
+        source.config.data.dataset,
         format,
     )
 
 
-def data_at_hand(config: Config, source: Checkpoint) -> Annotation | None:
-    """The data set of the training; None, with the reason logged, if it is not here or not that one."""
+def load_data_if_available(config: Config, source: Checkpoint) -> Annotation | None:
+    """The data set of the training; None, with the reason logged, if it is missing or has other lists."""
     try:
         data = load_annotation(
             config.data.data_path, config.data.anno_path, config.data.dataset, source.excluded
@@ -45,33 +44,30 @@ def data_at_hand(config: Config, source: Checkpoint) -> Annotation | None:
         if source.lists:
             check_lists(data, source.lists, source.path)
     except UserError as error:
-        log.info("the data set is not looked at: %s", error)
+        log.info("exporting without the data set: %s", error)
         return None
     return data
 
 
-def about(config: Config, source: Checkpoint) -> dict[str, str]:
-    """What a file is told about itself, to be read without the model card.
+def make_metadata(config: Config, source: Checkpoint) -> dict[str, str]:
+    """The metadata of an exported file: how to use it and what it was made with.
 
-    Beside what is needed to use it, what it was made with, as JSON where it is no text.
+    Values that are not text are JSON.
     """
-    names = {*NETWORK_FIELDS, "test_distance", "mirror"} - (
-        {"loss_type"} if source.centers is None else set()
-    )
-    made = provenance(config)
-    made["options"] = without_folders(made["options"])
-    made["training"] = {
+    names = {*NETWORK_FIELDS, "test_distance", "mirror"}
+    if source.centers is None:
+        names.remove("loss_type")  # a network without its loss does not state one
+    origin = provenance(config)
+    origin["options"] = without_folders(origin["options"])
+    origin["training"] = {
         "options": without_folders(source.options),
         "versions": source.versions,
         "revision": source.revision,
         "machine": source.machine,
     }
-    return {
-        **{name: str(config.value(name)) for name in sorted(names)},
-        "input_normalisation": json.dumps(input_normalisation(config)),
-        "step": str(source.step),
-        **{
-            name: value if isinstance(value, str) else json.dumps(value, default=str)
-            for name, value in made.items()
-        },
-    }
+    metadata = {name: str(config.value(name)) for name in sorted(names)}
+    metadata["input_normalisation"] = json.dumps(input_normalisation(config))
+    metadata["step"] = str(source.step)
+    for name, value in origin.items():
+        metadata[name] = value if isinstance(value, str) else json.dumps(value, default=str)
+    return metadata

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from phases.export import use
-from phases.export.card import backbone, program_licence
+from phases.export.card import describe_backbone, describe_program_licence
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.run.test_checkpoint import small_network, write_pair
@@ -224,9 +224,9 @@ def test_of_a_published_pair_it_says_what_is_not_known(prepared: Path, command) 
     status, _, errors = command("export", *EXPORT, "--image_size=32")
     assert status == 0, errors
     card = CARD.read_text()
-    assert "tiny, as given or guessed: the checkpoint does not say it" in section(card, "Data")
-    assert "what stands here is of those at hand" in section(card, "Data")
-    assert "says nothing of its training" in section(card, "Training")
+    assert "tiny, as given or guessed: the checkpoint does not state it" in section(card, "Data")
+    assert "the numbers here are of the present ones" in section(card, "Data")
+    assert "does not state its training" in section(card, "Training")
     assert "| `--image_size` | 32 |" in section(card, "Training")
     assert "margin" not in section(card, "Training")
     assert "the checkpoint does not say" in section(card, "Licences")
@@ -256,14 +256,14 @@ def test_categories_that_were_not_trained_on_are_told(
     ],
 )
 def test_what_the_weights_started_from(network: str, training: dict[str, str], said: str) -> None:
-    text = backbone(network, training)
+    text = describe_backbone(network, training)
     assert said in text and "/home" not in text
 
 
 def test_the_programs_licence_is_named_if_there_is_one(tmp_path: Path) -> None:
-    assert "states no licence of its own" in program_licence(tmp_path)
+    assert "states no licence of its own" in describe_program_licence(tmp_path)
     (tmp_path / "LICENSE.txt").write_text("as you like")
-    assert "stands in its LICENSE.txt" in program_licence(tmp_path)
+    assert "stands in its LICENSE.txt" in describe_program_licence(tmp_path)
 
 
 def test_cells_may_hold_bars(trained: Path, command) -> None:

@@ -160,7 +160,7 @@ def test_without_the_data_set(trained: Path, command, form: str) -> None:
     shutil.rmtree("anno")
     status, output, errors = command("export", "--save_path=run", f"--format={form}")
     assert status == 0, errors
-    assert "the data set is not looked at: no folder datasets/data/tiny" in output
+    assert "exporting without the data set: no folder datasets/data/tiny" in output
     assert ("(8 random images, 0 of the data set)" in output) == (form != "safetensors")
 
 
@@ -291,7 +291,7 @@ def test_weights_that_come_back_otherwise_are_not_handed_on(
     library_load = library.load_file
     monkeypatch.setattr(library, "load_file", damaged)
     status, output, errors = command("export", "--save_path=run", "--format=safetensors")
-    assert status == 2 and "1 entries came back otherwise, first network.head.bias" in errors
+    assert status == 2 and "1 entries were read back with other values, first network.head.bias" in errors
     assert "wrote" not in output and not Path("logs/run/export").exists()
 
 
@@ -305,6 +305,6 @@ def test_a_data_set_with_a_broken_image_does_not_stop_it(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     images = ImageSet(tmp_path, [("broken.png", 0)], PHOTO, transforms.photo_test(32))
-    side = per_domain.side_of("photo", (3, 32, 32), images)
+    side = per_domain.make_domain_inputs("photo", (3, 32, 32), images)
     assert side.real == [] and [len(batch) for batch in side.random] == [1, 2, 5]
     assert "compared on random images alone: cannot read image" in caplog.text

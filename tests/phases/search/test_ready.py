@@ -154,6 +154,6 @@ def test_only_what_fits_into_the_repository_is_written(trained: Path, monkeypatc
     monkeypatch.setattr(ready_network, "FILE", trained / "ready/file.safetensors")
     assert ready.main(["run"]) == 2
     assert "the file would have 0.0 MB, more than 0" in capsys.readouterr().err
-    with pytest.raises(UserError, match="bias has numbers that half precision does not hold"):
-        ready.in_half("bias", torch.tensor([1.0, 7e4]))
+    with pytest.raises(UserError, match="bias has numbers that are too large for half precision"):
+        ready.to_half("bias", torch.tensor([1.0, 7e4]))
     assert not (trained / "ready").exists()

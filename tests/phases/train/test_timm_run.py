@@ -27,7 +27,9 @@ def test_a_run_of_timm_goes_through_all_phases(prepared: Path, command) -> None:
     assert command("test", "--save_path=run")[0] == 0
     assert command("export", "--save_path=run", "--format=torchscript")[0] == 0
     status, output, errors = command("export", "--save_path=run", "--format=published")
-    assert status == 2 and "is not told by its weights alone: export it with --format=safetensors" in errors
+    assert (
+        status == 2 and "cannot be recognised from its weights: export it with --format=safetensors" in errors
+    )
     assert not Path("logs/run/published/model").exists()
 
 
