@@ -1,4 +1,4 @@
-"""What the charts of a report show: their captions on the page, and beside the numbers in its JSON."""
+"""What the plots of a report show: their captions on the page, which report.json has too."""
 
 DEFINITIONS = {
     "training": "From log/scalars.csv, whose losses and speeds are means since the row before.",
