@@ -1,4 +1,4 @@
-"""A run of resnet18 with all that --phase=export makes of it, for the tests of the exported files."""
+"""A run of resnet18, exported in all formats, for the tests of the exported files."""
 
 import shutil
 from contextlib import redirect_stderr, redirect_stdout

@@ -1,4 +1,4 @@
-"""--phase=prepare: lists from folders, and every fault named before anything is written."""
+"""--phase=prepare: lists from folders, with every fault reported before anything is written."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ import main
 from datasets.annotations import load_annotation
 
 
-def written(anno: Path = Path("anno")) -> dict[str, dict]:
+def read_lists(anno: Path = Path("anno")) -> dict[str, dict]:
     return {domain: json.loads((anno / f"tiny_{domain}.json").read_text()) for domain in ("sketch", "photo")}
 
 
 def test_lists_have_the_published_form(tree: Path, command) -> None:
     status, output, _ = command("prepare", "--test_per_category=1")
     assert status == 0
-    lists = written()
+    lists = read_lists()
     assert [len(lists["sketch"][part]) for part in ("train", "test")] == [9, 3]
     assert lists["photo"]["train"] == lists["photo"]["test"] and len(lists["photo"]["test"]) == 9
     assert lists["photo"]["test"][0] == ["photos/bear (animal)/0.png", 0]
@@ -34,21 +34,21 @@ def test_the_split_is_seeded(tree: Path, command) -> None:
     seen = []
     for seed in (0, 0, 1, 2, 3):
         assert command("prepare", "--test_per_category=1", "--force", f"--seed={seed}")[0] == 0
-        seen.append(json.dumps(written()))
+        seen.append(json.dumps(read_lists()))
     assert seen[0] == seen[1]
     assert len(set(seen)) > 1
 
 
 def test_existing_lists_are_kept_without_force(prepared: Path, command) -> None:
-    before = written()
+    before = read_lists()
     status, _, errors = command("prepare", "--test_per_category=1")
     assert status == 2 and "--force" in errors and "anno/tiny_sketch.json" in errors
-    assert written() == before
+    assert read_lists() == before
     assert command("prepare", "--test_per_category=1", "--force")[0] == 0
-    assert written() != before
+    assert read_lists() != before
 
 
-def test_published_counts_stand_beside_the_found_ones(tree: Path, command) -> None:
+def test_counts_are_logged_beside_the_published_ones(tree: Path, command) -> None:
     tree.rename(tree.parent / "TUBerlin")
     status, output, errors = command("prepare", "--dataset=TUBerlin")
     assert "photos: 9 (published: 204489, difference -204480)" in output
@@ -72,7 +72,7 @@ def test_unreadable_images_are_named_and_can_be_left_out(tree: Path, command) ->
     assert "unreadable: datasets/data/tiny/photos/cat/1.png" in output
     assert not Path("anno").exists()
     assert command("prepare", "--test_per_category=1", "--skip_unreadable")[0] == 0
-    names = [name for part in written().values() for entries in part.values() for name, _ in entries]
+    names = [name for part in read_lists().values() for entries in part.values() for name, _ in entries]
     assert "photos/cat/1.png" not in names and "sketches/hot-dog/3.png" not in names
     assert len(names) == 11 + 2 * 8
 
@@ -131,7 +131,7 @@ def test_class_lists_as_others_write_them(tree: Path, command, kind: str, protoc
     per_category = ["--test_per_category=1"] if protocol == "seen" else []
     status, _, errors = command("prepare", "--class_list=two.txt", f"--protocol={protocol}", *per_category)
     assert status == 0, errors
-    assert {name.split("/")[1] for name, _ in written()["sketch"]["test"]} == {"cat", "hot-dog"}
+    assert {name.split("/")[1] for name, _ in read_lists()["sketch"]["test"]} == {"cat", "hot-dog"}
 
 
 def test_a_class_list_from_another_program(tree: Path, command) -> None:
@@ -186,7 +186,7 @@ def test_zero_shot_lists_test_what_is_never_trained_on(tree: Path, command, argu
     Path("one.txt").write_text("cat\n")
     status, output, errors = command("prepare", "--protocol=zero-shot", *arguments)
     assert status == 0, errors
-    lists = written()
+    lists = read_lists()
     unseen = {each[1] for each in lists["sketch"]["test"]}
     for content in lists.values():
         assert {label for _, label in content["test"]} == unseen
@@ -203,7 +203,7 @@ def test_zero_shot_lists_are_drawn_by_seed(tree: Path, command) -> None:
     drawn = []
     for seed in (0, 0, 1, 2, 3, 4, 5):
         assert command("prepare", "--protocol=zero-shot", "--force", f"--seed={seed}")[0] == 0
-        drawn.append(json.dumps(written()))
+        drawn.append(json.dumps(read_lists()))
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3  # one of three categories
 
 
@@ -226,7 +226,7 @@ def test_class_lists_that_do_not_fit(
 
 
 @pytest.mark.parametrize("dataset", ["tiny", "demo", "absent"])
-def test_an_absent_class_list_is_told_before_anything_is_done(tree: Path, command, dataset: str) -> None:
+def test_a_missing_class_list_is_reported_before_anything_is_done(tree: Path, command, dataset: str) -> None:
     status, output, errors = command("prepare", "--class_list=absent.txt", f"--dataset={dataset}")
     assert (status, output) == (2, "") and not (tree.parent / "demo").exists()
     assert errors == "error: cannot read --class_list absent.txt: No such file or directory; check its path\n"
@@ -254,7 +254,7 @@ def test_counts_are_checked_before_images_are_opened(
     assert status == 2 and message in errors and errors.count("\n") == 1
 
 
-def test_lists_say_what_they_were_made_with(prepared: Path, command) -> None:
+def test_the_options_of_the_lists_are_recorded(prepared: Path, command) -> None:
     record = json.loads(Path("anno/tiny_options.json").read_text())
     assert record["seed"] == 0 and record["options"]["test_per_category"] == 2
     assert record["options"]["protocol"] == "seen" and record["revision"] and record["versions"]["pillow"]
@@ -263,7 +263,7 @@ def test_lists_say_what_they_were_made_with(prepared: Path, command) -> None:
     assert set(record["sha256"]) == {"tiny_sketch.json", "tiny_photo.json"}
 
 
-def test_force_keeps_the_old_lists_under_another_name(prepared: Path, command) -> None:
+def test_force_backs_up_the_old_lists(prepared: Path, command) -> None:
     names = ("tiny_sketch.json", "tiny_photo.json", "tiny_options.json")
     before = {name: Path("anno", name).read_text() for name in names}
     assert command("prepare", "--test_per_category=2", "--force")[0] == 0

@@ -18,7 +18,7 @@ import torch
 import main
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
-from tests.phases.train.test_speed import stepped
+from tests.phases.train.test_speed import train_one_step
 from tests.reliability.equal import equal
 from tests.reliability.training import CONTENTS, Run, prepare, start, trained
 from tests.victims import Zygote
@@ -157,7 +157,7 @@ def test_deterministic_is_in_what_is_stored_and_in_force(
 def test_no_operation_of_a_step_refuses_to_be_deterministic(
     prepared: Path, undone: None, network: str
 ) -> None:
-    trainer, loss = stepped(f"--network={network}", "--deterministic", "--image_size=32")
+    trainer, loss = train_one_step(f"--network={network}", "--deterministic", "--image_size=32")
     assert torch.are_deterministic_algorithms_enabled() and loss.isfinite() and trainer.step == 1
 
 

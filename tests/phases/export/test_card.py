@@ -1,4 +1,4 @@
-"""The model card: what it says is what the run's files say, and the program in it works."""
+"""The model card: its facts agree with the run's files, and the program in it works."""
 
 import json
 import os
@@ -26,7 +26,7 @@ CARD = Path("logs/run/export/torchscript/model_card.md")
 EXPORT = ("--save_path=run", "--format=torchscript")
 
 
-def card_of(folder: Path, form: str) -> str:
+def read_card(folder: Path, form: str) -> str:
     return (folder / f"logs/run/export/{form}/model_card.md").read_text(encoding="utf-8")
 
 
@@ -34,12 +34,12 @@ def section(card: str, title: str) -> str:
     return card.split(f"\n## {title}\n\n")[1].split("\n\n## ")[0]
 
 
-def ranked(folder: Path, form: str) -> dict[str, float]:
-    """Run the program of a card somewhere else, as its user does: distance by photo, in the order printed."""
+def run_program(folder: Path, form: str) -> dict[str, float]:
+    """Run the program of a card in another folder, as a user does: distance by photo, as printed."""
     script = folder / "use.py"
-    program = re.findall(r"```python\n(.*?)```", card_of(folder, form), re.DOTALL)[0]
+    program = re.findall(r"```python\n(.*?)```", read_card(folder, form), re.DOTALL)[0]
     script.write_text(program, encoding="utf-8")
-    drawing, photos = images_of(folder)
+    drawing, photos = find_images(folder)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", script, folder / f"logs/run/export/{form}", drawing, *photos],
         check=True,
@@ -53,7 +53,7 @@ def ranked(folder: Path, form: str) -> dict[str, float]:
     return {name: float(distance) for distance, name in lines}
 
 
-def images_of(folder: Path) -> tuple[Path, list[Path]]:
+def find_images(folder: Path) -> tuple[Path, list[Path]]:
     """The first test sketch and the gallery."""
     sketches, photos = (
         json.loads((folder / f"anno/tiny_{domain}.json").read_text())["test"]
@@ -63,8 +63,8 @@ def images_of(folder: Path) -> tuple[Path, list[Path]]:
     return root / sketches[0][0], [root / name for name, _ in photos]
 
 
-def measured(folder: Path, *, angular: bool = False, views: int = 2) -> list[float]:
-    """Distances from the first test sketch to the gallery, of the features that the test left."""
+def compute_distances(folder: Path, *, angular: bool = False, views: int = 2) -> list[float]:
+    """Distances from the first test sketch to the gallery, by the features that the test cached."""
     query, gallery = (
         np.load(folder / f"logs/run/vec/{domain}-4.npy").astype(float) for domain in ("sketch", "photo")
     )
@@ -80,15 +80,15 @@ def measured(folder: Path, *, angular: bool = False, views: int = 2) -> list[flo
 
 
 def check_program(folder: Path, form: str, expected: list[float]) -> None:
-    found = ranked(folder, form)
+    found = run_program(folder, form)
     assert list(found.values()) == sorted(found.values())
-    distances = [found[str(each)] for each in images_of(folder)[1]]
+    distances = [found[str(each)] for each in find_images(folder)[1]]
     assert distances == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_its_program_finds_the_distances_of_the_test(exported: Path, form: str) -> None:
-    check_program(exported, form, measured(exported))
+    check_program(exported, form, compute_distances(exported))
 
 
 def test_its_program_and_its_input_follow_the_switches_of_the_run(
@@ -98,7 +98,7 @@ def test_its_program_and_its_input_follow_the_switches_of_the_run(
     switches = ["--photo_channels=bgr", "--normalize", "--test_distance=angular"]
     assert command("train", *SMALL_RUN, *switches)[0] == 0
     assert command("export", *EXPORT)[0] == 0
-    check_program(Path.cwd(), "torchscript", measured(Path.cwd(), angular=True))
+    check_program(Path.cwd(), "torchscript", compute_distances(Path.cwd(), angular=True))
     text = section(CARD.read_text(), "Input")
     assert "resized to 70 x 70" in text and "64 x 64 from row and column 3 on" in text  # int(1.1 * 64) = 70
     assert "in the order blue, green, red" in text and "normalised by mean 0.485, 0.456, 0.406" in text
@@ -106,12 +106,12 @@ def test_its_program_and_its_input_follow_the_switches_of_the_run(
 
 def test_its_program_leaves_mirror_images_out_where_the_test_did(trained: Path, command) -> None:
     assert command("export", *EXPORT, "--mirror=off")[0] == 0
-    check_program(trained, "torchscript", measured(trained, views=1))
+    check_program(trained, "torchscript", compute_distances(trained, views=1))
 
 
 def test_its_program_ends_quietly_when_nobody_reads_and_prints_names_of_any_kind(exported: Path) -> None:
     folder = exported / "logs/run/export/torchscript"
-    drawing, photos = images_of(exported)
+    drawing, photos = find_images(exported)
     latin = os.fsdecode(os.fsencode(exported) + b"/caf\xe9.png")
     shutil.copy(photos[0], latin)
     command = [sys.executable, "-W", "ignore", folder / "use.py", folder, drawing, latin]
@@ -126,9 +126,9 @@ def test_its_program_ends_quietly_when_nobody_reads_and_prints_names_of_any_kind
     os.close(writer)
 
 
-def test_it_has_the_figures_of_the_test(exported: Path) -> None:
+def test_it_has_the_metrics_of_the_test(exported: Path) -> None:
     record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
-    text = section(card_of(exported, "onnx"), "Results")
+    text = section(read_card(exported, "onnx"), "Results")
     header, _, row, chance = (
         line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")
     )
@@ -145,8 +145,8 @@ def test_it_has_the_figures_of_the_test(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_it_says_what_the_checkpoint_says(exported: Path, form: str) -> None:
-    card = card_of(exported, form)
+def test_its_facts_are_those_of_the_checkpoint(exported: Path, form: str) -> None:
+    card = read_card(exported, form)
     state = torch.load(exported / "logs/run/model/checkpoint-4.pt", weights_only=True)
     assert "\n---\n\n# run, step 4\n" in card
     data = section(card, "Data")
@@ -177,13 +177,13 @@ def test_it_says_what_the_checkpoint_says(exported: Path, form: str) -> None:
     assert str(exported) not in card and str(PROJECT) not in card
 
 
-def test_it_says_what_was_announced(exported: Path) -> None:
+def test_its_checks_are_those_in_the_log(exported: Path) -> None:
     said = (exported / "onnx.out").read_text()
     found = re.findall(r"its features are within \S+ of PyTorch's", said)
-    assert len(found) == 2 and all(each in section(card_of(exported, "onnx"), "Files") for each in found)
+    assert len(found) == 2 and all(each in section(read_card(exported, "onnx"), "Files") for each in found)
 
 
-def test_what_was_not_tested_has_no_figures(trained: Path, command) -> None:
+def test_an_untested_step_has_no_results(trained: Path, command) -> None:
     Path("logs/run/log/result.json").unlink()
     assert command("export", *EXPORT)[0] == 0
     assert "Step 4 has not been tested" in section(CARD.read_text(), "Results")
@@ -200,7 +200,7 @@ def test_what_was_not_tested_has_no_figures(trained: Path, command) -> None:
         lambda record: record["options"].update(image_size=32),
     ],
 )
-def test_figures_of_other_weights_are_not_its_own(trained: Path, command, change) -> None:
+def test_results_of_other_weights_are_left_out(trained: Path, command, change) -> None:
     path = Path("logs/run/log/result.json")
     records = json.loads(path.read_text())
     change(records[0])
@@ -219,7 +219,7 @@ def test_every_distance_that_was_tested_has_its_row(trained: Path, command) -> N
     assert "hash MAP, 4 bits | hash MAP, 8 bits" in text
 
 
-def test_of_a_published_pair_it_says_what_is_not_known(prepared: Path, command) -> None:
+def test_the_card_of_a_published_pair_states_what_is_unknown(prepared: Path, command) -> None:
     write_pair(Path("logs/run"), small_network("resnet18"))
     status, _, errors = command("export", *EXPORT, "--image_size=32")
     assert status == 0, errors
@@ -233,9 +233,7 @@ def test_of_a_published_pair_it_says_what_is_not_known(prepared: Path, command) 
     assert "trained with" not in section(card, "Versions")
 
 
-def test_categories_that_were_not_trained_on_are_told(
-    tree: Path, command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unseen_categories_are_stated(tree: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "FIT_STEPS", 100)
     assert command("prepare", "--protocol=zero-shot", "--anno_path=anno")[0] == 0
     assert command("train", *SMALL_RUN)[0] == 0
@@ -279,7 +277,7 @@ def test_its_head_is_what_the_hub_reads(exported: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     record = json.loads((exported / "logs/run/log/result.json").read_text())[0]
     for form in FORMS:
-        card = hub.ModelCard(card_of(exported, form))
+        card = hub.ModelCard(read_card(exported, form))
         assert card.data.datasets == ["tiny"] and card.data.model_name == "run"
         assert card.data.license == "other" and "sketch-based-image-retrieval" in card.data.tags
         found = {each.metric_name: each.metric_value for each in card.data.eval_results}

@@ -1,4 +1,4 @@
-"""Checkpoints handed on: as published pairs and back, as plain networks, as weights."""
+"""Exported checkpoints: published pairs and back, plain networks, weights."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_a_pair_tests_as_the_checkpoint_it_was_written_from(
         assert np.array_equal(*(np.load(file) for file in files))
 
 
-def test_what_the_published_program_lacks_is_said(prepared: Path, command) -> None:
+def test_warns_of_what_the_published_program_lacks(prepared: Path, command) -> None:
     switches = ["--se_activation=relu", "--normalize", "--photo_channels=bgr"]
     assert command("train", "--network=resnet18", *SMALL_RUN[1:], *switches)[0] == 0
     status, output, _ = command("export", "--save_path=run")
@@ -65,8 +65,8 @@ def test_nothing_to_export(prepared: Path, command) -> None:
     assert status == 2 and "there is no run" in errors and "logs/nothing; there are no runs in" in errors
 
 
-def test_a_zero_shot_run_and_what_its_pair_does_not_say(tree: Path, command) -> None:
-    """The printed command gives the same figures as the run."""
+def test_the_pair_of_a_zero_shot_run(tree: Path, command) -> None:
+    """The printed command gives the same metrics as the run."""
     assert command("prepare", "--protocol=zero-shot", "--anno_path=zero")[0] == 0
     run = ["--loss_type=cosface", "--test_distance=angular", "--seed=3", "--anno_path=zero", *SMALL_RUN]
     assert command("train", *run)[0] == 0
@@ -82,7 +82,7 @@ def test_a_zero_shot_run_and_what_its_pair_does_not_say(tree: Path, command) -> 
 
 
 def inputs(folder: Path, domain: str) -> torch.Tensor:
-    """All images of `tiny`, as a test takes them."""
+    """All images of `tiny`, as the test embeds them."""
     transform, mode = (
         (transforms.sketch_test(64), "L") if domain == "sketch" else (transforms.photo_test(64), "RGB")
     )
@@ -110,7 +110,7 @@ def test_two_plain_networks_of_one_input(exported: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
-def test_nothing_is_said_but_what_was_written_and_found(exported: Path, form: str) -> None:
+def test_only_the_written_files_and_their_checks_are_logged(exported: Path, form: str) -> None:
     start, *lines, end = (exported / f"{form}.out").read_text().splitlines()
     assert start == f"exporting step 4 of logs/run, trained on tiny, as {form}"
     assert end.startswith("next: ")
@@ -124,7 +124,7 @@ def test_nothing_is_said_but_what_was_written_and_found(exported: Path, form: st
     assert (exported / f"{form}.err").read_text() == ""
 
 
-def test_an_onnx_file_is_whole_named_and_keeps_no_path(exported: Path) -> None:
+def test_an_onnx_file_is_complete_with_metadata_and_no_paths(exported: Path) -> None:
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     for domain in ("sketch", "photo"):
         path = exported / f"logs/run/export/onnx/{domain}.onnx"
@@ -143,7 +143,7 @@ def test_an_onnx_file_is_whole_named_and_keeps_no_path(exported: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load")
-def test_torchscript_says_what_it_is_and_keeps_no_path(exported: Path) -> None:
+def test_torchscript_has_metadata_and_no_paths(exported: Path) -> None:
     path = exported / "logs/run/export/torchscript/photo.pt"
     extra = {"about.json": ""}
     network = torch.jit.load(path, _extra_files=extra)
@@ -165,7 +165,7 @@ def test_without_the_data_set(trained: Path, command, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
-def test_what_differs_from_pytorch_is_not_handed_on(
+def test_a_network_that_differs_from_pytorch_is_not_written(
     trained: Path, command, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     monkeypatch.setattr(per_domain, "folded", lambda network, domain: folded(network, 1 - domain))
@@ -175,7 +175,7 @@ def test_what_differs_from_pytorch_is_not_handed_on(
     assert "wrote" not in output and not Path("logs/run/export").exists()
 
 
-def test_what_was_there_stays_unless_all_is_right(
+def test_earlier_files_stay_unless_all_checks_pass(
     trained: Path, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("--save_path=run", "--format=torchscript")
@@ -189,7 +189,7 @@ def test_what_was_there_stays_unless_all_is_right(
     assert before == {path: path.read_bytes() for path in Path("logs/run/export/torchscript").iterdir()}
 
 
-def test_features_that_are_no_numbers_are_not_handed_on(trained: Path, command) -> None:
+def test_features_that_are_not_finite_are_not_exported(trained: Path, command) -> None:
     path = Path("logs/run/model/checkpoint-4.pt")
     state = torch.load(path, weights_only=True)
     state["network"]["head.bias"][0] = torch.nan
@@ -201,7 +201,7 @@ def test_features_that_are_no_numbers_are_not_handed_on(trained: Path, command) 
 
 
 @pytest.mark.parametrize(("form", "package"), [("onnx", "onnxruntime"), ("safetensors", "safetensors.torch")])
-def test_a_package_that_is_not_there_is_named_before_any_work(
+def test_a_missing_package_is_named_before_any_work(
     trained: Path, command, monkeypatch: pytest.MonkeyPatch, form: str, package: str
 ) -> None:
     def imported(name: str):
@@ -219,7 +219,7 @@ def test_a_package_that_is_not_there_is_named_before_any_work(
     )
 
 
-def test_an_older_pytorch_is_told_apart(trained: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_pytorch_is_refused(trained: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.6.0+cpu"))
     status, _, errors = command("export", "--save_path=run", "--format=onnx")
     assert status == 2 and "needs PyTorch 2.7 or newer, this is 2.6.0+cpu" in errors
@@ -259,7 +259,7 @@ def test_a_published_pair(tree: Path, command, form: str) -> None:
             assert (found - network(images, torch.ones(3))).abs().max() < 1e-5
 
 
-def test_weights_and_what_they_are_of(exported: Path) -> None:
+def test_weights_and_their_metadata(exported: Path) -> None:
     safetensors = pytest.importorskip("safetensors")
     assert "155 entries: read back, equal bit for bit" in (exported / "safetensors.out").read_text()
     path = exported / "logs/run/export/safetensors/model.safetensors"
@@ -278,7 +278,7 @@ def test_weights_and_what_they_are_of(exported: Path) -> None:
     assert all(about[name] == str(state["options"][name]) for name in options)
 
 
-def test_weights_that_come_back_otherwise_are_not_handed_on(
+def test_weights_that_are_read_back_changed_are_not_written(
     trained: Path, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = pytest.importorskip("safetensors.torch")

@@ -10,7 +10,7 @@ import main
 from phases.report import comparison_folder
 from tests.conftest import SMALL_RUN
 from tests.phases.report.test_report import SECTIONS as RUN_SECTIONS
-from tests.phases.report.test_report import Page, check_whole
+from tests.phases.report.test_report import Page, check_complete
 
 SECTIONS = ["results", "options", *(name for name in RUN_SECTIONS[1:] if name != "queries")]
 PLAIN = ("--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu")
@@ -30,7 +30,7 @@ def test_runs_stand_side_by_side(trained: Path, command) -> None:
     folder = Path("logs/run/report/compared-with-sub_copy+other")
     assert f"page in {folder}/index.html" in output and "warning" not in output
     page, found = read(folder)
-    check_whole(page, SECTIONS)
+    check_complete(page, SECTIONS)
     assert len(page.of("img")) == len(list(folder.glob("*.png"))) == 10 + 3 * 4
     first, second, third = (found["runs"][letter] for letter in "ABC")
     assert [each["run"] for each in (first, second, third)] == ["run", "sub/copy", "other"]
@@ -49,7 +49,7 @@ def test_runs_stand_side_by_side(trained: Path, command) -> None:
 
 
 def test_runs_of_other_data_are_shown_with_a_warning(trained: Path, capsys) -> None:
-    """The same images under another name, split anew."""
+    """The same images under another name, with another split."""
     shutil.copytree("datasets/data/tiny", "datasets/data/small")
     small = ["--dataset=small", *PLAIN[1:]]
     assert main.main(["--phase=prepare", *small, "--test_per_category=1"]) == 0
@@ -59,7 +59,7 @@ def test_runs_of_other_data_are_shown_with_a_warning(trained: Path, capsys) -> N
     assert main.main(["--phase=report", *PLAIN[1:], "--save_path", "run", "small", "--hash_bits=4"]) == 0
     assert "warning: these runs were tested on different data sets" in capsys.readouterr().out
     page, found = read(Path("logs/run/report/compared-with-small"))
-    check_whole(page, SECTIONS)
+    check_complete(page, SECTIONS)
     assert "their results are not comparable" in page.text and found["not_comparable"]
     at_chance = page.text.count("an untrained network does as well")
     assert [each["class"] for each in page.of("p") if "class" in each] == ["warning"] * (1 + at_chance)
@@ -81,7 +81,7 @@ def test_mistakes_are_one_line(trained: Path, command, runs: list[str], message:
     assert not Path("logs/run/report").exists() and not Path("logs/gone").exists()
 
 
-def test_the_name_of_the_folder_stays_short_and_unlike_others() -> None:
+def test_the_name_of_the_folder_is_short_and_unique() -> None:
     assert str(comparison_folder(["a", "b/c"])) == "compared-with-a+b_c"
     long = [str(comparison_folder(["x" * 120 + last])) for last in "ab"]
     assert len(long[0]) < 100 and long[0] != long[1]

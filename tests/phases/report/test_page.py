@@ -1,4 +1,4 @@
-"""What the page of a report tabulates: chance, differences with their spread, runs of several seeds."""
+"""The table of results of a report: chance, differences with their spread, runs of several seeds."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""--phase=report of one run: a whole page in one file, whose figures are those of the test."""
+"""--phase=report of one run: a complete page in one file, whose numbers are those of the test."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
-    """What a page is made of: its tags with attributes, its text, and whether all that opens is closed."""
+    """A parsed page: its tags with attributes and its text. Fails at a tag that does not close."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ class Page(HTMLParser):
         return found
 
 
-def check_whole(page: Page, sections: list[str]) -> None:
-    """Closed tags, every section linked, every picture inside, nothing fetched from elsewhere."""
+def check_complete(page: Page, sections: list[str]) -> None:
+    """All tags are closed, all sections linked, all pictures embedded; nothing is fetched."""
     assert page.open == []
     assert [attributes["id"] for attributes in page.of("section")] == sections
     assert [attributes["href"] for attributes in page.of("a")] == [f"#{name}" for name in sections]
@@ -101,12 +101,12 @@ def read(run: str = "run") -> tuple[Page, dict]:
     return Page(folder / "index.html"), json.loads((folder / "report.json").read_text())
 
 
-def test_the_page_is_whole_and_agrees_with_the_test(trained: Path, command) -> None:
+def test_the_page_is_complete_and_agrees_with_the_test(trained: Path, command) -> None:
     status, output, errors = command("report", "--save_path=run", "--hash_bits=4")
     assert status == 0, errors
     assert "page in logs/run/report/index.html" in output and "features taken from" in output
     page, record = read()
-    check_whole(page, SECTIONS)
+    check_complete(page, SECTIONS)
     drawn = sorted(path.name for path in Path("logs/run/report").glob("*.png"))
     assert len(drawn) == len(page.of("img")) == 16
     assert sorted(path.name for path in Path("logs/run/report").iterdir()) == sorted(
@@ -152,7 +152,7 @@ def test_its_charts_show_its_numbers(trained: Path, command, figures) -> None:
     assert np.std(record["AP"], ddof=1) / np.sqrt(6) * 1.96 == pytest.approx(record["MAP_interval"])
 
 
-def test_its_figures_follow_from_the_features(trained: Path, command) -> None:
+def test_its_numbers_follow_from_the_features(trained: Path, command) -> None:
     assert command("report", "--save_path=run", "--hash_bits=4")[0] == 0
     _, record = read()
     sketches, photos = (np.load(f"logs/run/vec/{side}-4.npy").astype(float) for side in ("sketch", "photo"))
@@ -182,7 +182,7 @@ def test_its_figures_follow_from_the_features(trained: Path, command) -> None:
 
 
 @pytest.mark.parametrize("options", [["--mirror=off"], ["--test_distance=angular"]])
-def test_it_looks_at_what_a_test_with_these_options_does(trained: Path, command, options) -> None:
+def test_it_measures_what_a_test_with_these_options_does(trained: Path, command, options) -> None:
     options = ["--save_path=run", "--hash_bits=4", "--pretrained_model=2", *options]
     assert command("report", *options)[0] == 0
     page, record = read()
@@ -194,7 +194,7 @@ def test_it_looks_at_what_a_test_with_these_options_does(trained: Path, command,
     assert record["hash"]["4"] == own["hash"]["4"]["MAP"]
 
 
-def test_figures_that_are_not_those_of_the_test_are_said_to_be(trained: Path, command) -> None:
+def test_warns_of_metrics_that_differ_from_the_test(trained: Path, command) -> None:
     path = Path("logs/run/log/result.json")
     (record,) = json.loads(path.read_text())
     record["metrics"]["MAP"] += 0.5
@@ -206,15 +206,15 @@ def test_figures_that_are_not_those_of_the_test_are_said_to_be(trained: Path, co
     assert "equal to log/result.json" not in page.text
 
 
-def test_what_is_not_there_is_said_and_the_rest_is_shown(trained: Path, command, monkeypatch) -> None:
-    """No scikit-learn, no log of the training, no codes, no margin condition."""
+def test_missing_parts_are_named_and_the_rest_is_shown(trained: Path, command, monkeypatch) -> None:
+    """Without scikit-learn, training log, hash codes and margin condition."""
     assert command("report", "--save_path=run", "--hash_bits=4")[0] == 0
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     Path("logs/run/log/scalars.csv").unlink()
     status, output, _ = command("report", "--save_path=run", "--hash_bits", "--margin_condition=off")
     assert status == 0 and "warning: no map of the features" in output
     page, _ = read()
-    check_whole(page, SECTIONS)
+    check_complete(page, SECTIONS)
     assert "which is not installed: pip install -r requirements/report.txt" in page.text
     assert "no log/scalars.csv" in page.text and "There are no hash codes" in page.text
     drawn = {path.stem for path in Path("logs/run/report").glob("*.png")}
@@ -237,7 +237,7 @@ def test_names_of_categories_stay_names(tree: Path, command, monkeypatch) -> Non
     assert status == 0, errors
     assert command("report", "--save_path=a<b>&c", "--hash_bits=4")[0] == 0
     page, record = read("a<b>&c")
-    check_whole(page, SECTIONS)
+    check_complete(page, SECTIONS)
     assert set(record["per_category_MAP"]) == set(HOSTILE)
     assert all(name in page.text for name in ("Report of a<b>&c", *HOSTILE))
     assert "Without domain-aware modules (--attention=dase)" in page.text
@@ -245,7 +245,7 @@ def test_names_of_categories_stay_names(tree: Path, command, monkeypatch) -> Non
     assert record["domain_bit"] is None and not Path("logs/a<b>&c/report/gates.png").exists()
 
 
-def test_a_table_is_a_table_even_of_a_run(trained: Path, command) -> None:
+def test_a_table_is_written_even_for_the_folder_of_a_run(trained: Path, command) -> None:
     status, _, errors = command("report", "--save_path=run", "--table=mirror", *SMALL_RUN[:-1])
     assert status == 0, errors
     assert Path("logs/run/tables/mirror.md").is_file() and not Path("logs/run/report").exists()
@@ -266,7 +266,7 @@ def test_mistakes_are_one_line(trained: Path, command, arguments: list[str], mes
     assert not Path("logs/run/report").exists() and not Path("logs/nowhere").exists()
 
 
-def test_a_run_whose_checkpoint_is_gone_says_so(trained: Path, command) -> None:
+def test_a_run_without_its_checkpoint_is_refused(trained: Path, command) -> None:
     for path in Path("logs/run/model").iterdir():
         path.unlink()
     status, _, errors = command("report", "--save_path=run")
@@ -283,7 +283,7 @@ def test_the_queries_shown_are_extreme_and_of_many_categories() -> None:
     assert choose_queries(many, np.arange(100) // 50, best=False) == [0, 1, 2, 3, 4, 5, 6, 50]
 
 
-def test_published_figures_stand_beside_what_they_are_comparable_with() -> None:
+def test_published_numbers_are_shown_only_where_they_compare() -> None:
     config = make_config(dataset="sketchy")
     rows = find_published(config, 125, zero_shot=False)["rows"]
     assert not any("Lu et al." in each["method"] for each in rows), "the paper's own numbers are not known"
@@ -297,7 +297,7 @@ def test_published_figures_stand_beside_what_they_are_comparable_with() -> None:
 
 
 def test_the_wrong_bit_is_that_of_photos(trained: Path, command) -> None:
-    """With a bit that weighs far more than training gave it, so that it shows in the MAP."""
+    """With a much larger weight of the bit than trained, so that it changes the MAP."""
     path = Path("logs/run/model/checkpoint-4.pt")
     state = checkpoints.load(path)
     generator = torch.Generator().manual_seed(0)

@@ -41,7 +41,7 @@ def demo(tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("prepare", "--dataset=demo", "--test_per_category=1")[0] == 0
 
 
-def cells(name: str) -> dict[str, list[str]]:
+def read_cells(name: str) -> dict[str, list[str]]:
     lines = (TABLES / f"{name}.md").read_text().partition("Difference to")[0].splitlines()
     rows = [line.strip("| ").split("|") for line in lines if line.startswith("| ")]
     return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
@@ -57,13 +57,13 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
 
     monkeypatch.setattr(train, "train_and_test", stopped_at_the_fourth)
     assert command("reproduce", "--table=attention", *COMMON)[0] == 143
-    assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1 of 2"] * 3
+    assert [read_cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1 of 2"] * 3
     status, _, errors = command("reproduce", "--table=attention", *COMMON)
     assert status == 143 and len(calls) == 5, "finished runs are not made again"
     monkeypatch.setattr(train, "train_and_test", asked)
     status, _, errors = command("reproduce", "--table=attention", *COMMON)
     assert status == 0, errors
-    found = cells("attention")
+    found = read_cells("attention")
     assert [found[row][-1] for row in ("DASE", "SE", "none")] == ["2"] * 3
     text = (TABLES / "attention.md").read_text()
     assert "12 categories, 12 test sketches against 24 photos" in text
@@ -110,7 +110,9 @@ def test_a_table_is_run_continued_and_rebuilt(demo: None, command, monkeypatch) 
     rows = [f"table/tiny-{each}-mems-m4-f8-annealed2-lr0.0001/seed-0" for each in ("dase", "se", "none")]
     assert output.splitlines()[-1].endswith(f"--phase=report --save_path {' '.join(rows)} --device=cpu")
     assert (TABLES / "attention.md").read_text() == text
-    assert cells("mirror")["with mirror images"][:2] == found["DASE"][:2], "equal settings share their runs"
+    assert read_cells("mirror")["with mirror images"][:2] == found["DASE"][:2], (
+        "equal settings share their runs"
+    )
 
 
 def test_rows_of_a_test_share_one_training(demo: None, command, monkeypatch) -> None:
@@ -120,7 +122,7 @@ def test_rows_of_a_test_share_one_training(demo: None, command, monkeypatch) -> 
     status, output, errors = command("reproduce", "--table=mirror", *COMMON, "--seeds=1")
     assert status == 0, errors
     assert len(trained) == 1
-    on, off = (cells("mirror")[row] for row in ("with mirror images", "as is alone"))
+    on, off = (read_cells("mirror")[row] for row in ("with mirror images", "as is alone"))
     assert on[-1] == off[-1] == "1" and on[:2] != off[:2]
 
     (folder,) = (path.parent for path in Path("logs/table").rglob("log"))
@@ -143,15 +145,15 @@ def test_rates_of_single_losses_and_what_a_row_sets_itself(demo: None, command) 
     ]
 
 
-def test_a_run_of_another_process_is_left_to_it(demo: None, command) -> None:
+def test_a_run_locked_by_another_process_is_skipped(demo: None, command) -> None:
     run = Path("logs/table/tiny-se-mems-m4-f8-annealed2-lr0.0001/seed-0")
     with folder_lock(run):
         status, output, _ = command("reproduce", "--table=attention", *COMMON, "--seeds=1")
     assert status == 0 and "is in use by process" in output and "left to other processes: 1 runs" in output
-    assert [cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1", "0 of 1", "1"]
+    assert [read_cells("attention")[row][-1] for row in ("DASE", "SE", "none")] == ["1", "0 of 1", "1"]
 
 
-def test_a_divergence_is_written_down_and_not_tried_again(demo: None, command, monkeypatch) -> None:
+def test_a_divergence_is_recorded_and_not_tried_again(demo: None, command, monkeypatch) -> None:
     asked, calls = train.train_and_test, []
 
     def diverging(config) -> int:
@@ -162,13 +164,13 @@ def test_a_divergence_is_written_down_and_not_tried_again(demo: None, command, m
 
     monkeypatch.setattr(train, "train_and_test", diverging)
     assert command("reproduce", "--table=attention", *COMMON, "--seeds=1")[0] == 0
-    assert cells("attention")["SE"][-1] == "0 of 1, 1 diverged"
+    assert read_cells("attention")["SE"][-1] == "0 of 1, 1 diverged"
     assert command("reproduce", "--table=attention", *COMMON, "--seeds=1")[0] == 0
     assert calls == ["dase", "se", "none"]
 
 
 class Clock:
-    """A clock that tests move on."""
+    """A clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -177,7 +179,7 @@ class Clock:
         return self.now
 
 
-def test_after_the_first_run_the_time_left_is_said(demo: None, command, monkeypatch) -> None:
+def test_the_time_left_is_logged_after_the_first_run(demo: None, command, monkeypatch) -> None:
     clock, minutes = Clock(), iter([60, 200, 1, 1, 1, 1])
 
     def of_known_length(config) -> int:
@@ -223,8 +225,8 @@ def test_durations_in_words(seconds: float, text: str) -> None:
     assert reproduce.describe_duration(seconds) == text
 
 
-def record_of(run: Run, *, distance: str = "euclidean", **tested) -> dict:
-    """A record of result.json, as a test of this run leaves it."""
+def make_record(run: Run, *, distance: str = "euclidean", **tested) -> dict:
+    """A record of result.json, as the test of this run writes it."""
     return {
         "step": run.config.train.num_steps,
         "distance": distance,
@@ -255,7 +257,7 @@ def test_a_dry_run_lists_what_there_is_and_changes_nothing(demo: None, command) 
     dase, se, none, dase_1, _, _ = plan_runs(
         "attention", load_table("attention"), config_from_options(options)
     )
-    tested = [record_of(dase, distance=each) for each in ("euclidean", "angular")]
+    tested = [make_record(dase, distance=each) for each in ("euclidean", "angular")]
     write_json(dase.folder / "log" / "result.json", json.loads(json.dumps(tested, default=str)))
     none.mark_diverged(Diverged("the loss became nan"))
     for run, step in ((dase, 4), (se, 4), (dase_1, 1), (none, 2)):
@@ -324,8 +326,8 @@ def test_what_a_table_has_columns_for_is_tested(demo: None, command, monkeypatch
     arguments = [*COMMON, "--seeds=1", "--margin_condition=off"]
     status, _, errors = command("reproduce", "--table", "hashing", "margins", *arguments)
     assert status == 0, errors
-    assert all(all(row[:4]) for row in list(cells("hashing").values())[2:7])
-    assert all(row[2] and row[4] for name, row in cells("margins").items() if name.startswith("m ="))
+    assert all(all(row[:4]) for row in list(read_cells("hashing").values())[2:7])
+    assert all(row[2] and row[4] for name, row in read_cells("margins").items() if name.startswith("m ="))
     monkeypatch.setattr(train, "train_and_test", None)  # nothing is left to do
     assert command("reproduce", "--table", "hashing", "margins", *arguments)[0] == 0
 
@@ -334,12 +336,12 @@ def test_what_a_table_has_columns_for_is_tested(demo: None, command, monkeypatch
 def test_codes_of_the_other_gradient_are_fitted_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str, wanted: int
 ) -> None:
-    """A table takes no numbers of another --hash_gradient."""
+    """Tables take no results with another --hash_gradient."""
     monkeypatch.chdir(tmp_path)
     options = parse(["--phase=reproduce", "--table=hashing", "--dataset=sketchy", "--seeds=1"])
     table = load_table("hashing")
     run = plan_runs("hashing", table, config_from_options(options))[0]
-    record = record_of(run, hash_gradient=stored)
+    record = make_record(run, hash_gradient=stored)
     write_json(run.folder / "log" / "result.json", json.loads(json.dumps([record], default=str)))
     codes = [column for column in table.columns if column.metric.startswith("hash")]
     assert len(run.read_records(codes)) == wanted
@@ -353,7 +355,7 @@ def test_rows_that_do_not_differ_are_refused(demo: None, command) -> None:
     assert status == 2 and "rows of the table annealing do not differ" in errors
 
 
-def test_a_report_passes_over_tables_that_the_options_do_not_suit(demo: None, command) -> None:
+def test_a_report_skips_tables_that_the_options_do_not_suit(demo: None, command) -> None:
     file = Path("weights.pt")
     torch.save(build_network("tiny", attention="se", f_dim=8).state_dict(), file)
     padded = [f"--backbone_weights={file}", "--pad_pretrained_se"]
@@ -365,8 +367,8 @@ def test_a_report_passes_over_tables_that_the_options_do_not_suit(demo: None, co
     assert "table in logs/table/tables/mirror.md" in output
 
 
-def protocol_of(name: str, arguments: list[str], counts: dict | None = None) -> str:
-    """What the table `name` says of its protocol with these options."""
+def describe(name: str, arguments: list[str], counts: dict | None = None) -> str:
+    """The recipe of the table `name` with these options, in words."""
     config = config_from_options(main.parse(["--phase=report", "--dataset=sketchy", *arguments]))
     table = load_table(name)
     return describe_protocol(table, plan_runs(name, table, config), config, counts)[1]
@@ -383,26 +385,26 @@ def protocol_of(name: str, arguments: list[str], counts: dict | None = None) -> 
         ("--accumulate=2", "accumulate 2 (published 1)"),
     ],
 )
-def test_the_published_recipe_is_told_from_others(given: str, said: str) -> None:
-    assert protocol_of("attention", []).startswith("The published program's recipe")
-    text = protocol_of("attention", [given])
+def test_differences_to_the_published_recipe_are_listed(given: str, said: str) -> None:
+    assert describe("attention", []).startswith("The published program's recipe")
+    text = describe("attention", [given])
     assert text.startswith("A reduced protocol") and said in text
 
 
-def test_a_reduced_protocol_says_which_rows_differ() -> None:
-    """One loss with a rate of its own; softmax has no margin to anneal."""
-    text = protocol_of("losses", ["--lr_of", "cosface=3e-4", "--annealing_step=5"])
+def test_a_reduced_protocol_names_the_rows_that_differ() -> None:
+    """One loss has its own learning rate; softmax has no margin to anneal."""
+    text = describe("losses", ["--lr_of", "cosface=3e-4", "--annealing_step=5"])
     assert "lr 0.0003 (published 0.0001) for CosFace, m = 0.35, s = 32." in text
     assert "annealing_step 5 (published 100000)," in text, "of every loss that has a margin"
 
 
 def test_a_subset_of_the_categories_is_no_published_protocol() -> None:
     counts = {"categories": 25, "trained_categories": 25, "queries": 125, "gallery": 625}
-    text = protocol_of("attention", [], counts)
+    text = describe("attention", [], counts)
     assert "reduced" in text and "25 categories (published 125)" in text
 
 
-def test_zero_shot_tables_have_no_published_figures_of_seen_categories(demo: None, command) -> None:
+def test_zero_shot_tables_have_no_published_numbers_of_seen_categories(demo: None, command) -> None:
     Path("datasets/data/demo").rename("datasets/data/sketchy")
     zero_shot = ["--dataset=sketchy", "--anno_path=zero", "--class_list=unseen.txt", "--protocol=zero-shot"]
     Path("unseen.txt").write_text("cup\nkey\n")

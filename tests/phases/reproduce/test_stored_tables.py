@@ -1,4 +1,4 @@
-"""The tables in docs/ are what their own JSON gives today, and rewriting them changes no value."""
+"""The tables in docs/ agree with their own JSON, and rewriting them changes no value."""
 
 import json
 import shutil

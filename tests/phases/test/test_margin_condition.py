@@ -1,4 +1,4 @@
-"""The margin condition in the log, the JSON and a figure."""
+"""The margin condition in the log, the JSON and the plot."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_no_margin_bounds_nothing_and_is_still_json(prepared: Path, command) -> 
     assert set(condition()["centers"]["max_intra"].values()) == {None}
 
 
-def test_other_losses_have_features_alone(prepared: Path, command) -> None:
+def test_other_losses_measure_only_features(prepared: Path, command) -> None:
     status, output, _ = command("train", *SMALL_RUN, "--loss_type=cosface")
     assert status == 0 and "the loss has no margin of MEMS" in output
     found = condition()

@@ -1,4 +1,4 @@
-"""--phase=test on a tiny set: from one command, with any step, and never with stale features."""
+"""--phase=test on a tiny set: all settings from the checkpoint, any step, no stale features."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def test_one_command_takes_everything_from_the_checkpoint(run: Path, command) ->
     assert set(again[0]["definitions"]) > set(again[0]["metrics"])
 
 
-def test_chance_stands_beside_each_figure(run: Path, command) -> None:
+def test_chance_is_given_beside_each_metric(run: Path, command) -> None:
     status, output, _ = command("test", "--save_path=run", "--hash_bits=4")
     assert status == 0
     (record,) = records(run)
@@ -69,7 +69,7 @@ def test_chance_stands_beside_each_figure(run: Path, command) -> None:
         (100.0, 100.0, "not above chance"),
     ],
 )
-def test_figures_at_chance_are_called_so(caplog, value: float, chance: float, verdict: str | None) -> None:
+def test_warns_of_metrics_at_chance(caplog, value: float, chance: float, verdict: str | None) -> None:
     assert results.compare_with_chance(value, chance) == verdict
     results.warn_of_chance({"hash MAP, 32 bits": value}, chance)
     assert [verdict in record.getMessage() for record in caplog.records] == [True] * bool(verdict)
@@ -86,7 +86,7 @@ def test_any_step_and_distance(run: Path, command) -> None:
     assert status == 2 and f"there is no run {Path.cwd()}/logs/nothing; runs in logs: run; check" in errors
 
 
-def test_a_run_that_is_not_there_is_told_beside_those_that_are(run: Path, command) -> None:
+def test_a_missing_run_is_reported_with_the_existing_ones(run: Path, command) -> None:
     for name in ("ron/seed-0", "zebra", "run/published", "empty"):
         (run.parent / name / "model").mkdir(parents=True)
     for name in ("ron/seed-0/model/checkpoint-4.pt", "zebra/model/checkpoint-4.pt"):
@@ -112,7 +112,7 @@ def test_little_memory_changes_nothing(run: Path, command, monkeypatch) -> None:
     assert records(run)[0]["metrics"] == first
 
 
-def test_features_of_other_weights_or_lists_are_computed_anew(run: Path, command) -> None:
+def test_features_of_other_weights_or_lists_are_recomputed(run: Path, command) -> None:
     path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
     state["network"]["head.bias"] += 1
@@ -129,7 +129,7 @@ def test_features_of_other_weights_or_lists_are_computed_anew(run: Path, command
     assert status == 0 and "photo-4.npy is not an array (2, 9, 8) of float32): computed anew" in output
 
 
-def test_a_disk_without_room_for_features_is_said_and_nothing_stays(
+def test_a_full_disk_is_reported_and_no_features_are_left(
     run: Path, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (run / "vec").iterdir():
@@ -146,7 +146,7 @@ def test_a_disk_without_room_for_features_is_said_and_nothing_stays(
 
 
 def test_other_lists_than_those_trained_with_are_refused(run: Path, command) -> None:
-    """With another split, sketches that were trained on would be tested with."""
+    """With another split, the test would use sketches of the training."""
     assert command("prepare", "--test_per_category=1", "--force")[0] == 0
     status, _, errors = command("test", "--save_path=run")
     assert status == 2 and "trained with other annotation lists" in errors
@@ -162,7 +162,7 @@ def test_seed_and_distance_are_the_runs_unless_given(prepared: Path, command, mo
     assert (after[0]["seed"], after[0]["distance"], after[0]["options"]["margin"]) == (5, "angular", 4.0)
 
 
-def test_features_that_are_not_finite_are_said(run: Path, command) -> None:
+def test_features_that_are_not_finite_are_reported(run: Path, command) -> None:
     path = run / "model/checkpoint-4.pt"
     state = checkpoints.load(path)
     state["network"]["head.bias"] += float("nan")
@@ -237,7 +237,7 @@ def test_the_contact_sheet_shows_the_queries_and_the_photos_nearest_to_them(
 
 
 def test_a_learned_set_is_ranked_better_than_chance(prepared: Path, command, monkeypatch) -> None:
-    """Twenty steps tell rectangles, circles and lines apart; hits among 9 photos are 3 by chance."""
+    """Twenty steps are enough for rectangles, circles and lines; by chance 3 of 9 photos are hits."""
     monkeypatch.setattr(hashing, "FIT_STEPS", 100)
     arguments = [a for a in SMALL_RUN if not a.startswith(("--num_steps", "--batch_size", "--annealing"))]
     options = ["--num_steps=60", "--batch_size=6", "--annealing_step=60", "--margin=1.5", "--lr=3e-4"]
@@ -255,7 +255,7 @@ def test_result_lines_have_the_published_form(run: Path) -> None:
     assert "class centres alone" in results.HASH_DEFINITION
 
 
-def test_hash_figures_are_means_over_fits_with_several_seeds(run: Path, command, monkeypatch) -> None:
+def test_hash_metrics_are_means_over_fits_with_several_seeds(run: Path, command, monkeypatch) -> None:
     monkeypatch.setattr(hashing, "FITS", 4)
     status, output, errors = command("test", "--save_path=run", "--hash_bits=4")
     assert status == 0, errors

@@ -1,4 +1,4 @@
-"""TU-Berlin's photos, and only they, are fed in BGR, in training and in test, if not told else."""
+"""By default the photos of TU-Berlin, and only those, are fed in BGR, in training and in test."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the log says of the loss, beside its rows."""
+"""Warnings about the loss in the log."""
 
 import math
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from run.config import make_config
 
 
 class StubTrainer:
-    """A trainer of `losses`, one a step, whose margin grows over `annealing_step` steps; three categories."""
+    """A trainer with given `losses`, one per step, and a margin that grows over `annealing_step` steps."""
 
     def __init__(self, losses: list[float], *, margin: float | None, annealing_step: int) -> None:
         self.config = make_config(margin=margin, num_steps=len(losses), lr=1e-4)
@@ -31,7 +31,7 @@ class StubTrainer:
         return torch.tensor(self.losses[self.step - 1])
 
 
-def warnings_of(caplog: pytest.LogCaptureFixture, trainer: StubTrainer) -> list[str]:
+def collect_warnings(caplog: pytest.LogCaptureFixture, trainer: StubTrainer) -> list[str]:
     monitor = LossMonitor(trainer)
     caplog.clear()
     for _ in trainer.losses:
@@ -49,19 +49,19 @@ def warnings_of(caplog: pytest.LogCaptureFixture, trainer: StubTrainer) -> list[
         ([0.1, 0.1, 0.1, math.log(3) + 0.01], [4]),
     ],
 )
-def test_a_loss_above_guessing_is_called_so_once_the_margin_has_grown(caplog, losses, steps) -> None:
-    found = warnings_of(caplog, StubTrainer(losses, margin=4.0, annealing_step=2))
+def test_warns_of_a_loss_above_guessing_once_the_margin_has_grown(caplog, losses, steps) -> None:
+    found = collect_warnings(caplog, StubTrainer(losses, margin=4.0, annealing_step=2))
     assert [int(text.partition("at step ")[2].split()[0]) for text in found] == steps
     assert all("above ln 3 = 1.099" in text and "a smaller --margin" in text for text in found)
 
 
 def test_without_a_margin_only_the_end_counts(caplog) -> None:
-    (text,) = warnings_of(caplog, StubTrainer([9.0] * 4, margin=None, annealing_step=100))
+    (text,) = collect_warnings(caplog, StubTrainer([9.0] * 4, margin=None, annealing_step=100))
     assert "at step 4 the loss is 9.000, above" in text and "margin" not in text
 
 
-def test_a_collapse_is_said_once_while_it_happens_with_what_to_do(caplog) -> None:
-    """A real one: a margin of 4 at once, on features off their centres."""
+def test_warns_once_of_a_collapse_with_remedies(caplog) -> None:
+    """A real collapse: a margin of 4 from the start, on features away from their centres."""
     torch.manual_seed(0)
     prototypes = torch.randn(3, 8)
     network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
@@ -80,7 +80,7 @@ def test_a_collapse_is_said_once_while_it_happens_with_what_to_do(caplog) -> Non
 
     trainer = CollapsingTrainer([0.0] * 400, margin=4.0, annealing_step=1)
     trainer.criterion = criterion
-    texts = [text for text in warnings_of(caplog, trainer) if "collapsed" in text]
+    texts = [text for text in collect_warnings(caplog, trainer) if "collapsed" in text]
     assert len(texts) == 1, texts
     assert "--center_norm=3" in texts[0] and "--annealing_step=400" in texts[0]
     assert "ln C = 1.099" in texts[0]

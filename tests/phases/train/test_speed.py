@@ -1,4 +1,4 @@
-"""What makes training fast or small changes no figure beyond rounding."""
+"""Options for speed and memory change no number beyond rounding."""
 
 import shutil
 from pathlib import Path
@@ -15,14 +15,14 @@ from tests.conftest import SMALL_RUN
 from utils import checkpoints
 
 
-def config_of(*given: str) -> Config:
+def make_train_config(*given: str) -> Config:
     common = ["--phase=train", "--dataset=tiny", "--anno_path=anno", "--num_workers=0", "--device=cpu"]
     return resolve_training(config_from_options(main.parse([*common, *SMALL_RUN, *given])))
 
 
-def stepped(*given: str, evaluating: bool = False) -> tuple[Trainer, torch.Tensor]:
-    """A trainer after one step, and its loss; `evaluating` takes dropout and batch statistics out."""
-    config = config_of(*given)
+def train_one_step(*given: str, evaluating: bool = False) -> tuple[Trainer, torch.Tensor]:
+    """A trainer after one step, and its loss; `evaluating` is without dropout and batch statistics."""
+    config = make_train_config(*given)
     data = config.data
     trainer = Trainer(config, load_annotation(data.data_path, data.anno_path, data.dataset))
     if evaluating:
@@ -37,17 +37,17 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_gradients_of_parts_add_up_to_those_of_the_batch(prepared: Path, parts: int) -> None:
-    whole, loss = stepped("--batch_size=3", evaluating=True)
-    split, loss_of_parts = stepped("--batch_size=3", f"--accumulate={parts}", evaluating=True)
+    whole, loss = train_one_step("--batch_size=3", evaluating=True)
+    split, loss_of_parts = train_one_step("--batch_size=3", f"--accumulate={parts}", evaluating=True)
     assert torch.allclose(loss, loss_of_parts, rtol=1e-5)
     for expected, found in zip(gradients(whole), gradients(split), strict=True):
         assert torch.allclose(expected, found, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_lower_precision_is_of_the_network_alone(prepared: Path, amp: str) -> None:
-    plain, loss = stepped(evaluating=True)
-    lower, loss_of_lower = stepped(f"--amp={amp}", evaluating=True)
+def test_lower_precision_is_only_for_the_network(prepared: Path, amp: str) -> None:
+    plain, loss = train_one_step(evaluating=True)
+    lower, loss_of_lower = train_one_step(f"--amp={amp}", evaluating=True)
     assert loss_of_lower.dtype == torch.float32
     assert loss_of_lower != loss and torch.allclose(loss_of_lower, loss, rtol=0.05)
     assert all(each.dtype == torch.float32 for each in (*lower.network.parameters(), *gradients(lower)))
@@ -91,23 +91,23 @@ def test_a_first_checkpoint_without_later_options_continues_bit_for_bit(prepared
 
 
 def test_a_compiled_step_is_the_plain_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the C++ compiler, which a machine need not have: traced, and run as traced."""
+    """Traced and run without the C++ compiler, which a machine may not have."""
     monkeypatch.setattr(shutil, "which", lambda name: name)
     compile_module, compiled = nn.Module.compile, []
     monkeypatch.setattr(
         nn.Module, "compile", lambda self: compiled.append(self) or compile_module(self, backend="eager")
     )
-    plain, loss = stepped(evaluating=True)
+    plain, loss = train_one_step(evaluating=True)
     assert not compiled
-    traced, loss_of_traced = stepped("--compile", evaluating=True)
+    traced, loss_of_traced = train_one_step("--compile", evaluating=True)
     assert compiled == [traced.network]
     assert torch.allclose(loss, loss_of_traced, rtol=1e-5)
     assert list(plain.state_dict()["network"]) == list(traced.state_dict()["network"])
 
 
 def test_recomputed_blocks_train_the_same(prepared: Path) -> None:
-    plain, loss = stepped()
-    lean, loss_of_lean = stepped("--gradient_checkpointing")
+    plain, loss = train_one_step()
+    lean, loss_of_lean = train_one_step("--gradient_checkpointing")
     assert torch.equal(loss, loss_of_lean)
     for name, value in plain.network.state_dict().items():
         assert torch.allclose(value.float(), lean.network.state_dict()[name].float(), atol=1e-6), name
@@ -117,8 +117,8 @@ def test_recomputed_blocks_train_the_same(prepared: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("switch", ["--amp=bf16", "--amp=fp16", "--gradient_checkpointing", "--compile"])
 def test_a_step_on_cuda_is_that_on_the_cpu(prepared: Path, switch: str) -> None:
-    _, loss = stepped(evaluating=True)
-    trainer, loss_on_cuda = stepped(switch, "--device=cuda", evaluating=True)
+    _, loss = train_one_step(evaluating=True)
+    trainer, loss_on_cuda = train_one_step(switch, "--device=cuda", evaluating=True)
     assert torch.allclose(loss, loss_on_cuda.cpu(), rtol=0.05)
     assert all(each.isfinite().all() for each in gradients(trainer))
 
@@ -132,7 +132,7 @@ def test_a_step_on_cuda_is_that_on_the_cpu(prepared: Path, switch: str) -> None:
         (["--gradient_checkpointing", "--network=alexnet"], "no meaning for --network=alexnet"),
     ],
 )
-def test_what_cannot_be_is_said_before_training(
+def test_impossible_options_are_refused_before_training(
     prepared: Path, command, given: list[str], message: str
 ) -> None:
     status, _, errors = command("train", *SMALL_RUN, *given)
@@ -147,6 +147,6 @@ def test_compilation_needs_a_compiler(prepared: Path, command, monkeypatch: pyte
     assert status == 2 and "--compile needs a C++ compiler" in errors
 
 
-def test_they_are_of_training_alone(prepared: Path, command) -> None:
+def test_speed_options_are_for_training_only(prepared: Path, command) -> None:
     status, _, errors = command("test", "--save_path=run", "--amp=bf16")
     assert status == 2 and "--amp has no meaning for --phase=test" in errors

@@ -1,4 +1,4 @@
-"""A training of one of timm's networks, by the command line: trained, continued, tested, exported."""
+"""A network of timm from the command line: trained, continued, tested and exported."""
 
 import json
 from pathlib import Path

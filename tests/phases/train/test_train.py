@@ -95,7 +95,7 @@ def test_an_interrupted_run_continues_bit_for_bit(prepared: Path, command, monke
 def test_a_killed_process_continues_from_its_last_checkpoint(
     prepared: Path, command, tmp_path: Path, zygote: Zygote
 ) -> None:
-    """SIGKILL as a machine would: nothing can be tidied up."""
+    """SIGKILL leaves no time to clean up."""
     assert command("train", *SMALL_RUN)[0] == 0
     whole = checkpoints.load(Path("logs/run/model/checkpoint-4.pt"))
     arguments = [*SMALL_RUN[:-1], "--save_path=killed", "--model_save_step=1"]
@@ -120,7 +120,7 @@ def test_a_killed_process_continues_from_its_last_checkpoint(
 def test_a_signal_to_the_whole_group_spares_the_workers_until_all_is_saved(
     prepared: Path, tmp_path: Path, zygote: Zygote
 ) -> None:
-    """As a scheduler or Ctrl-C in a terminal sends it."""
+    """Schedulers and Ctrl-C in a terminal send it to the whole group."""
     code = (
         "import os, signal, sys\n"
         "import main\n"
@@ -169,8 +169,8 @@ def test_a_finished_run_goes_straight_to_the_test(prepared: Path, command) -> No
     assert len(json.loads(Path("logs/run/log/result.json").read_text())) == 1
 
 
-def test_a_lengthened_run_goes_on_as_one_of_that_length(trained: Path, command) -> None:
-    """From step 2 of 4, where the learning rate has not fallen yet, to the last bit."""
+def test_a_lengthened_run_continues_as_one_of_that_length(trained: Path, command) -> None:
+    """Bit for bit, from step 2 of 4, where the learning rate has not fallen yet."""
     longer = [each for each in SMALL_RUN if not each.startswith("--num_steps")] + ["--num_steps=6"]
     assert command("train", *longer, "--save_path=whole", "--model_save_step=2")[0] == 0
     Path("logs/run/model/checkpoint-4.pt").unlink()
@@ -333,7 +333,7 @@ def test_bad_input_is_one_line_and_nothing_written(
     assert not Path("logs").exists()
 
 
-def test_an_unreadable_image_stops_the_run_by_name(prepared: Path, command) -> None:
+def test_an_unreadable_image_stops_the_run_and_is_named(prepared: Path, command) -> None:
     (prepared / "photos/cat/0.png").write_bytes(b"torn")
     status, _, errors = command("train", *SMALL_RUN, "--num_steps=40")
     assert status == 2 and "photos/cat/0.png" in errors
@@ -357,7 +357,7 @@ def test_a_run_of_other_options_or_lists_is_refused(prepared: Path, command) -> 
     assert status == 2 and "other annotation lists" in errors
 
 
-def test_a_margin_that_is_never_reached_is_said(prepared: Path, command, monkeypatch) -> None:
+def test_warns_of_a_margin_that_is_never_reached(prepared: Path, command, monkeypatch) -> None:
     monkeypatch.setattr(train_phase, "train", lambda *_: 143)
     status, output, _ = command("train", *SMALL_RUN, "--annealing_step=40")
     assert status == 143
@@ -382,7 +382,7 @@ def test_a_run_on_cuda(prepared: Path) -> None:
     assert record["options"]["device"] == "cuda"
 
 
-def test_the_test_phase_is_what_training_goes_on_to(prepared: Path, command, monkeypatch) -> None:
+def test_training_is_followed_by_the_test_phase(prepared: Path, command, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
         test_phase, "evaluate_checkpoint", lambda config: seen.append(config.test.pretrained_model)
@@ -402,7 +402,7 @@ def test_a_folder_in_use_is_refused_before_its_checkpoint_is_read(
 
 
 def test_keep_leaves_the_newest_and_the_best(prepared: Path, command, monkeypatch) -> None:
-    """The best of those that were tested by the distance of this run."""
+    """The best of the steps that were tested by the distance of this run."""
     model, whole = Path("logs/run/model"), Trainer.training_step
     given = [*SMALL_RUN, "--num_steps=7", "--model_save_step=1"]
 
