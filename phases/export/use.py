@@ -32,9 +32,9 @@ def open_image(path: str, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def prepare_sketch(path: str, about: Mapping[str, str]) -> np.ndarray:
+def prepare_sketch(path: str, metadata: Mapping[str, str]) -> np.ndarray:
     """The whole drawing at 1.1 times the size, of that the middle: uint8 (3, S, S)."""
-    size = int(about["image_size"])
+    size = int(metadata["image_size"])
     enlarged = int(1.1 * size)
     first = round((enlarged - size) / 2)
     image = open_image(path, "L").resize((enlarged, enlarged), Image.Resampling.BILINEAR)
@@ -42,20 +42,20 @@ def prepare_sketch(path: str, about: Mapping[str, str]) -> np.ndarray:
     return np.stack([np.asarray(middle)] * 3)
 
 
-def prepare_photo(path: str, about: Mapping[str, str]) -> np.ndarray:
+def prepare_photo(path: str, metadata: Mapping[str, str]) -> np.ndarray:
     """The whole photo, its channels in the order of the training: uint8 (3, S, S)."""
-    size = int(about["image_size"])
+    size = int(metadata["image_size"])
     image = open_image(path, "RGB").resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).transpose(2, 0, 1)
-    return pixels[::-1] if about["photo_channels"] == "bgr" else pixels
+    return pixels[::-1] if metadata["photo_channels"] == "bgr" else pixels
 
 
 def load_onnx(folder: Path, domain: str) -> tuple[Network, Mapping[str, str]]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / f"{domain}.onnx")
-    about = session.get_modelmeta().custom_metadata_map
-    return lambda images: session.run(["features"], {"images": images})[0], about
+    metadata = session.get_modelmeta().custom_metadata_map
+    return lambda images: session.run(["features"], {"images": images})[0], metadata
 
 
 def load_torchscript(folder: Path, domain: str) -> tuple[Network, Mapping[str, str]]:
@@ -78,16 +78,16 @@ def load_safetensors(folder: Path, domain: str) -> tuple[Network, Mapping[str, s
     from models import build_network  # of the program that trained the network
 
     with safe_open(folder / "model.safetensors", framework="pt") as file:
-        about = file.metadata()
+        metadata = file.metadata()
         names = [name for name in file.keys() if name.startswith("network.")]  # noqa: SIM118
         state = {name.removeprefix("network."): file.get_tensor(name) for name in names}
     network = build_network(
-        about["network"],
-        attention=about["attention"],
-        f_dim=int(about["f_dim"]),
-        reduction=int(about["se_reduction"]),
-        activation=about["se_activation"],
-        dase_layer4=about["dase_layer4"] == "True",
+        metadata["network"],
+        attention=metadata["attention"],
+        f_dim=int(metadata["f_dim"]),
+        reduction=int(metadata["se_reduction"]),
+        activation=metadata["se_activation"],
+        dase_layer4=metadata["dase_layer4"] == "True",
     ).eval()
     network.load_state_dict(state)
 
@@ -96,7 +96,7 @@ def load_safetensors(folder: Path, domain: str) -> tuple[Network, Mapping[str, s
         bits = torch.full((len(images),), float(domain == "photo"))
         return network(torch.from_numpy(images), bits).numpy()
 
-    return embed, about
+    return embed, metadata
 
 
 LOADERS = {"sketch.onnx": load_onnx, "sketch.pt": load_torchscript, "model.safetensors": load_safetensors}
@@ -110,23 +110,23 @@ def load(folder: Path, domain: str) -> tuple[Network, Mapping[str, str]]:
     raise SystemExit(f"{folder} has none of {', '.join(LOADERS)}")
 
 
-def embed_views(network: Network, pixels: Sequence[np.ndarray], about: Mapping[str, str]) -> np.ndarray:
+def embed_views(network: Network, pixels: Sequence[np.ndarray], metadata: Mapping[str, str]) -> np.ndarray:
     """Features of N images, as they are and, unless the test did without, mirrored: (1 or 2, N, f_dim)."""
     images = np.stack(pixels).astype(np.float32) / 255
-    normalisation = json.loads(about["input_normalisation"])  # mean and deviation by channel, or null
+    normalisation = json.loads(metadata["input_normalisation"])  # mean and deviation by channel, or null
     if normalisation:
         mean, std = (np.asarray(each, np.float32)[:, None, None] for each in normalisation)
         images = (images - mean) / std
     features = []
-    for view in (images, images[..., ::-1]) if about["mirror"] == "on" else (images,):
+    for view in (images, images[..., ::-1]) if metadata["mirror"] == "on" else (images,):
         batches = [np.ascontiguousarray(view[i : i + 32]) for i in range(0, len(view), 32)]
         features.append(np.concatenate([network(batch) for batch in batches]))
     return np.stack(features)
 
 
-def measure_distances(query: np.ndarray, gallery: np.ndarray, about: Mapping[str, str]) -> np.ndarray:
+def measure_distances(query: np.ndarray, gallery: np.ndarray, metadata: Mapping[str, str]) -> np.ndarray:
     """A drawing (V, 1, D), photos (V, N, D) -> (N,): the smallest over all pairs of views."""
-    if about["test_distance"] == "euclidean":
+    if metadata["test_distance"] == "euclidean":
         return ((query[:, None] - gallery[None]) ** 2).sum(axis=-1).min(axis=(0, 1))
     query, gallery = (each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (query, gallery))
     cosines = (query[:, None] * gallery[None]).sum(axis=-1)
@@ -135,11 +135,11 @@ def measure_distances(query: np.ndarray, gallery: np.ndarray, about: Mapping[str
 
 if __name__ == "__main__":
     folder, drawing, *photos = sys.argv[1:]
-    sketches, about = load(Path(folder), "sketch")
-    query = embed_views(sketches, [prepare_sketch(drawing, about)], about)
-    network, about = load(Path(folder), "photo")
-    gallery = embed_views(network, [prepare_photo(path, about) for path in photos], about)
-    distances = measure_distances(query, gallery, about)
+    sketches, metadata = load(Path(folder), "sketch")
+    query = embed_views(sketches, [prepare_sketch(drawing, metadata)], metadata)
+    network, metadata = load(Path(folder), "photo")
+    gallery = embed_views(network, [prepare_photo(path, metadata) for path in photos], metadata)
+    distances = measure_distances(query, gallery, metadata)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for names of any kind
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when nobody reads on (| head)
