@@ -33,7 +33,7 @@ from utils.files import atomic_write, hash_stats, remove_stale_temporaries, writ
 
 log = logging.getLogger(__name__)
 
-# Of files of features. Those of format 1 may be in the wrong rows where a progress bar was disabled.
+# Of files of features; raise it when what they hold changes
 FORMAT = 2
 
 

@@ -43,12 +43,12 @@ def test_a_network_with_its_bits_exchanged_has_the_results_of_swapped_bits(
     checkpoints.save(Path("logs/exchanged/model/checkpoint-4.pt"), state)
 
     domain_bit.main(["run", "exchanged"])
-    found = json.loads((output / "domain_bit.json").read_text())
-    own, exchanged = found["run"], found["exchanged"]
+    records = json.loads((output / "domain_bit.json").read_text())
+    own, exchanged = records["run"], records["exchanged"]
     for name, other in (("the right bits", "both swapped"), ("sketches as photos", "photos as sketches")):
         for here, there in ((own, exchanged), (exchanged, own)):
             assert here["MAP"][name] == pytest.approx(there["MAP"][other], abs=1e-4)
-    assert len({round(each["euclidean"], 2) for each in own["MAP"].values()}) > 2
+    assert len({round(maps["euclidean"], 2) for maps in own["MAP"].values()}) > 2
     assert own["gates"]["photos"]["alone"] == pytest.approx(exchanged["gates"]["photos"]["alone"], rel=1e-3)
     assert own["modules"] == ["blocks.0.se_module", "blocks.1.se_module"]
     assert own["counts"] == [3, 6, 9]
@@ -61,9 +61,9 @@ def test_a_network_with_its_bits_exchanged_has_the_results_of_swapped_bits(
 def test_the_right_bits_are_those_of_the_test(trained: Path, output: Path) -> None:
     (tested,) = json.loads(Path("logs/run/log/result.json").read_text())
     domain_bit.main(["run"])
-    (found,) = json.loads((output / "domain_bit.json").read_text()).values()
-    assert found["MAP"]["the right bits"]["euclidean"] == pytest.approx(tested["metrics"]["MAP"], abs=1e-4)
-    assert found["chance"] == tested["chance"]["MAP"]
+    (record,) = json.loads((output / "domain_bit.json").read_text()).values()
+    assert record["MAP"]["the right bits"]["euclidean"] == pytest.approx(tested["metrics"]["MAP"], abs=1e-4)
+    assert record["chance"] == tested["chance"]["MAP"]
 
 
 def test_runs_that_differ_in_more_or_less_than_the_seed_are_refused(trained: Path, output: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every table is made of options that exist, and says of published figures what the source says."""
+"""Every table uses options that exist, and published numbers are those of their source."""
 
 import sys
 from dataclasses import replace
@@ -143,13 +143,13 @@ def test_published_numbers_are_those_of_the_poster() -> None:
             assert list(rows[name].values[dataset].values()) == pytest.approx(values)
 
 
-def test_figures_are_found_in_a_record() -> None:
+def test_metrics_are_read_from_a_record() -> None:
     record = {
         "metrics": {"MAP": 1.0},
         "hash": {"64": {"MAP": 2.0}},
         "margin_condition": {"photos": {"share": 3.0}},
     }
-    wanted = {
+    expected = {
         "MAP": 1.0,
         "hash 64": 2.0,
         "hash 32": None,
@@ -157,4 +157,4 @@ def test_figures_are_found_in_a_record() -> None:
         "inside photos": None,
         "P@10": None,
     }
-    assert {metric: get_metric(record, metric) for metric in wanted} == wanted
+    assert {metric: get_metric(record, metric) for metric in expected} == expected
