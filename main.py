@@ -4,7 +4,7 @@ Each --phase is a separate command:
 
     python main.py --phase=train --help         shows the options of one phase
 
-Without --save_path, search and serve use the ready network that comes with this program.
+Without --save_path, search and serve use the ready network that comes with the program.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The trained network that comes with this program: models/ready/model.safetensors, with its card beside it.
+"""The trained network that comes with the program: models/ready/model.safetensors, with its card beside it.
 
 A file of safetensors in half precision: the network's entries under the prefix `network.`, the class centres
 as `centers`, and as metadata what a checkpoint says of itself, JSON where it is no text.
@@ -39,7 +39,7 @@ def read_ready() -> dict[str, Any]:
             "loss": {CENTERS: in_float32(tensors[CENTERS]), "step": tensors["step"]},
         }
     except (KeyError, ValueError) as error:
-        raise UserError(f"{FILE} is not the file that comes with this program: {error}") from None
+        raise UserError(f"{FILE} is not the file that comes with the program: {error}") from None
 
 
 def in_float32(value: Tensor) -> Tensor:

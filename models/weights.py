@@ -54,7 +54,7 @@ class LoadReport:
 def load_pretrained(network: nn.Module, name: str, source: str, *, pad_se: bool = False) -> LoadReport:
     """Load `source` into `network` (one of NETWORKS, called `name`), as `load_backbone` does.
 
-    `source` is "imagenet", "ready" (the network that comes with this program) or the path of a state dict.
+    `source` is "imagenet", "ready" (the network that comes with the program) or the path of a state dict.
     Raises UserError if it cannot be had or does not fit.
     """
     module = network_module(name)
@@ -77,7 +77,7 @@ def load_pretrained(network: nn.Module, name: str, source: str, *, pad_se: bool 
 
 
 def weights_of_ready(name: str) -> dict[str, Tensor]:
-    """The state dict of the network that comes with this program. Raises UserError if it is not a `name`."""
+    """The state dict of the network that comes with the program. Raises UserError if it is not a `name`."""
     ready = ready_network.read_ready()
     own = ready["options"]["network"]
     if own != name:

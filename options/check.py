@@ -56,7 +56,7 @@ def check_combinations(options: argparse.Namespace) -> None:
     is_ready = options.save_path == READY and not has_checkpoints(READY)
     if options.phase in SEARCH_PHASES and is_ready and options.gallery == "dataset":
         raise UserError(
-            "the network that comes with this program searches your own photos: name their folder with "
+            "the network that comes with the program searches your own photos: name their folder with "
             "--gallery=FOLDER; to search those of a data set, name a run with --save_path"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.phase not in DISTRIBUTED_PHASES:

@@ -156,7 +156,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             default=["expr"],
             metavar="RUN",
             help="folder of the run below logs/; report compares several; without it, search, serve and "
-            "index use the ready network that comes with this program",
+            "index use the ready network that comes with the program",
         ),
         option(
             "seed",
@@ -333,7 +333,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             CHECKPOINT_PHASES,
             default="auto",
             help="weights that a training starts from: imagenet, none (random), ready (the network that "
-            "comes with this program), a file of weights, or auto: imagenet, but none for alexnet, which has "
+            "comes with the program), a file of weights, or auto: imagenet, but none for alexnet, which has "
             "no published weights",
         ),
         flag(

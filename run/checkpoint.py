@@ -71,7 +71,7 @@ class TestableCheckpoint(Checkpoint):
 def find(config: Config) -> Path:
     """The file with the network of --pretrained_model in the run's folder, of this program before others.
 
-    For --save_path=ready that of the network that comes with this program, unless a run has that name.
+    For --save_path=ready that of the network that comes with the program, unless a run has that name.
     Raises UserError if there is none, naming the steps that are there.
     """
     folder = config.folder / "model"

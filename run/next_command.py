@@ -167,7 +167,7 @@ def has_result(save_path: str) -> bool:
 
 
 def name_run(config: Config) -> dict[str, Any]:
-    """The run and gallery of a search. The network that comes with this program need not be named."""
+    """The run and gallery of a search. The network that comes with the program need not be named."""
     values = {} if config.save_path == READY else {"save_path": config.save_path}
     return values | as_given(config, (*CHECKPOINT, *SEARCHES))
 

@@ -106,7 +106,7 @@ class Searcher:
     def describe_network(self) -> str:
         """Which network this is, and what it was trained on."""
         ready = self.checkpoint.path == ready_network.FILE
-        name = "the network that comes with this program" if ready else self.config.save_path
+        name = "the network that comes with the program" if ready else self.config.save_path
         return f"{name}, step {self.checkpoint.step}: {describe_training(self.checkpoint)}"
 
     @cached_property
@@ -130,7 +130,7 @@ class Searcher:
 def open_searcher(run: str | None = None, gallery: str | Path = "dataset", **options: Any) -> Searcher:
     """The newest checkpoint of the run logs/`run`, ready to search in `gallery`.
 
-    Without a `run`, the network that comes with this program, for a folder of photos.
+    Without a `run`, the network that comes with the program, for a folder of photos.
 
     `gallery` is "dataset" or a folder of images. Its features are computed once, with a progress bar, and
     cached below logs/`run`/index. `options` are those of the command line by their names: index="hnsw",

@@ -68,12 +68,12 @@ def test_the_file_holds_the_run_in_half_precision(home: Path, trained_home: Path
 def test_a_search_without_a_run_uses_it_and_reports_it(home: Path, command) -> None:
     status, output, errors = command("search", PHOTOS, QUERY)
     assert status == 0, errors
-    assert "the network that comes with this program, step 2: trained on tiny: 3 categories" in output
+    assert "the network that comes with the program, step 2: trained on tiny: 3 categories" in output
     results = json.loads(Path("logs/ready/search/results.json").read_text())
     assert len(results["queries"][0]["hits"]) == 9
     assert Path("logs/ready/search/contact_sheet.png").is_file()
     status, output, errors = command("search", PHOTOS, QUERY, "--save_path=ready")
-    assert status == 0 and "the network that comes with this program" in output, errors
+    assert status == 0 and "the network that comes with the program" in output, errors
 
 
 def test_it_finds_what_the_run_finds(home: Path, trained_home: Path) -> None:
