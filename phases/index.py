@@ -101,7 +101,7 @@ def compare_indices(checkpoint: TestableCheckpoint, device: torch.device) -> Non
         ]
         evaluation = evaluate(rankings, sketches.labels)
         chance = evaluation.chance["MAP"]  # the same for every index
-        recalls = [np.isin(true, found).mean() for true, found in zip(exact, nearest, strict=True)]
+        recalls = [np.isin(truth, positions).mean() for truth, positions in zip(exact, nearest, strict=True)]
         rows[title] = {
             "recall@10": 100 * float(np.mean(recalls)),
             "MAP": evaluation.metrics["MAP"],

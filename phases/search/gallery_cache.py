@@ -281,5 +281,5 @@ def changed_versions(used: dict[str, str]) -> list[str]:
 
 def with_reasons(names: list[str], root: Path) -> str:
     """The first few of `names`, each with why it is unreadable."""
-    shown = [f"{name} ({reason_unreadable(root / name) or 'readable by now'})" for name in names[:NAMED]]
-    return one_line(", ".join(shown)) + (", ..." if len(names) > NAMED else "")
+    texts = [f"{name} ({reason_unreadable(root / name) or 'readable by now'})" for name in names[:NAMED]]
+    return one_line(", ".join(texts)) + (", ..." if len(names) > NAMED else "")

@@ -79,7 +79,7 @@ class Answers:
     """Answers to pictures, also from several threads at once. Copies of photos go to `folder`.
 
     `indices`: what photos can be compared by, features and, if there are any, hash codes. `local`: whether
-    only this machine is served; others are not told where the gallery lies.
+    only this machine is served; others do not learn where the gallery is.
     """
 
     def __init__(self, searcher: Searcher, folder: Path, *, local: bool) -> None:
@@ -174,7 +174,7 @@ class Answers:
             raise UserError(text) from error
 
     def write_copy(self, hit: Hit, side: int = SMALL) -> Path:
-        """A JPEG of a photo, no side above `side`, kept for the next time; its name says nothing of it."""
+        """A JPEG of a photo, no side above `side`, used again next time; its name reveals nothing."""
         key = hashlib.sha256(str(hit.file).encode(errors="surrogateescape")).hexdigest()[:16]
         self.hits[key] = hit
         path = self.folder / (f"{key}.jpg" if side == SMALL else f"{key}-{side}.jpg")

@@ -162,7 +162,7 @@ def test_mistakes_are_named(trained: Path, command, arguments: list[str], messag
 @pytest.mark.parametrize("value", ["", " "])
 def test_an_empty_path_is_not_the_current_folder(trained: Path, command, option: str, value: str) -> None:
     status, _, errors = command("search", "--save_path=run", f"--query={CAT}/0.png", option, value)
-    assert status == 2 and f"{option}: is empty: name a file or folder" in errors
+    assert status == 2 and f"{option}: is empty: give a file or folder" in errors
     assert not Path("logs/run/search").exists()
 
 
