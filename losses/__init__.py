@@ -1,6 +1,6 @@
 """Losses: (features, labels) -> loss.
 
-To add one, subclass `losses.margin.MarginLoss` in a file of its own, with its facts in LOSSES.
+To add one, subclass `losses.margin.MarginLoss` in a new file and add its facts to LOSSES.
 """
 
 import math
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LossFacts:
-    """What the command line knows about a loss before PyTorch is loaded.
+    """What the command line needs to know about a loss before PyTorch is imported.
 
-    `path` is "module:class". `default_margin` and `default_scale` are None where the loss has no such thing;
-    `margin_range` is inclusive. `distance` is the --test_distance that the loss trains for.
+    `path` is "module:class". `default_margin` and `default_scale` are None for a loss without a margin or a
+    scale; `margin_range` is inclusive. `distance` is the --test_distance that the loss trains for.
     """
 
     path: str
@@ -42,16 +42,15 @@ LOSSES = {
     "softmax": LossFacts("losses.softmax:Softmax", distance="angular"),
 }
 
-
-ALIASES = {"lmcl": "cosface"}  # the name in the CosFace paper, and in the published program
+ALIASES = {"lmcl": "cosface"}  # the CosFace paper and the published program call it LMCL
 
 
 def loss_facts(name: str) -> LossFacts:
-    """The facts of the loss `name`, which may be an alias."""
+    """The facts of the loss `name` or alias."""
     return LOSSES[ALIASES.get(name, name)]
 
 
 def loss_class(name: str) -> type["MarginLoss"]:
-    """The class of the loss `name`, imported on demand: the command line needs only the facts."""
+    """The class of the loss `name` or alias, imported on demand: the command line needs only the facts."""
     module, _, attribute = loss_facts(name).path.partition(":")
     return getattr(import_module(module), attribute)

@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 from losses import LOSSES
-from losses.margin import MarginLoss, of_target, replace_target
+from losses.margin import MarginLoss, gather_target, replace_target
 
-# cos within this of +-1 has no finite slope of the angle; float32 resolves 6e-8 there
+# the gradient of acos is infinite at +-1; float32 resolves 6e-8 there
 EPSILON = 1e-7
 
 
 class ASoftmax(MarginLoss):
     """Logits |f| ((1 - alpha) cos_y + alpha psi(theta_y)) for the target and |f| cos_j for the others.
 
-    psi(theta) = (-1)^k cos(m theta) - 2k with k = floor(m theta / pi), falling from 1 to about -2m + 1.
+    psi(theta) = (-1)^k cos(m theta) - 2k with k = floor(m theta / pi), which falls from 1 to about -2m + 1.
     """
 
     facts = LOSSES["a-softmax"]
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = self.cosines(features)  # (B, C)
-        target = of_target(cosines, labels)
+        target = gather_target(cosines, labels)
         theta = torch.acos(target.clamp(-1 + EPSILON, 1 - EPSILON))
         k = torch.floor(self.margin * theta / math.pi).detach()
         psi = (1 - 2 * (k % 2)) * torch.cos(self.margin * theta) - 2 * k

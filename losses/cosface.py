@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from losses import LOSSES
-from losses.margin import MarginLoss, of_target, replace_target
+from losses.margin import MarginLoss, gather_target, replace_target
 
 
 class CosFace(MarginLoss):
@@ -13,5 +13,5 @@ class CosFace(MarginLoss):
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = self.cosines(features)
-        target = of_target(cosines, labels) - self.alpha * self.margin
+        target = gather_target(cosines, labels) - self.alpha * self.margin
         return self.scale * replace_target(cosines, labels, target)

@@ -1,4 +1,4 @@
-"""The base of all losses: class centres, margin annealing, cross-entropy (docs/method.md, Losses)."""
+"""The base class of all losses: class centres, margin annealing, cross-entropy (docs/method.md, Losses)."""
 
 from typing import ClassVar
 
@@ -10,13 +10,14 @@ from losses import LossFacts
 
 
 class MarginLoss(nn.Module):
-    """Cross-entropy over the logits of `num_classes` centres, with a margin for the target class.
+    """Cross-entropy over the logits of `num_classes` classes, with a margin for the target class.
 
-    A loss defines `logits`, and names its `facts` from losses.LOSSES, which give margin and scale their
-    defaults.
+    A subclass defines `logits` and sets `facts` to its entry of losses.LOSSES, which has the defaults of
+    `margin` and `scale`.
 
-    State: `centers` (num_classes, f_dim), drawn as Gaussian directions of norm `center_norm` (published: 1),
-    and `step`, the number of training steps done, which the training loop counts up.
+    State: `centers` (num_classes, f_dim) float32, which start in random directions with norm `center_norm`
+    (published: 1), and `step`, an int64 scalar, the number of training steps done, which the training loop
+    increments.
     """
 
     facts: ClassVar[LossFacts]
@@ -42,36 +43,36 @@ class MarginLoss(nn.Module):
 
     @property
     def alpha(self) -> Tensor:
-        """How much of the margin applies now: step / annealing_step, at most 1. A float32 scalar."""
+        """The fraction of the margin that applies now: step / annealing_step, at most 1. A float32 scalar."""
         if self.annealing_step == 0:
             return torch.ones((), device=self.step.device)
         return (self.step / self.annealing_step).clamp(max=1.0)
 
     def logits(self, features: Tensor, labels: Tensor) -> Tensor:
-        """(B, f_dim) float32, (B,) int64 -> (B, num_classes): the larger, the nearer the class."""
+        """(B, f_dim) float32, (B,) int64 -> (B, num_classes) float32, larger for nearer classes."""
         raise NotImplementedError
 
     def forward(self, features: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-        """(B, f_dim), (B,) int64 -> the loss, a scalar, or (B,) with reduction="none".
+        """(B, f_dim), (B,) int64 -> the loss, a float32 scalar, or (B,) with reduction="none".
 
-        Computed in float32 whatever the features come in: a margin of 4 multiplies squared distances by 16.
+        Computed in float32 for features of any dtype: a margin of 4 multiplies squared distances by 16.
         """
         return F.cross_entropy(self.logits(features.float(), labels), labels, reduction=reduction)
 
     def has_collapsed(self, loss: float) -> bool:
-        """Whether features and centres have fallen into one point, by a mean `loss`; see MEMS."""
+        """Whether features and centres have collapsed into one point, by the mean `loss`; see MEMS."""
         return False
 
     def cosines(self, features: Tensor) -> Tensor:
-        """cos of the angle between features and centres, (B, num_classes) in [-1, 1]."""
+        """Cosines of the angles between features (B, f_dim) and centres, (B, num_classes) in [-1, 1]."""
         return F.normalize(features) @ F.normalize(self.centers).T
 
 
 def replace_target(logits: Tensor, labels: Tensor, target_logits: Tensor) -> Tensor:
-    """`logits` (B, C) with the entry of each row's label replaced by `target_logits` (B,)."""
+    """`logits` (B, C) with the logit of each row's label (B,) replaced by `target_logits` (B,)."""
     return logits.scatter(1, labels[:, None], target_logits[:, None])
 
 
-def of_target(logits: Tensor, labels: Tensor) -> Tensor:
-    """The entry of each row's label: (B, C), (B,) -> (B,)."""
+def gather_target(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logit of each row's label: (B, C), (B,) -> (B,)."""
     return logits.gather(1, labels[:, None]).squeeze(1)

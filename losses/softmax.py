@@ -1,4 +1,4 @@
-"""Softmax over a linear classifier, the baseline of the other losses (docs/method.md, Losses)."""
+"""Softmax over a linear classifier, the baseline for the other losses (docs/method.md, Losses)."""
 
 from torch import Tensor
 
@@ -9,8 +9,8 @@ from losses.margin import MarginLoss
 class Softmax(MarginLoss):
     """Logits f . c_j: a linear classifier whose weights are the centres.
 
-    Without a bias, so that the state is the centres alone, as in every other loss. Logits are inner products:
-    directions matter, not distances.
+    There is no bias, so that the state is the same as of every other loss. Logits are inner products, so
+    directions matter rather than distances.
     """
 
     facts = LOSSES["softmax"]

@@ -1,4 +1,4 @@
-"""What all losses share: annealing, centres, state, float32; and the published program's figures."""
+"""What all losses share: annealing, centres, state, float32; and the published program's values."""
 
 import json
 
@@ -19,8 +19,8 @@ def batch(classes: int = 5, dim: int = 7, size: int = 9) -> tuple[torch.Tensor, 
 
 @pytest.mark.parametrize("case", range(14))
 def test_equals_the_published_program(golden, case: int) -> None:
-    figures = golden("losses")
-    settings = json.loads(str(figures["cases"][case]))
+    golden_values = golden("losses")
+    settings = json.loads(str(golden_values["cases"][case]))
     criterion = loss_class(settings["loss"])(
         10,
         32,
@@ -29,18 +29,15 @@ def test_equals_the_published_program(golden, case: int) -> None:
         annealing_step=settings["annealing_step"],
     )
     criterion.load_state_dict(
-        {"centers": torch.tensor(figures["centers"]), "step": torch.tensor(settings["step"])}
+        {"centers": torch.tensor(golden_values["centers"]), "step": torch.tensor(settings["step"])}
     )
-    features = torch.tensor(figures["feature"], requires_grad=True)
-    losses = criterion(features, torch.tensor(figures["label"]), reduction="none")
+    features = torch.tensor(golden_values["feature"], requires_grad=True)
+    losses = criterion(features, torch.tensor(golden_values["label"]), reduction="none")
     losses.mean().backward()
-    for found, name in (
-        (losses.detach(), "loss"),
-        (features.grad, "grad_feature"),
-        (criterion.centers.grad, "grad_centers"),
-    ):
-        expected = figures[f"{name}_{case}"]
-        error = np.abs(found.numpy() - expected).max() / np.abs(expected).max()
+    results = {"loss": losses.detach(), "grad_feature": features.grad, "grad_centers": criterion.centers.grad}
+    for name, result in results.items():
+        expected = golden_values[f"{name}_{case}"]
+        error = np.abs(result.numpy() - expected).max() / np.abs(expected).max()
         assert error < 1e-5, f"{name} of {settings}"
 
 
