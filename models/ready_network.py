@@ -1,7 +1,7 @@
 """The trained network that comes with the program: models/ready/model.safetensors, with its card beside it.
 
-A file of safetensors in half precision: the network's entries under the prefix `network.`, the class centres
-as `centers`, and as metadata what a checkpoint says of itself, JSON where it is no text.
+A safetensors file in half precision: the network's entries with the prefix `network.`, the class centres as
+`centers`. Its metadata holds the other entries of a checkpoint, as JSON unless they are in TEXT_ENTRIES.
 """
 
 import json
@@ -16,31 +16,33 @@ from utils.errors import UserError
 
 FILE = Path(__file__).parent / READY / "model.safetensors"
 NETWORK, CENTERS = "network.", "centers"
-TEXTS = ("lists", "revision")  # of the metadata, those that are no JSON
+TEXT_ENTRIES = ("lists", "revision")  # of the metadata: plain text, not JSON
 
 
 def read_ready() -> dict[str, Any]:
-    """The network as a checkpoint of a training holds it, in float32, without the state of an optimizer.
+    """The network in the form of a training checkpoint, in float32, without optimizer state.
 
-    Raises UserError if the file is missing or not whole.
+    Raises UserError if the file is missing or damaged.
     """
     tensors = tensor_files.read(FILE)
     try:
-        said = tensor_files.safetensors_metadata(FILE)
-        about = {name: text if name in TEXTS else json.loads(text) for name, text in said.items()}
+        metadata = tensor_files.safetensors_metadata(FILE)
+        entries = {
+            name: text if name in TEXT_ENTRIES else json.loads(text) for name, text in metadata.items()
+        }
         network = {
-            name.removeprefix(NETWORK): in_float32(value)
+            name.removeprefix(NETWORK): to_float32(value)
             for name, value in tensors.items()
             if name.startswith(NETWORK)
         }
         return {
-            **about,
+            **entries,
             "network": network,
-            "loss": {CENTERS: in_float32(tensors[CENTERS]), "step": tensors["step"]},
+            "loss": {CENTERS: to_float32(tensors[CENTERS]), "step": tensors["step"]},
         }
     except (KeyError, ValueError) as error:
         raise UserError(f"{FILE} is not the file that comes with the program: {error}") from None
 
 
-def in_float32(value: Tensor) -> Tensor:
+def to_float32(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value

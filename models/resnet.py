@@ -1,10 +1,10 @@
 """ResNet-18 with a domain-aware SE module after bn2 of every block (docs/method.md, Networks).
 
-The published file cannot be built, so its design is taken and its names are ours. The small network of
-this project: what the demo and the tests train on a CPU.
+The published file cannot be built, so the design is theirs and the names are ours. This is the small network
+that the demo trains on a CPU.
 
-ImageNet weights: torchvision's IMAGENET1K_V1 (BSD-3), normalised by mean (.485, .456, .406) and std
-(.229, .224, .225) in their training; this method feeds [0, 1].
+ImageNet weights: torchvision's IMAGENET1K_V1 (BSD-3). They were trained with input normalised by mean
+(.485, .456, .406) and std (.229, .224, .225); this method feeds values in [0, 1].
 """
 
 import torch
@@ -18,11 +18,11 @@ from models.pooling import AveragePool
 HEAD = "fc."
 FIRST_ATTENTION = "layer1.0.se_module."
 IMAGENET_URLS = (ResNet18_Weights.IMAGENET1K_V1.url,)
-INPUT_NORMALISATION = None  # as published: [0, 1] is fed
+INPUT_NORMALISATION = None  # as published: values in [0, 1]
 
 
 class Block(BasicBlock):
-    """A basic block whose attention module sees the domain."""
+    """A basic block whose attention module gets the domain."""
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
@@ -41,7 +41,7 @@ class ResNet18(ResNet):
         self.fc = nn.Linear(512 * 7 * 7, f_dim)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in layer:
-                block.se_module = attention.module(block.bn2.num_features)
+                block.se_module = attention.build_module(block.bn2.num_features)
 
     def forward(self, images: Tensor, domain: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (B, 64, H/4, W/4)

@@ -2,13 +2,14 @@
 
 The network is `pretrainedmodels`' with its SE modules replaced: domain-aware ones in layer1 to layer3
 (30 blocks), plain ones in layer4, as in the published program. The paper's figure has a domain-aware module
-in each block: `dase_layer4` builds that. Deviations from `pretrainedmodels`, of the published program: the
-first activation of every SE module is a sigmoid (by default), `last_linear` gives f_dim features. Ours: the
-pool at the end is adaptive, so that any image size from 32 pixels on can be used (equal at 224).
+in each block, which `dase_layer4` builds. The published program differs from `pretrainedmodels` in two
+ways: the first activation of every SE module is a sigmoid (by default), and `last_linear` has f_dim outputs.
+Unlike the published network, ours ends with adaptive pooling, so that images of 32 pixels or more can be used
+(no difference at 224).
 
 ImageNet weights: Cadene's pretrained-models.pytorch 0.7.4 (BSD-3), ported from the Caffe weights of
-Hu et al. (SENet, Apache-2.0); timm's release carries the same tensors. Their input was normalised by mean
-(.485, .456, .406) and std (.229, .224, .225); this method feeds [0, 1].
+Hu et al. (SENet, Apache-2.0); timm's release has the same tensors. They were trained with input normalised
+by mean (.485, .456, .406) and std (.229, .224, .225); this method feeds values in [0, 1].
 """
 
 from dataclasses import replace
@@ -26,11 +27,11 @@ IMAGENET_URLS = (
     "legacy_se_resnext101_32x4d-37725eac.pth",
     pretrained_settings["se_resnext101_32x4d"]["imagenet"]["url"],
 )
-INPUT_NORMALISATION = None  # as published: [0, 1] is fed
+INPUT_NORMALISATION = None  # as published: values in [0, 1]
 
 
 class Block(SEResNeXtBottleneck):
-    """A ResNeXt bottleneck whose attention module sees the domain."""
+    """A ResNeXt bottleneck whose attention module gets the domain."""
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
@@ -61,7 +62,7 @@ class SEResNeXt(SENet):
             if layer is self.layer4 and attention.kind == "dase" and not attention.dase_layer4:
                 attention = replace(attention, kind="se")
             for block in layer:
-                block.se_module = attention.module(block.bn3.num_features)
+                block.se_module = attention.build_module(block.bn3.num_features)
 
     def forward(self, images: Tensor, domain: Tensor) -> Tensor:
         x = self.layer0(images)  # (B, 64, H/4, W/4)

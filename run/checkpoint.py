@@ -13,7 +13,7 @@ from datasets import DATASETS
 from datasets.annotations import Annotation
 from losses import ALIASES, LOSSES, loss_class
 from models import READY, ready_network
-from models.recognise import recognise
+from models.recognise import recognise_network
 from run import validation
 from run.config import (
     NETWORK_FIELDS,
@@ -179,13 +179,13 @@ def load_own(config: Config, path: Path) -> Checkpoint:
 def load_published(config: Config, path: Path, step: int) -> Checkpoint:
     """A pair of the published program: what its two files do not say is as published, unless given."""
     state = published.read_state(path)
-    found = recognise(state)
+    found = recognise_network(state)
     if found is None:
         raise UserError(f"{path} is of no network known here: it has no last layer of any")
     said = {
         "network": found.network,
         "attention": found.attention,
-        "se_reduction": found.closest_reduction(config.network.se_reduction),
+        "se_reduction": found.choose_reduction(config.network.se_reduction),
         "f_dim": found.f_dim,
         "dase_layer4": found.dase_layer4,
     }

@@ -23,7 +23,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels)
-        self.se_module = attention.module(channels)
+        self.se_module = attention.build_module(channels)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         return torch.relu(self.se_module(self.bn(self.conv(x)), domain) + x)

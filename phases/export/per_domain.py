@@ -1,8 +1,8 @@
 """--format=onnx and --format=torchscript: a plain network for each domain.
 
-The domain bit is folded into biases (models/folded.py), so each has one input: images in any batch size, of
-the image size of the training. The files are read back from the disk and compared with the trained network in
-PyTorch, which takes the bit as an input; only then do they get their names.
+The domain bit is folded into biases (models/domain_folding.py), so each has one input: images in any batch size,
+of the image size of the training. The files are read back from the disk and compared with the trained network
+in PyTorch, which takes the bit as an input; only then do they get their names.
 """
 
 import logging
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation, Entry
 from datasets.loaders import ImageSet, ordered_batches
-from models.folded import folded
+from models.domain_folding import fold_domain_bit
 from phases.export import onnx, torchscript
 from phases.export.card import PROGRAM, ExportedFile, model_card
 from phases.export.source import load_data_if_available, load_source, make_metadata
@@ -67,7 +67,7 @@ def run(config: Config, format: str) -> Config:
         for inputs in inputs_by_domain:
             path = folder / f"{inputs.name}{exporter.SUFFIX}"
             temporary = stack.enter_context(atomic_write(path))
-            network = folded(source.network, inputs.domain)
+            network = fold_domain_bit(source.network, inputs.domain)
             exporter.write(network, example, temporary, metadata | {"domain": inputs.name})
             check = compare_features(exporter.read(temporary), source.network, inputs, path)
             size = temporary.stat().st_size

@@ -45,7 +45,8 @@ def write(config: Config) -> None:
     if "test_distance" in config.given:
         entries["options"]["test_distance"] = config.test.test_distance
     metadata = {
-        name: value if name in ready_network.TEXTS else json.dumps(value) for name, value in entries.items()
+        name: value if name in ready_network.TEXT_ENTRIES else json.dumps(value)
+        for name, value in entries.items()
     }
     content = safetensors.save(tensors, metadata=metadata)
     if len(content) > LARGEST:

@@ -7,7 +7,7 @@ import numpy as np
 from datasets import PHOTO, SKETCH
 from datasets.annotations import Entry
 from datasets.loaders import Batch, ImageSet, ordered_batches
-from models.gates import bit_offset, domain_modules, gate_changes
+from models.gates import find_domain_modules, measure_gate_changes, photo_offset
 from phases.report.evaluated_run import EvaluatedRun
 from retrieval.embed import embed
 from retrieval.metrics import evaluate
@@ -24,7 +24,7 @@ def measure_domain_bit(run: EvaluatedRun) -> dict[str, Any] | None:
     Measured on a random sample of test sketches and photos, by --seed.
     """
     model, config = run.model, run.config
-    modules = domain_modules(model.network)
+    modules = find_domain_modules(model.network)
     if not modules:
         return None
     rng = np.random.default_rng(config.seed)
@@ -35,8 +35,8 @@ def measure_domain_bit(run: EvaluatedRun) -> dict[str, Any] | None:
     sketch_batches = load_batches(run, [model.data.test_sketches[query] for query in queries], SKETCH)
     photo_batches = load_batches(run, [gallery[photo] for photo in photos], PHOTO)
     changes = {
-        "sketches": gate_changes(model.network, sketch_batches, domain=SKETCH, device=run.device),
-        "photos": gate_changes(model.network, photo_batches, domain=PHOTO, device=run.device),
+        "sketches": measure_gate_changes(model.network, sketch_batches, domain=SKETCH, device=run.device),
+        "photos": measure_gate_changes(model.network, photo_batches, domain=PHOTO, device=run.device),
     }
     return {
         "sketches": len(queries),
@@ -50,7 +50,7 @@ def measure_domain_bit(run: EvaluatedRun) -> dict[str, Any] | None:
                 "module": name,
                 "sketches": vars(changes["sketches"][name]),
                 "photos": vars(changes["photos"][name]),
-                "offset": summarize_offset(bit_offset(module).cpu().numpy()),
+                "offset": summarize_offset(photo_offset(module).cpu().numpy()),
             }
             for name, module in modules.items()
         ],

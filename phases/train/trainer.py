@@ -18,7 +18,7 @@ from datasets import PHOTO, SKETCH
 from datasets.annotations import Annotation
 from datasets.loaders import Batch
 from losses import loss_class
-from models.gradient_checkpointing import recompute
+from models.gradient_checkpointing import enable_gradient_checkpointing
 from phases.train.batches import load_batches
 from run.config import Config
 from run.network import blocks_of, build
@@ -88,7 +88,7 @@ class Trainer:
                 self.network, process_group=distributed.gpu_group
             )
         if config.train.gradient_checkpointing:
-            recompute(blocks_of(self.network, config.network.network))
+            enable_gradient_checkpointing(blocks_of(self.network, config.network.network))
         self.network.to(self.device).to(memory_format=torch.channels_last).train()
         self.criterion.to(self.device)
         torch.backends.cudnn.allow_tf32 = True  # PyTorch's default; tests compute in full float32

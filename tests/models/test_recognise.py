@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import ATTENTION, NETWORKS, build_network
-from models.recognise import recognise
+from models.recognise import recognise_network
 
 
 @pytest.mark.parametrize(
@@ -16,13 +16,13 @@ from models.recognise import recognise
 def test_what_was_built_is_recognised(name: str, attention: str, reduction: int) -> None:
     with torch.device("meta"):
         network = build_network(name, attention=attention, f_dim=7, reduction=reduction)
-    found = recognise(network.state_dict())
+    found = recognise_network(network.state_dict())
     assert found is not None and (found.network, found.attention, found.f_dim) == (name, attention, 7)
     if attention == "none":
         assert found.reductions == (16,)
     else:
-        assert reduction in found.reductions and found.closest_reduction(reduction) == reduction
-        other = found.closest_reduction(3)
+        assert reduction in found.reductions and found.choose_reduction(reduction) == reduction
+        other = found.choose_reduction(3)
         with torch.device("meta"):
             rebuilt = build_network(name, attention=attention, f_dim=7, reduction=other)
         shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (network, rebuilt)]
@@ -33,11 +33,11 @@ def test_modules_of_layer4_are_recognised() -> None:
     for dase_layer4 in (False, True):
         with torch.device("meta"):
             network = build_network("resnext101", attention="dase", f_dim=7, dase_layer4=dase_layer4)
-        found = recognise(network.state_dict())
+        found = recognise_network(network.state_dict())
         assert found is not None and found.attention == "dase" and found.dase_layer4 == dase_layer4
 
 
 def test_anything_else_is_not() -> None:
-    assert recognise({}) is None
-    assert recognise({"weight": torch.ones(3)}) is None
-    assert recognise({"fc.weight": torch.tensor(1.0)}) is None
+    assert recognise_network({}) is None
+    assert recognise_network({"weight": torch.ones(3)}) is None
+    assert recognise_network({"fc.weight": torch.tensor(1.0)}) is None

@@ -13,8 +13,8 @@ from torch import nn
 
 from models import NETWORK_NAMES, build_network
 from models.dase import DomainConv
-from models.folded import folded
-from models.gates import bit_offset, domain_modules, gate_changes
+from models.domain_folding import fold_domain_bit
+from models.gates import find_domain_modules, measure_gate_changes, photo_offset
 from models.weights import load_backbone, load_pretrained
 from phases.export import onnx, torchscript
 from utils.errors import UserError
@@ -40,7 +40,7 @@ def make(name: str, attention: str = "dase") -> nn.Module:
 @torch.no_grad()
 def teach(network: nn.Module) -> nn.Module:
     """`network` with domain columns as after some training."""
-    for module in domain_modules(network).values():
+    for module in find_domain_modules(network).values():
         module.fc2.weight[:, -1].normal_(std=2)
     return network
 
@@ -61,7 +61,7 @@ def test_untrained_it_is_timms_network_for_either_domain(name: str) -> None:
         pad_se=True,
     )
     count, gate = FAMILIES[name]
-    modules = domain_modules(network)
+    modules = find_domain_modules(network)
     assert len(report.padded) == len(modules) == count and len(report.randomly_initialised) == 2
     assert {type(each.gate).__name__ for each in modules.values()} == {gate}
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_every_domain_column_gets_a_gradient_and_then_tells_domains_apart(name: 
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.ones_(norm.weight)  # the last of a block may start at zero
     network(images(4), torch.tensor([0.0, 1.0, 1.0, 0.0])).square().sum().backward()
-    columns = {key: each.fc2.weight.grad[:, -1] for key, each in domain_modules(network).items()}
+    columns = {key: each.fc2.weight.grad[:, -1] for key, each in find_domain_modules(network).items()}
     assert columns and all(each.abs().sum() > 0 for each in columns.values())
     teach(network).eval()
     with torch.inference_mode():
@@ -103,7 +103,7 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(name: str, tmp_path: Pa
 @pytest.mark.parametrize("domain", [0, 1])
 def test_folded_it_needs_no_domain_and_gives_the_same(name: str, domain: int) -> None:
     network = teach(make(name))
-    plain = folded(network, domain)
+    plain = fold_domain_bit(network, domain)
     assert not any(isinstance(each, DomainConv) for each in plain.modules())
     with torch.inference_mode():
         expected = network(images(), torch.full((2,), float(domain)))
@@ -115,7 +115,7 @@ def test_exported_it_gives_the_same(name: str, tmp_path: Path) -> None:
     network = teach(make(name))
     with torch.inference_mode():
         expected = network(images(), torch.ones(2)).numpy()
-    plain = folded(network, 1)
+    plain = fold_domain_bit(network, 1)
     torchscript.write(plain, images(), tmp_path / "photo.pt", {})
     with torch.inference_mode():
         found = torch.jit.load(str(tmp_path / "photo.pt"))(images()).numpy()
@@ -134,7 +134,7 @@ def test_timms_senet_is_resnext101_but_for_layer4() -> None:
     load_backbone(ours, source, head="last_linear.", pad_se=True)
     theirs = build_network(f"timm:{name}", attention="dase", f_dim=8).eval()
     load_backbone(theirs, {f"backbone.{k}": v for k, v in source.items()}, head="timm_features.", pad_se=True)
-    modules, other = domain_modules(ours), domain_modules(theirs)
+    modules, other = find_domain_modules(ours), find_domain_modules(theirs)
     with torch.no_grad():
         theirs.timm_features.load_state_dict(ours.last_linear.state_dict())
         for path, module in modules.items():
@@ -151,24 +151,24 @@ def test_timms_senet_is_resnext101_but_for_layer4() -> None:
 def test_what_the_bit_does_is_measured_with_the_modules_own_gate() -> None:
     network = teach(make("mobilenetv3_small_050"))
     batches = [(images(), torch.zeros(2))]
-    changes = gate_changes(network, batches, domain=0, device=torch.device("cpu"))
-    assert set(changes) == set(domain_modules(network))
+    changes = measure_gate_changes(network, batches, domain=0, device=torch.device("cpu"))
+    assert set(changes) == set(find_domain_modules(network))
     assert all(0 < each.alone < 1 for each in changes.values())
-    name, module = next(iter(domain_modules(network).items()))
+    name, module = next(iter(find_domain_modules(network).items()))
     seen = []
     handle = module.register_forward_hook(lambda _, inputs, output: seen.append(output.flatten(1)))
     with torch.inference_mode():
         network(images(), torch.zeros(2))
     handle.remove()
     gate = nn.functional.hardsigmoid
-    expected = (gate(seen[0] + bit_offset(module)) - gate(seen[0])).abs().mean()
+    expected = (gate(seen[0] + photo_offset(module)) - gate(seen[0])).abs().mean()
     assert changes[name].alone == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("attention", ["se", "none"])
 def test_without_the_bit_domains_are_alike(attention: str) -> None:
     network = make("seresnet18", attention)
-    assert domain_modules(network) == {}
+    assert find_domain_modules(network) == {}
     with torch.inference_mode():
         assert torch.equal(network(images(), torch.zeros(2)), network(images(), torch.ones(2)))
     parameters = sum(each.numel() for each in network.parameters())
@@ -234,7 +234,7 @@ def test_a_network_without_se_modules_is_refused_with_names_that_work(name: str)
     assert len(suggested) >= 4
     for each in suggested:
         with torch.device("meta"):
-            assert domain_modules(build_network(each, attention="dase", f_dim=2))
+            assert find_domain_modules(build_network(each, attention="dase", f_dim=2))
 
 
 def test_a_misspelt_name_is_answered_with_names_like_it() -> None:

@@ -15,7 +15,7 @@ from datasets import PHOTO, transforms
 from datasets.images import read_image
 from datasets.loaders import ImageSet
 from models import build_network
-from models.folded import folded
+from models.domain_folding import fold_domain_bit
 from phases.export import onnx as onnx_form
 from phases.export import per_domain, torchscript
 from retrieval import hashing
@@ -168,7 +168,9 @@ def test_without_the_data_set(trained: Path, command, form: str) -> None:
 def test_a_network_that_differs_from_pytorch_is_not_written(
     trained: Path, command, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setattr(per_domain, "folded", lambda network, domain: folded(network, 1 - domain))
+    monkeypatch.setattr(
+        per_domain, "fold_domain_bit", lambda network, domain: fold_domain_bit(network, 1 - domain)
+    )
     status, output, errors = command("export", "--save_path=run", f"--format={form}")
     assert status == 2
     assert f"sketch{PLAIN[form].SUFFIX} was not written: its features differ by up to" in errors
@@ -182,7 +184,7 @@ def test_earlier_files_stay_unless_all_checks_pass(
     assert command("export", *arguments)[0] == 0
     before = {path: path.read_bytes() for path in Path("logs/run/export/torchscript").iterdir()}
     monkeypatch.setattr(
-        per_domain, "folded", lambda network, domain: folded(network, 0)
+        per_domain, "fold_domain_bit", lambda network, domain: fold_domain_bit(network, 0)
     )  # right for sketches
     status, _, errors = command("export", *arguments)
     assert status == 2 and "photo.pt was not written" in errors
@@ -232,7 +234,7 @@ def test_an_older_pytorch_is_refused(trained: Path, command, monkeypatch: pytest
 def test_networks_without_the_bit_and_small_images(tmp_path: Path, form: str, attention: str) -> None:
     network = build_network("resnet18", attention=attention, f_dim=8).eval()
     path = tmp_path / "network"
-    PLAIN[form].write(folded(network, 1), torch.zeros(2, 3, 40, 40), path, {})
+    PLAIN[form].write(fold_domain_bit(network, 1), torch.zeros(2, 3, 40, 40), path, {})
     read = PLAIN[form].read(path)
     for count in (1, 3):
         images = torch.rand(count, 3, 40, 40)

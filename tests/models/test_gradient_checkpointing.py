@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import build_network, network_module
-from models.gradient_checkpointing import recompute
+from models.gradient_checkpointing import enable_gradient_checkpointing
 
 
 def trained(name: str, recomputed: bool) -> tuple[nn.Module, int]:
@@ -16,7 +16,9 @@ def trained(name: str, recomputed: bool) -> tuple[nn.Module, int]:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     if recomputed:
-        recompute(each for each in network.modules() if isinstance(each, network_module(name).Block))
+        enable_gradient_checkpointing(
+            each for each in network.modules() if isinstance(each, network_module(name).Block)
+        )
     kept = 0
 
     def count(tensor: torch.Tensor) -> torch.Tensor:

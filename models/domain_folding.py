@@ -1,4 +1,4 @@
-"""A network for one domain, its domain bit folded into biases (docs/method.md, Networks).
+"""Fold the domain bit into biases: a network for one domain only (docs/method.md, Networks).
 
 For images of one domain d is a constant, and a domain-aware module is a plain one with another bias:
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.dase import DASEModule, DomainConv, SEModule
 
 
-class OneDomain(nn.Module):
+class SingleDomainNetwork(nn.Module):
     """images (B, 3, S, S) -> features (B, f_dim), by a network without domain-aware modules."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -21,15 +21,15 @@ class OneDomain(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images, None)  # None: a module that looked at the domain after all would fail
+        return self.network(images, None)  # None: a module that still used the domain would fail
 
 
-def folded(network: nn.Module, domain: int) -> nn.Module:
-    """A copy of `network` for images of `domain` (0 = sketch, 1 = photo) alone, in evaluation mode.
+def fold_domain_bit(network: nn.Module, domain: int) -> nn.Module:
+    """A copy of `network` for images of one `domain` (0 = sketch, 1 = photo), in evaluation mode.
 
-    Takes images (B, 3, S, S), and gives the features (B, f_dim) that `network` gives them in evaluation mode,
-    but for rounding. Weights are of the same type and on the same device; `network` stays as it is. Raises
-    ValueError for any other domain.
+    Maps images (B, 3, S, S) to the features (B, f_dim) that `network` gives in evaluation mode, but for
+    rounding. Weights have the same dtype and device; `network` is not changed. Raises ValueError for any
+    other domain.
     """
     if domain not in (0, 1):
         raise ValueError(f"domain must be 0 (sketch) or 1 (photo), not {domain}")
@@ -37,22 +37,21 @@ def folded(network: nn.Module, domain: int) -> nn.Module:
     for parent in list(plain.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, DASEModule):
-                setattr(parent, name, without_domain(module, domain))
+                setattr(parent, name, fold_module(module, domain))
             elif isinstance(module, DomainConv):
-                setattr(parent, name, module.without_domain(domain))
-    return OneDomain(plain).eval()
+                setattr(parent, name, module.fold_domain_bit(domain))
+    return SingleDomainNetwork(plain).eval()
 
 
 @torch.no_grad()
-def without_domain(module: DASEModule, domain: int) -> SEModule:
-    """The plain module that does to images of `domain` what `module` does. It takes over fc1."""
+def fold_module(module: DASEModule, domain: int) -> SEModule:
+    """A plain module with the output of `module` for images of `domain`. It takes over `module.fc1`."""
     weight, bias = module.fc2.weight, module.fc2.bias  # (C, C/16 + 1, 1, 1), (C,)
     assert bias is not None
     channels, inputs = weight.shape[:2]
     plain = SEModule(channels)
     plain.phi, plain.fc1 = module.phi, module.fc1
     plain.fc2 = nn.Conv2d(inputs - 1, channels, kernel_size=1)
-    plain.fc2.weight, plain.fc2.bias = (
-        nn.Parameter(each) for each in (weight[:, :-1].clone(), bias + weight[:, -1, 0, 0] * domain)
-    )
+    plain.fc2.weight = nn.Parameter(weight[:, :-1].clone())
+    plain.fc2.bias = nn.Parameter(bias + weight[:, -1, 0, 0] * domain)
     return plain

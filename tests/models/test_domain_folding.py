@@ -6,7 +6,7 @@ from torch import nn
 
 from models import ATTENTION, NETWORKS, SE_ACTIVATIONS, build_network
 from models.dase import DASEModule
-from models.folded import folded
+from models.domain_folding import fold_domain_bit
 
 SKETCH, PHOTO = 0, 1
 
@@ -36,7 +36,7 @@ def test_it_gives_the_features_of_its_domain(name: str, attention: str) -> None:
     found = {}
     for domain in (SKETCH, PHOTO):
         bits = torch.full((2,), float(domain))
-        expected, found[domain] = network(images, bits), folded(network, domain)(images)
+        expected, found[domain] = network(images, bits), fold_domain_bit(network, domain)(images)
         assert (found[domain] - expected).abs().max() < 1e-5 * expected.abs().max()
     apart = (found[SKETCH] - found[PHOTO]).abs().max()
     assert apart > 1e-3 * found[PHOTO].abs().max() if attention == "dase" else apart == 0
@@ -50,7 +50,7 @@ def test_in_float64_it_is_exact(name: str, activation: str) -> None:
     images = torch.rand(1, 3, 32, 32, dtype=torch.float64)
     for domain in (SKETCH, PHOTO):
         expected = network(images, torch.tensor([float(domain)], dtype=torch.float64))
-        found = folded(network, domain)(images)
+        found = fold_domain_bit(network, domain)(images)
         assert found.dtype == torch.float64
         assert (found - expected).abs().max() <= 1e-12 * expected.abs().max()
 
@@ -58,7 +58,7 @@ def test_in_float64_it_is_exact(name: str, activation: str) -> None:
 def test_the_network_stays_as_it_was() -> None:
     network = network_of("alexnet", "dase").train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    plain = folded(network, PHOTO)
+    plain = fold_domain_bit(network, PHOTO)
     with torch.no_grad():
         for parameter in plain.parameters():
             parameter.zero_()
@@ -68,11 +68,11 @@ def test_the_network_stays_as_it_was() -> None:
 
 
 def test_no_module_looks_at_a_domain_any_more() -> None:
-    plain = folded(network_of("resnext101", "dase"), SKETCH)
+    plain = fold_domain_bit(network_of("resnext101", "dase"), SKETCH)
     assert not any(isinstance(module, DASEModule) for module in plain.modules())
     assert all(parameter.is_leaf and parameter.is_contiguous() for parameter in plain.parameters())
 
 
 def test_another_domain_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0 \(sketch\) or 1 \(photo\), not 2"):
-        folded(network_of("alexnet", "dase"), 2)
+        fold_domain_bit(network_of("alexnet", "dase"), 2)
