@@ -77,8 +77,8 @@ def load(path: Path, required: Mapping[str, type] | None = None) -> dict[str, An
     for name, expected in required.items():
         if not isinstance(state[name], expected) or isinstance(state[name], bool):
             raise UserError(
-                f"{path}: its entry {name} is a {type(state[name]).__name__}, not a {expected.__name__}: it "
-                "is not a checkpoint of this program"
+                f"{path}: its entry {name} is of type {type(state[name]).__name__}, not {expected.__name__}: "
+                "it is not a checkpoint of this program"
             )
     return state
 

@@ -50,7 +50,7 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no entry b, c"):
         checkpoints.load(path, required={"a": int, "b": int, "c": str})
     for entry, expected in (("a", str), ("a", bool)):
-        with pytest.raises(UserError, match=f"entry a that is no {expected.__name__} but a int"):
+        with pytest.raises(UserError, match=f"entry a is of type int, not {expected.__name__}"):
             checkpoints.load(path, required={entry: expected})
     with pytest.raises(UserError, match="no such file"):
         checkpoints.load(tmp_path / "absent.pt")
