@@ -19,8 +19,8 @@ from phases.report.evaluated_run import EvaluatedRun, evaluate_run
 from retrieval.metrics import evaluate
 from retrieval.search import feature_rankings
 from run.config import make_config
-from run.provenance import provenance, without_folders
-from run.words import in_words
+from run.provenance import provenance, strip_folders
+from run.words import get_display_name
 from utils.errors import UserError
 from utils.files import PROJECT, write_json, write_text
 from utils.locks import folder_lock
@@ -60,7 +60,7 @@ def measure_run(save_path: str) -> Measurements:
         bit = measure_domain_bit(run)
     if bit is None:
         raise UserError(f"logs/{save_path} has no domain-aware modules (--attention=dase)")
-    made_with = without_folders(run.model.options)
+    made_with = strip_folders(run.model.options)
     return {
         "MAP": measure_maps(run),
         "chance": run.evaluation.chance["MAP"],
@@ -122,9 +122,10 @@ def describe(records: dict[str, Measurements]) -> str:
     first = next(iter(records.values()))
     categories, queries, photos = first["counts"]
     made_with = first["made_with"]
+    dataset, network = get_display_name(made_with["dataset"]), get_display_name(made_with["network"])
     return (
-        f"{in_words(made_with['dataset'])}: {categories} categories, {queries:,} test sketches, {photos:,} "
-        f"photos; {in_words(made_with['network'])}, {made_with['image_size']} px, {first['step']:,} steps"
+        f"{dataset}: {categories} categories, {queries:,} test sketches, {photos:,} photos; "
+        f"{network}, {made_with['image_size']} px, {first['step']:,} steps"
     )
 
 
@@ -194,7 +195,7 @@ def draw_figure(records: dict[str, Measurements], path: Path) -> None:
         for number, kind in enumerate(DISTANCES, start=len(lines)):
             style = {"color": f"C{number}", "marker": MARKERS[number]}
             by_bits = [[run["MAP"][name][kind] for run in runs] for name in BITS]
-            label = f"MAP: {in_words(kind)} distance"
+            label = f"MAP: {get_display_name(kind)} distance"
             maps.plot([fmean(values) for values in by_bits], range(len(BITS)), label=label, **style)
             for row, values in enumerate(by_bits):
                 maps.plot(values, [row] * len(values), linestyle="none", alpha=0.4, **style)

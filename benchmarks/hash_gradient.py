@@ -24,7 +24,7 @@ from retrieval.search import code_rankings
 from run import checkpoint
 from run.config import make_config
 from run.features import embed_test_set
-from run.provenance import provenance, without_folders
+from run.provenance import provenance, strip_folders
 from utils.files import read_json, write_json, write_text
 
 LENGTHS = (32, 64, 128)
@@ -106,7 +106,7 @@ def measure_run(save_path: str) -> dict[str, Any]:
         "step": model.step,
         "made_with": {
             name: value
-            for name, value in without_folders(model.options).items()
+            for name, value in strip_folders(model.options).items()
             if name
             in ("dataset", "network", "image_size", "f_dim", "loss_type", "margin", "center_norm", "lr")
         },

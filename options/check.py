@@ -129,8 +129,12 @@ def check_loss(loss_type: str, margin: float | None, scale: float | None, is_ann
     loss = loss_facts(loss_type)
     given = {"margin": margin is not None, "scale": scale is not None, "annealing_step": is_annealed}
     has_margin, has_scale = loss.default_margin is not None, loss.default_scale is not None
-    for name, is_used in (("margin", has_margin), ("scale", has_scale), ("annealing_step", has_margin)):
-        if given[name] and not is_used:
+    for name, is_used_by_loss in (
+        ("margin", has_margin),
+        ("scale", has_scale),
+        ("annealing_step", has_margin),
+    ):
+        if given[name] and not is_used_by_loss:
             raise UserError(f"--{name} has no meaning for --loss_type={loss_type}; leave it out")
     low, high = loss.margin_range
     if margin is not None and not low <= margin <= high:

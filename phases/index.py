@@ -18,7 +18,7 @@ from run import checkpoint as checkpoints
 from run.checkpoint import TestableCheckpoint
 from run.config import DATASET, Config, config_from_options
 from run.features import embed_test_set
-from run.next_command import announce
+from run.next_command import log_next_command
 from run.provenance import provenance
 from utils.device import pick_device
 from utils.errors import UserError
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> None:
         testable.network.to(device)
         with folder_lock(testable.config.folder):
             compare_indices(testable, device)
-        announce("index", testable.config)
+        log_next_command("index", testable.config)
     else:
-        announce("index", build_index(config, device))
+        log_next_command("index", build_index(config, device))
 
 
 def build_index(config: Config, device: torch.device) -> Config:

@@ -68,7 +68,7 @@ class TestableCheckpoint(Checkpoint):
     data: Annotation
 
 
-def find(config: Config) -> Path:
+def find_file(config: Config) -> Path:
     """The file with the network of --pretrained_model in the run's folder, of this program before others.
 
     For --save_path=ready that of the network that comes with the program, unless a run has that name.
@@ -99,7 +99,7 @@ def load(config: Config) -> TestableCheckpoint:
 
     Raises UserError if it is missing, damaged or does not fit the config, the lists or itself.
     """
-    weights = load_weights(config)
+    weights = load_without_lists(config)
     config = weights.config
     data = load_lists(config, weights.excluded, training=False)
     if not data.train_sketches:
@@ -136,16 +136,18 @@ def check_lists(data: Annotation, lists: str, path: Path) -> None:
         )
 
 
-def load_weights(config: Config) -> Checkpoint:
+def load_without_lists(config: Config) -> Checkpoint:
     """As `load`, but without the lists: the data set need not be there."""
-    path = find(config)
+    path = find_file(config)
     match = checkpoint_files.PAIR_NAME.fullmatch(path.name)
     return load_published(config, path, int(match[2])) if match else load_own(config, path)
 
 
 def load_own(config: Config, path: Path) -> Checkpoint:
     ready = path == ready_network.FILE
-    state = validation.checked(ready_network.read_ready(), path) if ready else validation.read(path)
+    state = (
+        validation.validate(ready_network.read_ready(), path) if ready else validation.read_checkpoint(path)
+    )
     stored_options = state["options"]
     config = require_same_as_checkpoint(config, stored_options, NETWORK_FIELDS + TRAINING_FIELDS, path)
     config = default_from_checkpoint(config, stored_options, (*RUN_FIELDS, "test_distance"))

@@ -194,7 +194,7 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name as plain values, for checkpoints and records."""
-        return {name: plain(self.value(name)) for name in ("save_path", "seed", *PART_OF)}
+        return {name: to_plain(self.value(name)) for name in ("save_path", "seed", *PART_OF)}
 
 
 PARTS = {
@@ -204,60 +204,42 @@ PARTS = {
 }
 PART_OF = {name: part for part, names in PARTS.items() for name in sorted(names)}
 
-# What a checkpoint belongs to. Given again, these must agree with it; not given, they are the checkpoint's.
-NETWORK_FIELDS = (
-    "dataset",
-    "image_size",
-    "photo_channels",
-    "normalize",
-    "network",
-    "attention",
-    "se_activation",
-    "se_reduction",
-    "dase_layer4",
-    "f_dim",
-    "loss_type",
-)
-TRAINING_FIELDS = (
-    "margin",
-    "scale",
-    "annealing_step",
-    "center_norm",
-    "augmentation",
-    "num_steps",
-    "lr",
-    "backbone_weights",
-    "pad_pretrained_se",
-)
-# A continued training must agree in these too; a test may have its own, and takes the run's if none is given.
-RUN_FIELDS = ("seed", "batch_size", "amp", "accumulate", "sync_bn")
-CONTINUED_FIELDS = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
-
-# What the published recipe says, in the order in which a table lists the differences
-RECIPE_FIELDS = (
-    "image_size",
-    "batch_size",
-    "photo_channels",
-    "normalize",
-    "network",
-    "attention",
-    "se_activation",
-    "se_reduction",
-    "dase_layer4",
-    "f_dim",
-    "backbone_weights",
-    "pad_pretrained_se",
-    "margin",
-    "scale",
-    "num_steps",
-    "annealing_step",
-    "center_norm",
-    "augmentation",
-    "lr",
-    "amp",
-    "accumulate",
-    "sync_bn",
-)
+# The fields in which a continued training must agree with its checkpoint, in the order in which tables list
+# them. Those of "network" and "training" must agree in every phase; those of "run" may differ in a test, and
+# default to the checkpoint's.
+CHECKPOINT_FIELDS = {
+    "dataset": "network",
+    "image_size": "network",
+    "batch_size": "run",
+    "photo_channels": "network",
+    "normalize": "network",
+    "network": "network",
+    "attention": "network",
+    "se_activation": "network",
+    "se_reduction": "network",
+    "dase_layer4": "network",
+    "f_dim": "network",
+    "loss_type": "network",
+    "backbone_weights": "training",
+    "pad_pretrained_se": "training",
+    "margin": "training",
+    "scale": "training",
+    "num_steps": "training",
+    "annealing_step": "training",
+    "center_norm": "training",
+    "augmentation": "training",
+    "lr": "training",
+    "amp": "run",
+    "accumulate": "run",
+    "sync_bn": "run",
+    "seed": "run",
+}
+NETWORK_FIELDS = tuple(name for name, kind in CHECKPOINT_FIELDS.items() if kind == "network")
+TRAINING_FIELDS = tuple(name for name, kind in CHECKPOINT_FIELDS.items() if kind == "training")
+RUN_FIELDS = tuple(name for name, kind in CHECKPOINT_FIELDS.items() if kind == "run")
+CONTINUED_FIELDS = tuple(CHECKPOINT_FIELDS)
+# The published recipe depends on data set and loss, and has no seed
+RECIPE_FIELDS = tuple(name for name in CONTINUED_FIELDS if name not in ("dataset", "loss_type", "seed"))
 
 # Margin and scale of the published commands, by loss and network
 PUBLISHED_MARGINS = {("mems", "resnext101"): 4.0, ("mems", "alexnet"): 2.0, ("cosface", "resnext101"): 0.35}
@@ -292,10 +274,10 @@ def freeze(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Paths as strings, tuples as lists."""
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [to_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -308,13 +290,15 @@ def resolve_loss(config: Config) -> Config:
     facts = loss_facts(config.loss.loss_type)
     margin, scale = config.loss.margin, config.loss.scale
     if margin is None and facts.default_margin is not None:
-        margin = take_default("margin", PUBLISHED_MARGINS, facts.default_margin, config)
+        margin = choose_default("margin", PUBLISHED_MARGINS, facts.default_margin, config)
     if scale is None and facts.default_scale is not None:
-        scale = take_default("scale", PUBLISHED_SCALES, facts.default_scale, config)
+        scale = choose_default("scale", PUBLISHED_SCALES, facts.default_scale, config)
     return config.with_values(margin=margin, scale=scale)
 
 
-def take_default(name: str, published: dict[tuple[str, str], float], default: float, config: Config) -> float:
+def choose_default(
+    name: str, published: dict[tuple[str, str], float], default: float, config: Config
+) -> float:
     """The published command's value of `name` for the loss and network, else `default`, logged."""
     loss, network = config.loss.loss_type, config.network.network
     value = published.get((loss, network))
@@ -325,7 +309,7 @@ def take_default(name: str, published: dict[tuple[str, str], float], default: fl
     return value
 
 
-def is_used(name: str, loss_type: str) -> bool:
+def is_used_by_loss(name: str, loss_type: str) -> bool:
     """Whether the field `name` has a meaning for the loss: not a margin, say, where it has none."""
     loss = loss_facts(loss_type)
     if name in ("margin", "annealing_step"):

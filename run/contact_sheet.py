@@ -56,7 +56,7 @@ def contact_sheet(rows: Sequence[SheetRow], caption: str) -> Image.Image:
     draw.text((MARGIN, head + GAP // 2), "query", fill=FAINT, font=small)
     left = MARGIN + PITCH + GAP
     x: float = left
-    for text, colour in legend(rows):
+    for text, colour in describe_frames(rows):
         draw.text((x, head + GAP // 2), text, fill=colour, font=small)
         x += draw.textlength(f"{text}    ", small)
     for number, row in enumerate(rows):
@@ -67,7 +67,7 @@ def contact_sheet(rows: Sequence[SheetRow], caption: str) -> Image.Image:
     return sheet
 
 
-def legend(rows: Sequence[SheetRow]) -> list[tuple[str, str]]:
+def describe_frames(rows: Sequence[SheetRow]) -> list[tuple[str, str]]:
     """What the colours of the frames mean, of those that the sheet has."""
     verdicts = {row.is_hit(result) for row in rows for result in row.results}
     words = [("nearest photos, from left to right", FAINT)]

@@ -20,9 +20,9 @@ from utils.files import read_json
 
 log = logging.getLogger(__name__)
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-BLOCK = 1 << 18  # numbers looked through at a time: they stay in the cache
+BLOCK_SIZE = 1 << 18  # numbers looked through at a time: they stay in the cache
 
 
 def load_cached_features(
@@ -46,13 +46,13 @@ def load_cached_features(
             values[name] = map_features(paths[name], len(entries), config.network.f_dim)
             verify_features(values[name], kept["sha256"][name], [path for path, _ in entries], paths[name])
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        log.info("features in %s cannot be used (%s): computed anew", key.parent, reason(error))
+        log.info("features in %s cannot be used (%s): computed anew", key.parent, describe_error(error))
         return None
     log.info("features taken from %s", key.parent)
     return values
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What is wrong with a kept file, of an error that reading it raised."""
     wrong_form = isinstance(error, (AttributeError, KeyError, TypeError))
     return f"it is not of the form that is written here: {error}" if wrong_form else str(error)
@@ -74,8 +74,8 @@ def verify_features(values: np.ndarray, digest: str, names: list[str], path: Pat
     planes = values.transpose(2, 0, 1)
     found = hashlib.sha256(header(planes.shape, planes.dtype))
     numbers = planes.reshape(-1)  # as they lie in the file: no copy
-    for first in range(0, len(numbers), BLOCK):
-        block = numbers[first : first + BLOCK]
+    for first in range(0, len(numbers), BLOCK_SIZE):
+        block = numbers[first : first + BLOCK_SIZE]
         found.update(block.data)
         if not np.isfinite(block).all():
             row = (first + int(np.argmin(np.isfinite(block)))) // planes.shape[2] % planes.shape[1]
@@ -89,7 +89,7 @@ def create_feature_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
     try:
         return new_array(path, shape, np.float32)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRORS:
             raise
         raise UserError(
             f"cannot write {4 * math.prod(shape) / 2**20:.1f} MiB of features to {path.parent}: "

@@ -34,7 +34,7 @@ from utils.files import atomic_write, hash_stats, remove_stale_temporaries, writ
 log = logging.getLogger(__name__)
 
 # Of files of features; raise it when what they hold changes
-FORMAT = 2
+FEATURE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def embed_test_set(
             remove_stale_temporaries(folder)
         for name, path in paths.items():
             with atomic_write(path) if first else nullcontext() as temporary:
-                extract(network, images[name], temporary, config, device)
+                write_features(network, images[name], temporary, config, device)
         if first:
             write_json(key, {**fingerprint, "sha256": {name: sha256(path) for name, path in paths.items()}})
             values = {
@@ -113,7 +113,7 @@ def embedding_fingerprint(network: nn.Module, config: Config) -> dict[str, Any]:
         "normalize": config.input.normalize,
         "se_activation": config.network.se_activation,
         "layout": "mirror, image, feature",
-        "format": FORMAT,
+        "format": FEATURE_FORMAT,
         "pixels": PIXEL_VERSION,
     }
 
@@ -131,7 +131,7 @@ def test_set_fingerprint(
     }
 
 
-def extract(
+def write_features(
     network: nn.Module,
     images: ImageSet,
     path: Path | None,
@@ -161,8 +161,8 @@ def extract(
         for start in range(0, len(images), config.data.batch_size * processes):
             part = next(parts, padded)  # in the last round some have none
             padded[:, : part.shape[1]] = part
-            gather_objects = torch.cat(distributed.gather_tensor(padded) or [padded[:, :0]], dim=1)
-            batch = gather_objects[:, : len(images) - start]  # (2, B, f_dim)
+            gathered = torch.cat(distributed.gather_tensor(padded) or [padded[:, :0]], dim=1)
+            batch = gathered[:, : len(images) - start]  # (2, B, f_dim)
             if not batch.isfinite().all():
                 raise Diverged(
                     f"features of the {name} images are not finite: the training diverged, test an "

@@ -14,7 +14,7 @@ from utils.errors import one_line
 
 log = logging.getLogger(__name__)
 
-NAMED = 5  # files that a message names
+MAX_LISTED = 5  # files that a message names
 
 
 def load_lists(config: Config, excluded: Sequence[str] = (), *, training: bool = True) -> Annotation:
@@ -46,5 +46,5 @@ def load_lists(config: Config, excluded: Sequence[str] = (), *, training: bool =
 
 def abbreviate(names: Sequence[str]) -> str:
     """The first few of `names`, and how many there are if there are more."""
-    shown = one_line(", ".join(names[:NAMED]))
-    return shown + (f", ... ({len(names)} in all)" if len(names) > NAMED else "")
+    shown = one_line(", ".join(names[:MAX_LISTED]))
+    return shown + (f", ... ({len(names)} in all)" if len(names) > MAX_LISTED else "")

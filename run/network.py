@@ -19,7 +19,7 @@ def build(config: NetworkConfig) -> nn.Module:
     )
 
 
-def blocks_of(network: nn.Module, name: str) -> list[nn.Module]:
+def find_blocks(network: nn.Module, name: str) -> list[nn.Module]:
     """The residual blocks of a network. Raises UserError if it has none."""
     block = getattr(network_module(name), "Block", None)
     if block is None:

@@ -23,7 +23,7 @@ from utils.runs import LOGS
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 7  # runs that one report can show
+MAX_COMPARED = 7  # runs that one report can show
 DEMO_TRAINING = PROJECT / "experiments" / "demo.args"
 
 # What the next phase needs again where it was given. The checkpoint of a training has the rest.
@@ -36,7 +36,7 @@ SEARCHES = (*FEATURES, "gallery", "index", "hash_bits", "clean_query")
 
 
 # What a published pair does not say, and is taken to be the default
-UNSAID_BY_PAIRS = (
+NOT_IN_PAIRS = (
     "image_size",
     "se_activation",
     "test_distance",
@@ -47,7 +47,7 @@ UNSAID_BY_PAIRS = (
 )
 
 
-def announce(phase: str, config: Config, **details: Any) -> None:
+def log_next_command(phase: str, config: Config, **details: Any) -> None:
     """Log what to type next, after `phase` has ended well; of several processes the first does.
 
     `details` are what the function for that phase takes beside the config.
@@ -68,10 +68,10 @@ def announce(phase: str, config: Config, **details: Any) -> None:
 
 
 def after_prepare(config: Config) -> list[str]:
-    values = {"dataset": config.data.dataset, "save_path": free_run(config.data.dataset)}
-    line = compose("train", values | given(config, FOLDERS))
+    values = {"dataset": config.data.dataset, "save_path": choose_unused_name(config.data.dataset)}
+    line = format_command("train", values | select_non_defaults(config, FOLDERS))
     if config.data.dataset == "demo":  # the published settings are for days on a GPU
-        line += f" {quote(f'@{from_here(DEMO_TRAINING)}')}"
+        line += f" {quote_word(f'@{relative_to_cwd(DEMO_TRAINING)}')}"
         return [f"next: {line}"]
     return [
         "the published settings are for days on a GPU; docs/training.md has those for hours and minutes",
@@ -80,55 +80,56 @@ def after_prepare(config: Config) -> list[str]:
 
 
 def after_train(config: Config) -> list[str]:
-    values = {"save_path": config.save_path} | given(config, FOLDERS)
-    report = compose("report", values)
+    values = {"save_path": config.save_path} | select_non_defaults(config, FOLDERS)
+    report = format_command("report", values)
     sketch = find_test_sketch(config)
     if sketch is None:
         return [f"next: {report}"]
-    return [f"next: {compose('search', values | {'query': [sketch]})}", f"or:   {report}"]
+    return [f"next: {format_command('search', values | {'query': [sketch]})}", f"or:   {report}"]
 
 
 def after_test(config: Config) -> list[str]:
-    values = {"save_path": config.save_path} | as_given(config, (*CHECKPOINT, *MEASURES, *IMAGES))
-    return [f"next: {compose('report', values)}"]
+    values = {"save_path": config.save_path} | select_given(config, (*CHECKPOINT, *MEASURES, *IMAGES))
+    return [f"next: {format_command('report', values)}"]
 
 
 def after_index(config: Config) -> list[str]:
     sketch = find_test_sketch(config)
     if sketch is None:  # there is nothing to search with: one has to draw
         return after_search(config)
-    return [f"next: {compose('search', name_run(config) | {'query': [sketch]})}"]
+    return [f"next: {format_command('search', name_run(config) | {'query': [sketch]})}"]
 
 
 def after_search(config: Config) -> list[str]:
-    return [f"next: {compose('serve', name_run(config))}"]
+    return [f"next: {format_command('serve', name_run(config))}"]
 
 
 def after_report(config: Config, of_tables: bool = False) -> list[str]:
     if of_tables:
-        return compare_rows(config)
-    values = {"save_path": config.save_path} | as_given(config, (*CHECKPOINT, *FEATURES))
+        return suggest_comparison(config)
+    values = {"save_path": config.save_path} | select_given(config, (*CHECKPOINT, *FEATURES))
     values.pop("threads", None)  # an export computes little
-    return [f"next: {compose('export', values | {'format': 'onnx' if find_spec('onnx') else 'torchscript'})}"]
+    values["format"] = "onnx" if find_spec("onnx") else "torchscript"
+    return [f"next: {format_command('export', values)}"]
 
 
 def after_export(config: Config, format: str) -> list[str]:
     if format == "published":
-        values = {"save_path": f"{config.save_path}/published"} | values_unsaid(config)
-        return [f"next: {compose('test', values)}"]
+        values = {"save_path": f"{config.save_path}/published"} | list_values_not_in_pair(config)
+        return [f"next: {format_command('test', values)}"]
     folder = config.folder / "export" / format
-    line = f"{interpreter()} {quote(folder / 'use.py')} {quote(folder)}"
+    line = f"{find_interpreter()} {quote_word(folder / 'use.py')} {quote_word(folder)}"
     if format == "safetensors":  # the weights need the program's network
-        line = f"PYTHONPATH={quote(PROJECT)} {line}"
+        line = f"PYTHONPATH={quote_word(PROJECT)} {line}"
     sketch, photos = find_test_sketch(config), find_photos(config)
     if sketch is None or not photos:
         return [f"to use it, with files of your own: {line} DRAWING PHOTO PHOTO..."]
-    return [f"next: {line} {' '.join(map(quote, [sketch, *photos]))}"]
+    return [f"next: {line} {' '.join(map(quote_word, [sketch, *photos]))}"]
 
 
-def values_unsaid(config: Config) -> dict[str, Any]:
+def list_values_not_in_pair(config: Config) -> dict[str, Any]:
     """What a pair does not say, to be called after `run`: its data set, and all that is not the default."""
-    values = {"dataset": config.data.dataset} | without_defaults(config, UNSAID_BY_PAIRS)
+    values = {"dataset": config.data.dataset} | without_defaults(config, NOT_IN_PAIRS)
     if config.input.photo_channels != published_channels(config.data.dataset):
         values["photo_channels"] = config.input.photo_channels
     return values | ({"normalize": True} if config.input.normalize else {})
@@ -140,16 +141,20 @@ def after_reproduce(config: Config, dry_run: dict[str, Any] | None = None) -> li
         lists = list_path(config.data.anno_path, config.data.dataset, "sketch")
         if not lists.is_file():  # a warning has said what to do first
             return []
-        return [f"next: {compose('reproduce', dry_run)}"]
-    return compare_rows(config)
+        return [f"next: {format_command('reproduce', dry_run)}"]
+    return suggest_comparison(config)
 
 
-def compare_rows(config: Config) -> list[str]:
+def suggest_comparison(config: Config) -> list[str]:
     """The report of the runs with the first seed, of the table that has most of them."""
     folder = config.folder / "tables"
     tables = [runs_of_table(folder / f"{name}.json", config.seed) for name in config.tables.table or TABLES]
-    names = max(tables, key=len)[:AT_ONCE]
-    return [f"next: {compose('report', {'save_path': names} | given(config, FOLDERS))}"] if names else []
+    names = max(tables, key=len)[:MAX_COMPARED]
+    return (
+        [f"next: {format_command('report', {'save_path': names} | select_non_defaults(config, FOLDERS))}"]
+        if names
+        else []
+    )
 
 
 def runs_of_table(path: Path, seed: int) -> list[str]:
@@ -169,10 +174,10 @@ def has_result(save_path: str) -> bool:
 def name_run(config: Config) -> dict[str, Any]:
     """The run and gallery of a search. The network that comes with the program need not be named."""
     values = {} if config.save_path == READY else {"save_path": config.save_path}
-    return values | as_given(config, (*CHECKPOINT, *SEARCHES))
+    return values | select_given(config, (*CHECKPOINT, *SEARCHES))
 
 
-def free_run(name: str) -> str:
+def choose_unused_name(name: str) -> str:
     """A --save_path that no run has yet: `name`, else with a number."""
     number, path = 1, name
     while has_checkpoints(path):
@@ -183,15 +188,15 @@ def free_run(name: str) -> str:
 
 def find_test_sketch(config: Config) -> Path | None:
     """A sketch that the run is tested with, None if the data set is not at hand."""
-    return next(iter(first_files(config, "sketch", lambda entries: entries[:1])), None)
+    return next(iter(select_test_files(config, "sketch", lambda entries: entries[:1])), None)
 
 
 def find_photos(config: Config) -> list[Path]:
     """Three photos of the gallery, of three categories if there are so many; none without a photo list."""
-    return first_files(config, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
+    return select_test_files(config, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
 
 
-def first_files(config: Config, domain: str, choose: Any) -> list[Path]:
+def select_test_files(config: Config, domain: str, choose: Any) -> list[Path]:
     """What `choose` takes of a list's test entries, as files; none if one of them is not there."""
     try:
         entries: list[Entry] = read_list(list_path(config.data.anno_path, config.data.dataset, domain))[
@@ -205,7 +210,7 @@ def first_files(config: Config, domain: str, choose: Any) -> list[Path]:
     return files if all(file.is_file() for file in files) else []
 
 
-def as_given(config: Config, names: Collection[str]) -> dict[str, Any]:
+def select_given(config: Config, names: Collection[str]) -> dict[str, Any]:
     """Those of `names` that were on the command line, with their values.
 
     Defaults among them too: without them, the next phase would take the checkpoint's.
@@ -213,9 +218,9 @@ def as_given(config: Config, names: Collection[str]) -> dict[str, Any]:
     return {name: config.value(name) for name in names if name in config.given}
 
 
-def given(config: Config, names: Collection[str]) -> dict[str, Any]:
+def select_non_defaults(config: Config, names: Collection[str]) -> dict[str, Any]:
     """As `as_given`, without those that are the defaults."""
-    return without_defaults(config, as_given(config, names))
+    return without_defaults(config, select_given(config, names))
 
 
 def without_defaults(config: Config, names: Collection[str]) -> dict[str, Any]:
@@ -224,36 +229,36 @@ def without_defaults(config: Config, names: Collection[str]) -> dict[str, Any]:
     return {name: config.value(name) for name in names if config.value(name) != usual.value(name)}
 
 
-def compose(phase: str, values: dict[str, Any]) -> str:
+def format_command(phase: str, values: dict[str, Any]) -> str:
     """`python main.py --phase=...` with the options `values`, to be pasted into a shell.
 
     True and False are for options that are switched on and off; None leaves an option out, and so does a
     phase that does not take it.
     """
-    words = [interpreter(), quote(from_here(PROJECT / "main.py")), f"--phase={phase}"]
+    words = [find_interpreter(), quote_word(relative_to_cwd(PROJECT / "main.py")), f"--phase={phase}"]
     for name, value in values.items():
         if not OPTIONS[name].is_accepted_by(phase):
             continue
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list | tuple) and len(value) != 1:
-            words += [f"--{name}", *map(quote, value)]
+            words += [f"--{name}", *map(quote_word, value)]
         elif value is not None:
             (single,) = value if isinstance(value, list | tuple) else (value,)
-            words.append(f"--{name}={quote(single)}")
+            words.append(f"--{name}={quote_word(single)}")
     return " ".join(words)
 
 
-def interpreter() -> str:
+def find_interpreter() -> str:
     """What to call this Python by: `python` where that is the one, else where it lies."""
     on_path = shutil.which("python")
     here = Path(sys.executable)
     if on_path and Path(on_path).parent.resolve() == here.parent.resolve():
         return "python"
-    return quote(from_here(here))
+    return quote_word(relative_to_cwd(here))
 
 
-def from_here(path: Path) -> Path:
+def relative_to_cwd(path: Path) -> Path:
     """`path` from the current folder on where it lies in it, else as it is."""
     try:
         return path.relative_to(Path.cwd())
@@ -261,7 +266,7 @@ def from_here(path: Path) -> Path:
         return path
 
 
-def quote(value: object) -> str:
+def quote_word(value: object) -> str:
     """`value` as one word of a shell; what cannot be printed as codes that bash and zsh know."""
     text = str(value)
     if text.isprintable():

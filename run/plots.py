@@ -25,14 +25,16 @@ from utils.tracking import read_scalars
 
 Record = dict[str, Any]  # of one run, as phases/report/record.py makes it
 
-TRAINING = {  # column of scalars.csv -> name of the chart, its y axis
+TRAINING_PLOTS = {  # column of scalars.csv -> name of the chart, its y axis
     "loss": ("training-loss", "loss (cross-entropy)"),
     "lr": ("training-rate", "learning rate"),
     "alpha": ("training-margin", "share of the margin applied"),
     "images_per_second": ("training-speed", "training images per second"),
 }
-CATEGORIES = 30  # in one chart
-CONFUSED = 40  # categories in the table of confusion; of more, those whose own photos are found least
+MAX_CATEGORIES = 30  # in one chart
+MAX_CONFUSION_ROWS = (
+    40  # categories in the table of confusion; of more, those whose own photos are found least
+)
 CONDITION = r"$\max\,d_{\mathrm{inside}} < \min\,d_{\mathrm{other}}$"
 
 
@@ -42,7 +44,7 @@ def save_training_curves(scalars: Path, path: Path, *, run: str, classes: int, m
     steps = [row["step"] for row in rows]
     columns = ["loss", "lr", *(["alpha"] if margin else [])]
     save_lines(
-        {TRAINING[name][1]: {"this run": (steps, [row[name] for row in rows])} for name in columns},
+        {TRAINING_PLOTS[name][1]: {"this run": (steps, [row[name] for row in rows])} for name in columns},
         path,
         xlabel="training step",
         title=run,
@@ -140,9 +142,13 @@ def draw_report(records: Mapping[str, Record], folder: Path) -> dict[str, Path]:
     if not single:
         chance = {"chance": first["chance"]["MAP"]} if comparable else None
         errors = {name: {"features": record["MAP_interval"]} for name, record in runs.items()}
-        save_points(overview(runs), path("overview"), xlabel="MAP, percent", references=chance, errors=errors)
+        save_points(
+            tabulate_map(runs), path("overview"), xlabel="MAP, percent", references=chance, errors=errors
+        )
     draw_curves(runs, first if comparable else None, path)
-    for name, rows in (category_charts(first) if single else {"categories": differing(runs)}).items():
+    for name, rows in (
+        split_categories(first) if single else {"categories": select_differing_categories(runs)}
+    ).items():
         save_points(
             rows,
             path(name),
@@ -179,7 +185,7 @@ def run_label(letter: str, records: Mapping[str, Record]) -> str:
 
 
 def draw_training(runs: Mapping[str, Record], path: Any) -> None:
-    for column, (name, ylabel) in TRAINING.items():
+    for column, (name, ylabel) in TRAINING_PLOTS.items():
         lines = {
             label: (record["training"]["step"], record["training"][column])
             for label, record in runs.items()
@@ -232,7 +238,7 @@ def draw_curves(runs: Mapping[str, Record], shared: Record | None, path: Any) ->
     )
 
 
-def overview(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]]:
+def tabulate_map(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]]:
     """MAP by features and by hash codes: of the runs, and published."""
     rows = {
         label: {"features": [record["metrics"]["MAP"]]}
@@ -256,25 +262,28 @@ def published_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     return records[0]["published"].get("rows", [])
 
 
-def category_charts(record: Record) -> dict[str, dict[str, dict[str, list[float]]]]:
+def split_categories(record: Record) -> dict[str, dict[str, dict[str, list[float]]]]:
     """The categories of each chart, best first: all of them in one or two, or the best and the worst."""
     ordered = sorted(record["per_category_MAP"].items(), key=lambda pair: (-pair[1], pair[0]))
     rows = {name: {"MAP": [value]} for name, value in ordered}
     names = list(rows)
-    if len(names) <= CATEGORIES:
+    if len(names) <= MAX_CATEGORIES:
         return {"categories": rows}
-    parts = {"categories-best": names[:CATEGORIES], "categories-worst": names[CATEGORIES:][-CATEGORIES:]}
+    parts = {
+        "categories-best": names[:MAX_CATEGORIES],
+        "categories-worst": names[MAX_CATEGORIES:][-MAX_CATEGORIES:],
+    }
     return {chart: {name: rows[name] for name in part} for chart, part in parts.items()}
 
 
-def differing(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]]:
+def select_differing_categories(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]]:
     """MAP by run of the categories that the runs differ most about, the highest first."""
     by_category: dict[str, dict[str, list[float]]] = {}
     for label, record in runs.items():
         for category, value in record["per_category_MAP"].items():
             by_category.setdefault(category, {})[label] = [value]
     spread = {name: max(each.values())[0] - min(each.values())[0] for name, each in by_category.items()}
-    most = sorted(by_category, key=lambda name: (-spread[name], name))[:CATEGORIES]
+    most = sorted(by_category, key=lambda name: (-spread[name], name))[:MAX_CATEGORIES]
     return {
         name: by_category[name] for name in sorted(most, key=lambda name: -max(by_category[name].values())[0])
     }
@@ -323,7 +332,7 @@ def draw_domain_bit(runs: Mapping[str, Record], path: Any) -> None:
         save_lines(
             {
                 "offset of the logits for photos": {
-                    text: by_depth([each["offset"][name] for each in modules])
+                    text: number_by_depth([each["offset"][name] for each in modules])
                     for text, name in offsets.items()
                 }
             },
@@ -332,14 +341,14 @@ def draw_domain_bit(runs: Mapping[str, Record], path: Any) -> None:
             markers=True,
         )
     save_lines(
-        {"mean change of the gates": {label: by_depth(values) for label, values in lines.items()}},
+        {"mean change of the gates": {label: number_by_depth(values) for label, values in lines.items()}},
         path("gates"),
         xlabel="domain-aware module, by depth",
         markers=True,
     )
 
 
-def by_depth(values: Sequence[float]) -> tuple[list[float], Sequence[float]]:
+def number_by_depth(values: Sequence[float]) -> tuple[list[float], Sequence[float]]:
     return [float(depth) for depth in range(1, len(values) + 1)], values
 
 
@@ -365,11 +374,11 @@ def save_confusion(confusion: dict[str, Any], path: Path) -> None:
     """The table of confusion as shades; of many categories those whose own photos are found least."""
     rows, columns = confusion["rows"], confusion["columns"]
     share = np.array(confusion["share"])
-    if len(rows) > CONFUSED:
+    if len(rows) > MAX_CONFUSION_ROWS:
         own = [
             row[columns.index(name)] if name in columns else 0 for name, row in zip(rows, share, strict=True)
         ]
-        worst = sorted(np.argsort(own, kind="stable")[:CONFUSED].tolist())
+        worst = sorted(np.argsort(own, kind="stable")[:MAX_CONFUSION_ROWS].tolist())
         rows = [rows[index] for index in worst]
         selected = [columns.index(name) for name in rows if name in columns]
         others = np.delete(share[worst], selected, axis=1).sum(axis=1, keepdims=True)

@@ -41,12 +41,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def without_folders(options: dict[str, Any]) -> dict[str, Any]:
+def strip_folders(options: dict[str, Any]) -> dict[str, Any]:
     """Stored `options`, of paths the name alone: what is handed on does not tell where it was made."""
-    return {name: name_alone(value) for name, value in options.items()}
+    return {name: strip_folder(value) for name, value in options.items()}
 
 
-def name_alone(value: Any) -> Any:
+def strip_folder(value: Any) -> Any:
     if isinstance(value, list):
-        return [name_alone(each) for each in value]
+        return [strip_folder(each) for each in value]
     return PurePath(value).name if isinstance(value, str) else value

@@ -22,10 +22,10 @@ HASH_DEFINITION = (
 )
 GALLERY = "all photos of the data set, training photos among them"
 ZERO_SHOT_GALLERY = "all photos of the unseen categories, of which none was trained on"
-COUNTS = ("queries", "queries_without_positives", "gallery", "categories", "trained_categories")
+REQUIRED_COUNTS = ("queries", "queries_without_positives", "gallery", "categories", "trained_categories")
 NEAR_CHANCE = 0.25  # of chance: untrained networks are up to a tenth of it above
 # what every record has, beside others
-ENTRIES = {
+REQUIRED_ENTRIES = {
     "step": int,
     "distance": str,
     "mirror": str,
@@ -64,7 +64,7 @@ def summarize_fits(fits: list[HashFit]) -> dict[str, Any]:
     }
 
 
-def write(
+def write_result(
     folder: Path,
     config: Config,
     model: TestableCheckpoint,
@@ -85,7 +85,7 @@ def write(
         f"step: {step} | code length: {bits} | hash MAP: {each['MAP']:.3f}": found.chance["MAP"]
         for bits, each in codes.items()
     }
-    append(folder / "result.txt", list(chance))
+    append_lines(folder / "result.txt", list(chance))
     for line, expected in chance.items():
         log.info("%s (chance %.3f)", line, expected)
     log.info(
@@ -126,7 +126,7 @@ def write(
             "hash MAP": HASH_DEFINITION,
             "gallery": ZERO_SHOT_GALLERY if data.zero_shot else GALLERY,
         },
-        "counts": counts(found, data),
+        "counts": build_counts(found, data),
         "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
         "checkpoint": str(model.path),
         "training_options": model.options,
@@ -138,11 +138,11 @@ def write(
     if condition is not None:
         record["margin_condition"] = condition
     path = folder / "result.json"
-    kept = [each for each in read_records(path) if record_key(each) != record_key(record)]
-    write_json(path, sorted([*kept, record], key=record_key))
+    kept = [each for each in read_records(path) if get_record_key(each) != get_record_key(record)]
+    write_json(path, sorted([*kept, record], key=get_record_key))
 
 
-def append(path: Path, lines: list[str]) -> None:
+def append_lines(path: Path, lines: list[str]) -> None:
     """Add `lines` to a text in one step: a full disk leaves it as it was. A torn last line is ended."""
     before = path.read_bytes() if path.is_file() else b""
     if before and not before.endswith(b"\n"):
@@ -177,7 +177,7 @@ def warn_of_chance(values: dict[str, float], chance: float) -> None:
             )
 
 
-def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
+def build_counts(found: Evaluation, data: Annotation) -> dict[str, int]:
     """What the figures of a test were computed from."""
     return {
         "queries": found.queries,
@@ -188,7 +188,7 @@ def counts(found: Evaluation, data: Annotation) -> dict[str, int]:
     }
 
 
-def record_key(record: dict[str, Any]) -> tuple[int, str, str]:
+def get_record_key(record: dict[str, Any]) -> tuple[int, str, str]:
     """What sets the records of a run apart."""
     return record["step"], record["distance"], record["mirror"]
 
@@ -210,17 +210,17 @@ def is_record(value: object) -> bool:
     """Whether `value` has what all records have."""
     return (
         isinstance(value, dict)
-        and all(type(value.get(name)) is expected for name, expected in ENTRIES.items())
+        and all(type(value.get(name)) is expected for name, expected in REQUIRED_ENTRIES.items())
         and all(are_numbers(value[name]) for name in ("metrics", "chance", "counts", "per_category_MAP"))
-        and all(map(is_of_codes, value["hash"].values()))
-        and set(COUNTS) <= set(value["counts"])
+        and all(map(is_hash_record, value["hash"].values()))
+        and set(REQUIRED_COUNTS) <= set(value["counts"])
         and "MAP" in value["metrics"]
         and value["metrics"].keys() == value["chance"].keys()
         and value["mirror"] in ("on", "off")
     )
 
 
-def is_of_codes(value: object) -> bool:
+def is_hash_record(value: object) -> bool:
     """Whether `value` is what a record has of one length of codes."""
     if not isinstance(value, dict) or not isinstance(fits := value.get("fits"), list):
         return False

@@ -21,10 +21,10 @@ from utils.files import read_json
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 128  # training photos that the limit is taken from
+TRAINING_SAMPLE = 128  # training photos that the limit is taken from
 GALLERY_SAMPLE = 1000  # photos of a gallery that are compared with it
-NAMED = 12  # categories
-BATCH = 16  # photos embedded at once
+MAX_LISTED = 12  # categories
+BATCH_SIZE = 16  # photos embedded at once
 
 
 def describe_training(weights: Checkpoint) -> str:
@@ -38,10 +38,12 @@ def describe_training(weights: Checkpoint) -> str:
     text = (
         f"trained on {one_line(str(dataset or 'a data set without a name'))}: {len(weights.centers)} {kind}"
     )
-    return text + (f": {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}" if names else "")
+    return text + (
+        f": {', '.join(names[:MAX_LISTED])}{', ...' if len(names) > MAX_LISTED else ''}" if names else ""
+    )
 
 
-def warn_of_foreign_photos(weights: Checkpoint, features: np.ndarray, config: Config) -> str | None:
+def warn_about_foreign_photos(weights: Checkpoint, features: np.ndarray, config: Config) -> str | None:
     """A warning if the photos with `features` (N, f_dim, M) are unlike those of the training, else None.
 
     None too where that cannot be told: without class centres, or without training photos to compare with.
@@ -50,7 +52,7 @@ def warn_of_foreign_photos(weights: Checkpoint, features: np.ndarray, config: Co
         return None
     limit = weights.familiarity_limit
     if limit is None:
-        limit = limit_by_test(weights, config)
+        limit = compute_limit_from_test(weights, config)
     if limit is None:
         return None
     rows = np.linspace(0, len(features) - 1, min(GALLERY_SAMPLE, len(features))).astype(int)
@@ -63,7 +65,7 @@ def warn_of_foreign_photos(weights: Checkpoint, features: np.ndarray, config: Co
     )
 
 
-def limit_by_test(weights: Checkpoint, config: Config) -> float | None:
+def compute_limit_from_test(weights: Checkpoint, config: Config) -> float | None:
     """The limit for a checkpoint that has none: from what its test left, if that was not zero-shot."""
     if weights.centers is None or len(weights.categories) != len(weights.centers):
         return None
@@ -89,7 +91,9 @@ def measure_familiarity(
         network = build(config.network)
     network.load_state_dict(state["network"])
     network.to(device)
-    positions = np.linspace(0, len(data.train_photos) - 1, min(SAMPLE, len(data.train_photos))).astype(int)
+    positions = np.linspace(
+        0, len(data.train_photos) - 1, min(TRAINING_SAMPLE, len(data.train_photos))
+    ).astype(int)
     entries = [data.train_photos[position] for position in positions]
     transform = photo_transform(config)
     photos = ImageSet(data.root, entries, PHOTO, transform)
@@ -101,7 +105,7 @@ def measure_familiarity(
             transform.network_input(torch.stack([pixels for pixels, _ in part]).to(device)),
             torch.zeros(len(part), dtype=torch.int64),
         )
-        for part in (samples[start : start + BATCH] for start in range(0, len(samples), BATCH))
+        for part in (samples[start : start + BATCH_SIZE] for start in range(0, len(samples), BATCH_SIZE))
     )
     try:
         features = torch.cat([pair[0].cpu() for pair in embed(network, batches, domain=PHOTO, device=device)])

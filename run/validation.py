@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from options.check import check_folder_names
 from options.parser import parse_values
-from run.config import CONTINUED_FIELDS, Config, plain
+from run.config import CONTINUED_FIELDS, Config, to_plain
 from run.network import build
 from utils import checkpoints
 from utils.errors import UserError
@@ -29,7 +29,7 @@ DEFAULTS_OF_FIRST_CHECKPOINTS = {
     "augmentation": "published",
     "lengthened": [],
 }
-ENTRIES = {
+REQUIRED_ENTRIES = {
     "step": int,
     "network": dict,
     "loss": dict,
@@ -40,8 +40,12 @@ ENTRIES = {
     "versions": dict,
     "revision": str,
 }
-KINDS: dict[type, Any] = {float: float | int, int: int, tuple: tuple}  # what may be given for a number
-ADOPTED = (  # of its config, those that a test or a continued training may take over
+ACCEPTED_TYPES: dict[type, Any] = {
+    float: float | int,
+    int: int,
+    tuple: tuple,
+}  # what may be given for a number
+INHERITED_FIELDS = (  # of its config, those that a test or a continued training may take over
     *CONTINUED_FIELDS,
     "threads",
     "test_distance",
@@ -50,12 +54,12 @@ ADOPTED = (  # of its config, those that a test or a continued training may take
 )
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint at `path`. Raises UserError if it is not there, not whole, or no checkpoint of ours."""
-    return checked(checkpoints.load(path, required=ENTRIES), path)
+    return validate(checkpoints.load(path, required=REQUIRED_ENTRIES), path)
 
 
-def checked(state: dict[str, Any], path: Path) -> dict[str, Any]:
+def validate(state: dict[str, Any], path: Path) -> dict[str, Any]:
     """`state`, read from the file at `path`. Raises UserError if it is no checkpoint of ours."""
     for name in ("network", "loss"):
         if not is_state_dict(state[name]):
@@ -86,7 +90,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
             raise UserError(
                 f"{path} has no --{name} among its options: it is not from this version of the program"
             )
-    said = {name: stored[name] for name in ADOPTED if name in stored}
+    said = {name: stored[name] for name in INHERITED_FIELDS if name in stored}
     for name, value in said.items():  # a list may name a file of config, and that would be read
         if not isinstance(value, str | int | float | None):
             raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
@@ -96,7 +100,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
     try:
         parsed = parse_values({"phase": "train", **said})
         for name, value in said.items():
-            found = plain(getattr(parsed, name))
+            found = to_plain(getattr(parsed, name))
             if found != value and not (found is None and value is False):
                 raise UserError(f"--{name}={str(value)[:80]!r}, which this option cannot be")
         check_folder_names(parsed)
@@ -122,7 +126,7 @@ def check_network(config: Config, state: dict[str, Tensor], path: Path) -> None:
 
 
 @contextmanager
-def continuing(path: Path) -> Iterator[None]:
+def report_resume_errors(path: Path) -> Iterator[None]:
     """Turn what a training raises that is to continue from what is no state of one into a UserError."""
     try:
         yield
@@ -134,7 +138,7 @@ def continuing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def check_training(state: dict[str, Any], optimizer: Optimizer, schedule: LRScheduler) -> None:
+def check_training_state(state: dict[str, Any], optimizer: Optimizer, schedule: LRScheduler) -> None:
     """Raise ValueError, or what else comes up on the way, unless `state` has a state of each of these.
 
     What they would take over unseen, and fall over in the next step; and of the random numbers.
@@ -142,7 +146,7 @@ def check_training(state: dict[str, Any], optimizer: Optimizer, schedule: LRSche
     groups, found = optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
     for own, given in [*zip(groups, found, strict=True), (schedule.state_dict(), state["schedule"])]:
         for name, value in own.items():
-            kind = KINDS.get(type(value))  # of the others, versions differ
+            kind = ACCEPTED_TYPES.get(type(value))  # of the others, versions differ
             if kind and not isinstance(given[name], kind):
                 raise ValueError(f"{name} is a {type(given[name]).__name__}")
     parameters = [each for group in optimizer.param_groups for each in group["params"]]

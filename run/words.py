@@ -1,6 +1,6 @@
 """Names of options' values as they are written in prose."""
 
-WORDS = {
+DISPLAY_NAMES = {
     "TUBerlin": "TU-Berlin",
     "sketchy": "Sketchy",
     "demo": "the drawn demo set",
@@ -19,6 +19,6 @@ WORDS = {
 }
 
 
-def in_words(value: str) -> str:
+def get_display_name(value: str) -> str:
     """`value` of an option as text; as it is if no other name is known."""
-    return WORDS.get(value, value)
+    return DISPLAY_NAMES.get(value, value)

@@ -74,7 +74,7 @@ def test_published_commands_parse(command: str) -> None:
         (["--phase=tset"], "did you mean test?"),
         (["--network=resnet81"], "did you mean resnet18?"),
         (["--port=80"], "--port has no meaning for --phase=train, only for serve"),
-        (["sketch.png"], "'sketch.png' belongs to no option"),
+        (["sketch.png"], "'sketch.png' does not belong to an option"),
         (["--lr"], "--lr: expected one argument"),
         (["--lr=0"], "--lr: 0 must be above 0"),
         (["--lr=nan"], "--lr: nan is out of range"),

@@ -9,7 +9,7 @@ import argparse
 from importlib import import_module
 
 from run.config import config_from_options
-from run.next_command import announce
+from run.next_command import log_next_command
 
 WRITERS = {
     "published": "phases.export.published",
@@ -22,4 +22,4 @@ WRITERS = {
 def run(options: argparse.Namespace) -> None:
     """Write the checkpoint of --pretrained_model in the format --format, below logs/<save_path>."""
     config = import_module(WRITERS[options.format]).run(config_from_options(options), options.format)
-    announce("export", config, format=options.format)
+    log_next_command("export", config, format=options.format)

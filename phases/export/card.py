@@ -14,10 +14,10 @@ from datasets.annotations import Annotation
 from models import TIMM_PREFIX
 from run import provenance, results
 from run.checkpoint import Checkpoint
-from run.config import NETWORK_FIELDS, RUN_FIELDS, TRAINING_FIELDS, Config, is_used
+from run.config import NETWORK_FIELDS, RUN_FIELDS, TRAINING_FIELDS, Config, is_used_by_loss
 from run.input import describe_input
-from run.provenance import revision, without_folders
-from run.words import in_words
+from run.provenance import revision, strip_folders
+from run.words import get_display_name
 from utils.files import PROJECT
 from utils.hardware import describe_machine
 from utils.templates import render
@@ -82,7 +82,7 @@ def model_card(
     return render(
         TEMPLATE,
         config=config,
-        in_words=in_words,
+        get_display_name=get_display_name,
         source=source,
         format=format,
         size=config.input.image_size,
@@ -105,7 +105,7 @@ def model_card(
         versions=provenance.versions() | versions,
         revision=revision(),
         describe_machine=describe_machine,
-        stored_options=json.dumps(without_folders(source.options), indent=2, ensure_ascii=False, default=str),
+        stored_options=json.dumps(strip_folders(source.options), indent=2, ensure_ascii=False, default=str),
     )
 
 
@@ -129,7 +129,7 @@ def list_options(config: Config, source: Checkpoint) -> list[tuple[str, str]]:
     """The options of the training as rows. Of paths only the name is given, as the card may be published."""
     if source.options:
         names = NETWORK_FIELDS + TRAINING_FIELDS + RUN_FIELDS
-        used = [name for name in names if is_used(name, source.options["loss_type"])]
+        used = [name for name in names if is_used_by_loss(name, source.options["loss_type"])]
         values = {name: source.options[name] for name in used}
     else:
         values = {name: config.value(name) for name in (*SHAPE_OPTIONS, *INPUT_OPTIONS)}

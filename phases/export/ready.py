@@ -17,7 +17,7 @@ from options.check import check_options
 from options.parser import parse_values
 from run import validation
 from run.config import Config, config_from_options
-from run.provenance import without_folders
+from run.provenance import strip_folders
 from utils import checkpoints
 from utils.errors import UserError
 from utils.files import atomic_write
@@ -35,13 +35,13 @@ def write(config: Config) -> None:
     """
     safetensors = import_optional("safetensors.torch", "export", "the ready network")
     path = checkpoints.find(config.folder / "model", config.test.pretrained_model)
-    state = validation.read(path)
+    state = validation.read_checkpoint(path)
     tensors = {ready_network.NETWORK + name: to_half(name, value) for name, value in state["network"].items()}
     tensors[ready_network.CENTERS] = to_half("centers", state["loss"]["centers"])
     tensors["step"] = state["loss"]["step"]
     names = ("step", "lists", "categories", "versions", "revision", "familiarity_limit", "left_out")
     entries = {name: state[name] for name in names if name in state}
-    entries["options"] = without_folders(state["options"])
+    entries["options"] = strip_folders(state["options"])
     if "test_distance" in config.given:
         entries["options"]["test_distance"] = config.test.test_distance
     metadata = {

@@ -8,7 +8,7 @@ from run import checkpoint
 from run.checkpoint import Checkpoint, check_lists
 from run.config import NETWORK_FIELDS, Config
 from run.input import input_normalisation
-from run.provenance import provenance, without_folders
+from run.provenance import provenance, strip_folders
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def load_source(config: Config, format: str) -> Checkpoint:
 
     Raises UserError if it is missing, damaged or does not fit.
     """
-    source = checkpoint.load_weights(config)
+    source = checkpoint.load_without_lists(config)
     log_export(source, format)
     source.network.eval()
     return source
@@ -58,9 +58,9 @@ def make_metadata(config: Config, source: Checkpoint) -> dict[str, str]:
     if source.centers is None:
         names.remove("loss_type")  # a network without its loss does not state one
     origin = provenance(config)
-    origin["options"] = without_folders(origin["options"])
+    origin["options"] = strip_folders(origin["options"])
     origin["training"] = {
-        "options": without_folders(source.options),
+        "options": strip_folders(source.options),
         "versions": source.versions,
         "revision": source.revision,
         "machine": source.machine,

@@ -81,9 +81,9 @@ def run(options: argparse.Namespace) -> None:
         prepare(config, paths, class_list)
     # these import PyTorch, which takes seconds: not before a mistake in the options is reported
     from run.config import config_from_options
-    from run.next_command import announce
+    from run.next_command import log_next_command
 
-    announce("prepare", config_from_options(options))
+    log_next_command("prepare", config_from_options(options))
 
 
 def refuse_existing(paths: dict[str, Path], config: PrepareConfig) -> None:
@@ -208,7 +208,9 @@ def check_readable(config: PrepareConfig, sketches: Tree, photos: Tree) -> tuple
 
 def record_options(config: PrepareConfig) -> dict[str, Any]:
     """The options that the lists were made with, with seed, versions, revision and machine."""
-    from run.provenance import made_with  # imports PyTorch: not before a mistake in the options is reported
+    from run.provenance import (
+        made_with,
+    )  # imports PyTorch: not before a mistake in the options is reported
 
     values = {name: getattr(config, name) for name in RECORDED_OPTIONS}
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -17,7 +17,7 @@ from phases.report.record import Record, make_record
 from phases.reproduce import tables
 from run import checkpoint
 from run.config import Config, config_from_options
-from run.next_command import announce
+from run.next_command import log_next_command
 from run.plots import draw_report
 from utils import checkpoint_files
 from utils.errors import UserError
@@ -38,12 +38,12 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(describe_missing(config.save_path))
     if options.table or not (options.compared or is_run(config)):
         tables.run(config)
-        announce("report", config, of_tables=True)
+        log_next_command("report", config, of_tables=True)
         return
     for name in sorted(config.given & TABLE_OPTIONS):
         raise UserError(f"--{name} is for tables of experiments (--table), not for the page of a run")
     write_report(config, [config.save_path, *options.compared])
-    announce("report", config)
+    log_next_command("report", config)
 
 
 def is_run(config: Config) -> bool:
@@ -64,7 +64,7 @@ def write_report(config: Config, names: list[str]) -> None:
         )
     configs = [dataclasses.replace(config, save_path=name) for name in names]
     for run_config in configs:
-        checkpoint.find(run_config)  # fails if there is none, before anything is computed or written
+        checkpoint.find_file(run_config)  # fails if there is none, before anything is computed or written
     records = {}
     for letter, run_config in zip(LETTERS, configs, strict=False):
         with folder_lock(run_config.folder):

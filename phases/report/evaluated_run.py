@@ -108,6 +108,6 @@ def find_record(run: EvaluatedRun) -> dict[str, Any] | None:
     """The record of this test in log/result.json, None if there is none."""
     key = (run.model.step, run.config.test.test_distance, run.config.test.mirror)
     for record in results.read_records(run.config.folder / "log" / "result.json"):
-        if results.record_key(record) == key and record["lists"] == run.model.data.digest():
+        if results.get_record_key(record) == key and record["lists"] == run.model.data.digest():
             return record
     return None

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from phases.report.record import Record
-from run.config import CONTINUED_FIELDS, is_used
-from run.plots import CATEGORIES, CONFUSED, confused_pairs, published_rows
+from run.config import CONTINUED_FIELDS, is_used_by_loss
+from run.plots import MAX_CATEGORIES, MAX_CONFUSION_ROWS, confused_pairs, published_rows
 from run.results import compare_with_chance
-from run.words import in_words
+from run.words import get_display_name
 from utils.hardware import describe_machine
 from utils.templates import render
 
@@ -63,7 +63,7 @@ def render_page(runs: Records, charts: Mapping[str, Path], not_comparable: list[
         single=single,
         not_comparable=not_comparable,
         published=published_rows(list(runs.values())),
-        in_words=in_words,
+        get_display_name=get_display_name,
         compare_with_chance=compare_with_chance,
         sections={
             key: title
@@ -80,7 +80,7 @@ def render_page(runs: Records, charts: Mapping[str, Path], not_comparable: list[
         categories=tabulate_categories(runs),
         query_rows=tabulate_queries,
         confused_pairs=confused_pairs,
-        most_confused=CONFUSED,
+        most_confused=MAX_CONFUSION_ROWS,
         bits=tabulate_domain_bit(runs),
         modules=tabulate_modules(first) if first["domain_bit"] else [],
         made_with=tabulate_origin(runs),
@@ -96,8 +96,8 @@ def tabulate_categories(runs: Records) -> dict[str, Any]:
         values = next(iter(runs.values()))["per_category_MAP"]
         names.sort(key=lambda name: -values[name])
     selection = ""
-    if not single and len(names) > CATEGORIES:
-        selection = f"Shown are the {CATEGORIES} of {len(names)} that the runs differ most about."
+    if not single and len(names) > MAX_CATEGORIES:
+        selection = f"Shown are the {MAX_CATEGORIES} of {len(names)} that the runs differ most about."
     return {
         "charts": {
             "categories": selection,
@@ -115,7 +115,7 @@ def tabulate_domain_bit(runs: Records) -> list[list[Any]]:
         values = [None, None]
         if run["domain_bit"]:
             values = [run["domain_bit"]["MAP"][key] for key in ("right bit", "wrong bit")]
-        rows.append([run["run"], in_words(run["options"]["attention"]), *values])
+        rows.append([run["run"], get_display_name(run["options"]["attention"]), *values])
     has_bit = any(run["domain_bit"] for run in runs.values())
     return rows if has_bit else []
 
@@ -247,7 +247,7 @@ def list_differences(runs: Records) -> list[list[Any]]:
 
 def format_option(run: Record, name: str) -> str:
     """The value of an option; empty where it was not given or has no meaning for the loss."""
-    if not is_used(name, run["options"]["loss_type"]):
+    if not is_used_by_loss(name, run["options"]["loss_type"]):
         return ""
     if not run["training_options"] and name in set(CONTINUED_FIELDS) - set(RECOGNISED):
         return "unknown"  # a published checkpoint does not state how it was trained

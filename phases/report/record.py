@@ -44,7 +44,7 @@ def make_record(run: EvaluatedRun) -> Record:
         "MAP_interval": confidence_interval(evaluation.ap),
         "AP": [None if math.isnan(value) else 100 * value for value in evaluation.ap.tolist()],
         "differs_from_result_json": compare_with_result_json(run, hash_maps),
-        "counts": results.counts(evaluation, data),
+        "counts": results.build_counts(evaluation, data),
         "training": read_training_curves(config),
         **compute_curves(run),
         "per_category_MAP": {

@@ -20,7 +20,7 @@ from phases import test, train
 from phases.reproduce import tables
 from phases.reproduce.runs import Run, plan_runs
 from run.config import Config, config_from_options
-from run.next_command import announce
+from run.next_command import log_next_command
 from utils import checkpoint_files
 from utils.errors import Diverged, UserError
 from utils.locks import Locked
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         list_runs(plans, config)
         given = {name: getattr(options, name) for name in options.given - {"phase", "dry_run"}}
-        announce("reproduce", config, dry_run=given)
+        log_next_command("reproduce", config, dry_run=given)
         return 0
     data = load_annotation(config.data.data_path, config.data.anno_path, config.data.dataset)
     for name, runs in plans.items():
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         exit_code = make_missing_runs(name, forecast, config)
         if exit_code:
             return exit_code
-    announce("reproduce", config)
+    log_next_command("reproduce", config)
     return 0
 
 

@@ -6,7 +6,7 @@ from datasets import dataset_facts
 from experiments.table import Table
 from phases.reproduce.runs import Run
 from run.config import Config, published_recipe
-from run.words import in_words
+from run.words import get_display_name
 
 
 def describe_protocol(
@@ -65,13 +65,13 @@ def describe_briefly(table: Table, config: Config, counts: dict[str, int] | None
     """The protocol in a line or two for the title of a plot, without the options that rows set."""
     set_by_rows = list_row_options(table)
     parts = {
-        "network": in_words(config.network.network),
+        "network": get_display_name(config.network.network),
         "image_size": f"{config.input.image_size} px",
         "num_steps": f"{config.train.num_steps:,} steps",
         "batch_size": f"{config.data.batch_size} + {config.data.batch_size} images a step",
     }
     recipe = ", ".join(text for name, text in parts.items() if name not in set_by_rows)
-    dataset = in_words(config.data.dataset)
+    dataset = get_display_name(config.data.dataset)
     if counts is None:
         return f"{dataset}; {recipe}"
     size = (

@@ -56,7 +56,7 @@ class Run:
         Raises UserError if the folder holds a run with other options.
         """
         records = {
-            results.record_key(record): record
+            results.get_record_key(record): record
             for record in results.read_records(self.folder / "log" / "result.json")
         }
         by_column = {}

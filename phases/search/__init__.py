@@ -25,7 +25,7 @@ from phases.search.gallery import list_folder
 from phases.search.searcher import Hit, Searcher, build_searcher, open_searcher
 from run.config import config_from_options
 from run.contact_sheet import Cell, SheetRow, contact_sheet, save_png
-from run.next_command import announce
+from run.next_command import log_next_command
 from run.provenance import provenance
 from run.training_data import describe_training
 from utils.errors import UserError, one_line
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     write_results(queries, failed, rows, searcher)
     if failed:
         return 2
-    announce("search", searcher.config)
+    log_next_command("search", searcher.config)
     return 0
 
 

@@ -49,7 +49,7 @@ def load_checkpoint(config: Config) -> Checkpoint:
     channels = config.input.photo_channels if "photo_channels" in config.given else "rgb"
     # else it would have to agree with the training
     config = dataclasses.replace(config, given=config.given - {"photo_channels"})
-    checkpoint = checkpoints.load_weights(config)
+    checkpoint = checkpoints.load_without_lists(config)
     trained = checkpoint.config.input.photo_channels
     if trained and channels and trained != channels:
         log.info(

@@ -23,10 +23,10 @@ from datasets.readable import reason_unreadable
 from retrieval.embed import embed
 from run import provenance
 from run.checkpoint import Checkpoint, TestableCheckpoint
-from run.feature_files import create_feature_file, map_features, reason, verify_features
+from run.feature_files import create_feature_file, describe_error, map_features, verify_features
 from run.features import embedding_fingerprint, load_photo_features
 from run.input import photo_transform
-from run.lists import NAMED
+from run.lists import MAX_LISTED
 from utils.checksums import sha256
 from utils.errors import Diverged, UserError, one_line
 from utils.files import (
@@ -116,7 +116,9 @@ class GalleryCache:
                 return self.read_features(record)
         except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             log.warning(
-                "warning: the index in %s cannot be used (%s): rebuilding it", self.folder, reason(error)
+                "warning: the index in %s cannot be used (%s): rebuilding it",
+                self.folder,
+                describe_error(error),
             )
             return None
         others = ", ".join(changed)
@@ -281,5 +283,5 @@ def changed_versions(used: dict[str, str]) -> list[str]:
 
 def with_reasons(names: list[str], root: Path) -> str:
     """The first few of `names`, each with why it is unreadable."""
-    texts = [f"{name} ({reason_unreadable(root / name) or 'readable by now'})" for name in names[:NAMED]]
-    return one_line(", ".join(texts)) + (", ..." if len(names) > NAMED else "")
+    texts = [f"{name} ({reason_unreadable(root / name) or 'readable by now'})" for name in names[:MAX_LISTED]]
+    return one_line(", ".join(texts)) + (", ..." if len(names) > MAX_LISTED else "")

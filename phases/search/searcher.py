@@ -23,7 +23,7 @@ from retrieval.embed import embed
 from run.checkpoint import Checkpoint
 from run.config import Config, config_from_options
 from run.input import sketch_transform
-from run.training_data import describe_training, warn_of_foreign_photos
+from run.training_data import describe_training, warn_about_foreign_photos
 from utils.device import pick_device
 from utils.environment import check_environment
 from utils.errors import UserError
@@ -112,7 +112,7 @@ class Searcher:
     @cached_property
     def warning(self) -> str | None:
         """A warning if the photos of the gallery are unlike those of the training, else None."""
-        return warn_of_foreign_photos(self.checkpoint, self.gallery.values, self.config)
+        return warn_about_foreign_photos(self.checkpoint, self.gallery.values, self.config)
 
     def unit(self, index: str | None = None) -> str:
         """The unit of the distances of hits."""

@@ -25,8 +25,8 @@ from run import checkpoint, results
 from run.config import Config, config_from_options
 from run.contact_sheet import Cell, SheetRow, contact_sheet, save_png
 from run.features import Features, embed_test_set
-from run.next_command import announce
-from run.words import in_words
+from run.next_command import log_next_command
+from run.words import get_display_name
 from utils import distributed
 from utils.device import pick_device
 from utils.files import remove_stale_temporaries
@@ -41,13 +41,13 @@ def run(options: argparse.Namespace) -> None:
     """Test the checkpoint of --pretrained_model and write result.txt, result.json and a contact sheet."""
     config = config_from_options(options)
     test_checkpoint(config)
-    announce("test", config)
+    log_next_command("test", config)
 
 
 def test_checkpoint(config: Config) -> None:
     """Test the checkpoint of --pretrained_model, with the run's folder locked."""
     with distributed.process_group(), explain_dead_workers():
-        checkpoint.find(config)  # fails if there is none, before the lock makes the folder
+        checkpoint.find_file(config)  # fails if there is none, before the lock makes the folder
         with distributed.on_main_process(folder_lock(config.folder)):
             evaluate_checkpoint(config)
 
@@ -91,7 +91,7 @@ def evaluate_checkpoint(config: Config) -> None:
     sheet = draw_sheet(data, evaluation, sketches, photos, config, device)
     save_png(sheet, log_folder / "contact_sheet.png")
     # the results come last: once they are written, the test counts as done
-    results.write(log_folder, config, model, evaluation, hash_fits, margin_record)
+    results.write_result(log_folder, config, model, evaluation, hash_fits, margin_record)
     log.info("results in %s, pictures in %s", log_folder / "result.json", log_folder / "contact_sheet.png")
 
 
@@ -195,6 +195,6 @@ def draw_sheet(
         for query, nearest_photos in zip(queries, positions, strict=True)
     ]
     score = f"MAP {evaluation.metrics['MAP']:.2f} (chance {evaluation.chance['MAP']:.2f})"
-    distance = in_words(config.test.test_distance)
+    distance = get_display_name(config.test.test_distance)
     caption = f"{config.save_path}: {score} over {evaluation.queries} test sketches, {distance} distance"
     return contact_sheet(rows, caption)

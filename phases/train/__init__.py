@@ -19,7 +19,7 @@ from phases.train.start import build_trainer
 from phases.train.trainer import Trainer
 from run import results
 from run.config import Config, config_from_options
-from run.next_command import announce
+from run.next_command import log_next_command
 from run.plots import save_training_curves
 from run.provenance import revision
 from run.training_data import measure_familiarity
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     config = config_from_options(options)
     exit_code = train_and_test(config)
     if exit_code == 0:
-        announce("train", config)
+        log_next_command("train", config)
     return exit_code
 
 

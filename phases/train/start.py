@@ -64,7 +64,7 @@ def start_new(config: Config) -> Trainer:
 
 def resume(config: Config, path: Path) -> Trainer:
     """The trainer in the state of the checkpoint at `path`. Raises UserError if `config` does not fit it."""
-    state = validation.read(path)
+    state = validation.read_checkpoint(path)
     stored = state["options"]
     trained_for = stored["num_steps"]
     is_lengthened = "num_steps" in config.given and config.train.num_steps > trained_for
@@ -77,8 +77,8 @@ def resume(config: Config, path: Path) -> Trainer:
     if len(data.excluded) > len(excluded):
         log.warning("warning: these images were trained on before; without them the run is not the same")
     trainer = Trainer(config, data)
-    with validation.continuing(path):
-        validation.check_training(state, trainer.optimizer, trainer.schedule)
+    with validation.report_resume_errors(path):
+        validation.check_training_state(state, trainer.optimizer, trainer.schedule)
         trainer.load_state_dict(state, path)
     log.info("continuing after step %d of %s", trainer.step, path)
     report_other_hardware(state["machine"], get_machine_info(str(trainer.device)))

@@ -21,7 +21,7 @@ from losses import loss_class
 from models.gradient_checkpointing import enable_gradient_checkpointing
 from phases.train.batches import load_batches
 from run.config import Config
-from run.network import blocks_of, build
+from run.network import build, find_blocks
 from run.provenance import provenance
 from utils import distributed
 from utils.checkpoints import load_strictly
@@ -88,7 +88,7 @@ class Trainer:
                 self.network, process_group=distributed.gpu_group
             )
         if config.train.gradient_checkpointing:
-            enable_gradient_checkpointing(blocks_of(self.network, config.network.network))
+            enable_gradient_checkpointing(find_blocks(self.network, config.network.network))
         self.network.to(self.device).to(memory_format=torch.channels_last).train()
         self.criterion.to(self.device)
         torch.backends.cudnn.allow_tf32 = True  # PyTorch's default; tests compute in full float32

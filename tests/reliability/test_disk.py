@@ -177,7 +177,7 @@ def test_all_files_that_a_disk_does_not_take(
     )
 
 
-def as_given(arguments: tuple[str, ...]) -> tuple[str, ...]:
+def select_given(arguments: tuple[str, ...]) -> tuple[str, ...]:
     return (f"--phase={arguments[0]}", *COMMON, *arguments[1:])
 
 
@@ -206,7 +206,7 @@ def test_a_disk_without_room(
     Path(place).mkdir(exist_ok=True)
     before = state(trained)
     full = mount("size=4k", place, filled=True)
-    done = main_after(zygote, full, *as_given(arguments), output=trained.with_name("output.txt"))
+    done = main_after(zygote, full, *select_given(arguments), output=trained.with_name("output.txt"))
     check_line(done, place, "No space left on device")
     assert state(trained) == before
 
@@ -224,7 +224,7 @@ def test_a_disk_without_room(
 def test_a_disk_that_can_only_be_read(trained: Path, zygote: Zygote, arguments: tuple[str, ...]) -> None:
     before = state(trained)
     read_only = "mount --bind . . && mount -o remount,ro,bind $PWD"
-    done = main_after(zygote, read_only, *as_given(arguments), output=trained.with_name("output.txt"))
+    done = main_after(zygote, read_only, *select_given(arguments), output=trained.with_name("output.txt"))
     check_line(done, "anno" if "prepare" in arguments else RUN, "Read-only file system")
     assert state(trained) == before
 
@@ -259,7 +259,7 @@ def test_a_folder_of_somebody_else(
     for folder in trained.parents:  # a lock is opened by its whole path
         if folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)
-    victim = zygote.start(trained, *as_given(arguments), user=65534)
+    victim = zygote.start(trained, *select_given(arguments), user=65534)
     victim.wait()
     said = victim.text()
     assert victim.status == 2 and "Traceback" not in said, said

@@ -106,7 +106,7 @@ def records() -> list[bytes]:
     record |= {"lists": "abc", "options": {"seed": 0}, "definitions": {}, "per_category_MAP": {"cat": 50.0}}
     record |= {"seed": 0, "chance": {"MAP": 50.0}, "hash_gradient": "published"}
     record |= {"training_options": {}, "training_machine": {}}
-    record["counts"] = dict.fromkeys(results.COUNTS, 6)
+    record["counts"] = dict.fromkeys(results.REQUIRED_COUNTS, 6)
     return [json.dumps(value, indent=2).encode() for value in ([record], [record, {**record, "step": 8}])]
 
 

@@ -147,7 +147,7 @@ def test_a_comparison_and_a_model_card_say_it_too(trained: Path, command: Comman
     assert card.count(f"revision `{revisions.revision()}` of the program") == 2
     options = json.loads(card.partition("```json\n")[2].partition("\n```")[0])
     state = checkpoint(command)
-    assert options == provenance.without_folders(state["options"]) and str(trained) not in card
+    assert options == provenance.strip_folders(state["options"]) and str(trained) not in card
 
 
 @pytest.fixture

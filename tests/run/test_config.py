@@ -19,7 +19,7 @@ from run.config import (
     LossConfig,
     config_from_options,
     config_from_stored,
-    is_used,
+    is_used_by_loss,
     make_config,
     published_recipe,
     require_same_as_checkpoint,
@@ -116,7 +116,7 @@ def test_a_distance_the_loss_does_not_train_for_is_named(
 
 def test_options_without_a_meaning_for_a_loss_are_not_shown() -> None:
     unused = {
-        loss: {n for n in ("margin", "scale", "annealing_step", "lr") if not is_used(n, loss)}
+        loss: {n for n in ("margin", "scale", "annealing_step", "lr") if not is_used_by_loss(n, loss)}
         for loss in LOSSES
     }
     assert unused == {

@@ -15,7 +15,7 @@ from options.check import check_options
 from options.parser import parse
 from phases.report import LETTERS
 from retrieval import hashing
-from run.next_command import AT_ONCE, compose, quote
+from run.next_command import MAX_COMPARED, format_command, quote_word
 from tests.conftest import SMALL_RUN, draw_tree
 from utils import checkpoint_files
 from utils.files import PROJECT
@@ -193,29 +193,31 @@ def test_what_an_error_tells_to_type_can_be_typed(
 def test_a_shell_reads_every_value_as_it_was() -> None:
     values = ["a b", "it's", "$HOME", "tab\there", "\udcff byte", "line\nbreak", "ü", "-v", ""]
     for value in values:
-        done = subprocess.run(["bash", "-c", f"printf %s {quote(value)}"], capture_output=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", f"printf %s {quote_word(value)}"], capture_output=True, check=True
+        )
         assert os.fsdecode(done.stdout) == value
-        assert quote(value).isprintable()
+        assert quote_word(value).isprintable()
 
 
 def test_lists_and_switches() -> None:
     values = {"normalize": False, "amp": None, "hash_bits": [32, 64], "query": [Path("-x y")], "open": True}
     values["deterministic"] = True
-    words = compose("search", values).partition("--phase=")[2]
+    words = format_command("search", values).partition("--phase=")[2]
     assert (
         words == "search --no-normalize --hash_bits 32 64 --query='-x y' --deterministic"
     )  # serve alone takes --open
 
 
 def test_as_many_runs_are_named_as_a_report_takes() -> None:
-    assert len(LETTERS) == AT_ONCE
+    assert len(LETTERS) == MAX_COMPARED
 
 
 def test_the_python_at_hand_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     python = Path(sys.executable).parent / "python"
     monkeypatch.setenv("PATH", str(python.parent))
-    assert compose("test", {}) == "python main.py --phase=test"
+    assert format_command("test", {}) == "python main.py --phase=test"
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(PROJECT / ".venv/bin/python3"))
-    assert compose("test", {}) == ".venv/bin/python3 main.py --phase=test"
+    assert format_command("test", {}) == ".venv/bin/python3 main.py --phase=test"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from run import plots
-from run.plots import category_charts, confused_pairs, differing, overview
+from run.plots import confused_pairs, select_differing_categories, split_categories, tabulate_map
 from tests.figures import lines, texts
 
 
@@ -66,7 +66,7 @@ def test_a_table_starts_at_0_with_chance_in_its_title(tmp_path: Path, figures) -
 def test_many_categories_are_shown_from_both_ends() -> None:
     def charts(count: int) -> dict:
         values = {f"category {number}": float(number) for number in range(count)}
-        return category_charts({"per_category_MAP": values})
+        return split_categories({"per_category_MAP": values})
 
     assert [next(iter(chart.values())) for chart in charts(250).values()] == [{"MAP": [249]}, {"MAP": [29]}]
     assert [len(chart) for chart in charts(250).values()] == [30, 30]
@@ -110,12 +110,12 @@ def record(values: dict[str, float], *, lists: str = "same") -> dict:
 
 def test_the_chart_of_all_has_published_numbers_where_they_are_known() -> None:
     runs = {"A": record({"cat": 10.0}), "B": record({"cat": 30.0})}
-    assert overview(runs) == {
+    assert tabulate_map(runs) == {
         "A": {"features": [10], "32 bits": [5]},
         "B": {"features": [30], "32 bits": [5]},
         "GDH": {"32 bits": [72.4]},
     }
-    assert set(overview({"A": runs["A"], "B": record({"cat": 1.0}, lists="others")})) == {"A", "B"}
+    assert set(tabulate_map({"A": runs["A"], "B": record({"cat": 1.0}, lists="others")})) == {"A", "B"}
 
 
 def test_categories_that_differ_most_are_shown() -> None:
@@ -124,6 +124,6 @@ def test_categories_that_differ_most_are_shown() -> None:
         "A": record(dict.fromkeys(names, 50.0)),
         "B": record({name: float(number) for number, name in enumerate(names)}),
     }
-    shown = differing(runs)
+    shown = select_differing_categories(runs)
     assert len(shown) == 30 and "category 50" not in shown
     assert shown["category 99"] == {"A": [50], "B": [99]} and next(iter(shown)) == "category 99"

@@ -237,7 +237,7 @@ def make_record(run: Run, *, distance: str = "euclidean", **tested) -> dict:
         "hash": {},
         "hash_gradient": "published",
         "definitions": {},
-        "counts": dict.fromkeys(results.COUNTS, 1),
+        "counts": dict.fromkeys(results.REQUIRED_COUNTS, 1),
         "per_category_MAP": {},
         "lists": "",
         "options": {"margin_condition": "on", "hash_bits": BITS, "hash_gradient": "published", **tested},
