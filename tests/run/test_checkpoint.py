@@ -217,6 +217,6 @@ def test_a_published_pair_is_not_trained_on(prepared: Path, command) -> None:
     before = sorted(Path("logs").rglob("*"))
     options = ("--network=alexnet", "--image_size=32", "--f_dim=8", "--num_steps=1")
     status, _, errors = command("train", "--save_path=pub", *options)
-    assert status == 2 and "of the published program alone (step 20000)" in errors
+    assert status == 2 and "holds only checkpoints of the published program (step 20000)" in errors
     assert "--phase=test" in errors and f"--backbone_weights=logs/pub/model/model-net-{STEP}.cpkt" in errors
     assert sorted(Path("logs").rglob("*")) == before
