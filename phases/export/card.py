@@ -116,12 +116,12 @@ def select_records(config: Config, source: Checkpoint) -> list[dict[str, Any]]:
     """
     path = config.folder / "log" / "result.json"
     return [
-        each
-        for each in results.read_records(path)
-        if each["step"] == source.step
-        and each["training_options"] == source.options
-        and source.lists in ("", each["lists"])
-        and all(each["options"].get(name) == config.value(name) for name in NETWORK_FIELDS)
+        record
+        for record in results.read_records(path)
+        if record["step"] == source.step
+        and record["training_options"] == source.options
+        and source.lists in ("", record["lists"])
+        and all(record["options"].get(name) == config.value(name) for name in NETWORK_FIELDS)
     ]
 
 

@@ -115,7 +115,7 @@ def embed_views(network: Network, pixels: Sequence[np.ndarray], metadata: Mappin
     images = np.stack(pixels).astype(np.float32) / 255
     normalisation = json.loads(metadata["input_normalisation"])  # mean and deviation by channel, or null
     if normalisation:
-        mean, std = (np.asarray(each, np.float32)[:, None, None] for each in normalisation)
+        mean, std = (np.asarray(values, np.float32)[:, None, None] for values in normalisation)
         images = (images - mean) / std
     features = []
     for view in (images, images[..., ::-1]) if metadata["mirror"] == "on" else (images,):
@@ -128,7 +128,9 @@ def measure_distances(query: np.ndarray, gallery: np.ndarray, metadata: Mapping[
     """A drawing (V, 1, D), photos (V, N, D) -> (N,): the smallest over all pairs of views."""
     if metadata["test_distance"] == "euclidean":
         return ((query[:, None] - gallery[None]) ** 2).sum(axis=-1).min(axis=(0, 1))
-    query, gallery = (each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (query, gallery))
+    query, gallery = (
+        features / np.linalg.norm(features, axis=-1, keepdims=True) for features in (query, gallery)
+    )
     cosines = (query[:, None] * gallery[None]).sum(axis=-1)
     return np.arccos(np.clip(cosines, -1, 1)).min(axis=(0, 1))
 

@@ -63,7 +63,7 @@ def find_extreme_queries(run: EvaluatedRun) -> dict[str, Any]:
             "sketch": path,
             "category": data.categories[label],
             "AP": float(100 * ap[query]),
-            "photos": [{"photo": name, "category": data.categories[each]} for name, each in photos],
+            "photos": [{"photo": name, "category": data.categories[label]} for name, label in photos],
         }
 
     return {
@@ -147,11 +147,11 @@ def measure_distances(run: EvaluatedRun) -> dict[str, Any]:
         "photos": len(photos),
         "edges": edges.tolist(),
         "share": {
-            name: (100 * np.histogram(each, edges)[0] / len(each)).tolist()
-            for name, each in kinds.items()
-            if len(each)
+            name: (100 * np.histogram(distances, edges)[0] / len(distances)).tolist()
+            for name, distances in kinds.items()
+            if len(distances)
         },
-        "median": {name: float(np.median(each)) for name, each in kinds.items() if len(each)},
+        "median": {name: float(np.median(distances)) for name, distances in kinds.items() if len(distances)},
     }
 
 

@@ -99,9 +99,9 @@ def find_published(config: Config, categories: int, *, zero_shot: bool) -> dict[
     """Numbers printed elsewhere for this data set and protocol, or why there are none ("missing")."""
     columns = tuple(map(str, BITS))
     rows = [
-        each
-        for each in (*published_features("MAP"), *published_hash_codes(columns))
-        if config.data.dataset in each.values
+        method
+        for method in (*published_features("MAP"), *published_hash_codes(columns))
+        if config.data.dataset in method.values
     ]
     whole = dataset_facts(config.data.dataset).categories
     if not rows:
@@ -117,6 +117,7 @@ def find_published(config: Config, categories: int, *, zero_shot: bool) -> dict[
     return {
         "of": f"all {whole} categories, seen in training, and {photos:,} photos",
         "rows": [
-            {"method": each.label, "source": each.source, **each.values[config.data.dataset]} for each in rows
+            {"method": method.label, "source": method.source, **method.values[config.data.dataset]}
+            for method in rows
         ],
     }

@@ -71,7 +71,7 @@ class Forecast:
         remaining = set()
         for name, runs in self.plans.items():
             table = load_table(name)
-            remaining |= {each.folder for each in runs if not is_finished(each, table)}
+            remaining |= {run.folder for run in runs if not is_finished(run, table)}
         seconds = fmean(self.seconds) * len(remaining - self.locked)
         return f", {describe_duration(seconds)} left"
 
@@ -95,29 +95,29 @@ def make_missing_runs(name: str, forecast: Forecast, config: Config) -> int:
     table, runs = load_table(name), forecast.plans[name]
     path = tables.write(name, table, runs, config)
     num_locked = 0
-    for number, each in enumerate(runs, start=1):
-        if is_finished(each, table):
+    for number, run in enumerate(runs, start=1):
+        if is_finished(run, table):
             continue
         log.info(
             "\n%s, run %d of %d: %s, seed %d%s",
             table.title,
             number,
             len(runs),
-            each.row.label,
-            each.config.seed,
+            run.row.label,
+            run.config.seed,
             forecast.describe(),
         )
         start = time.monotonic()
         try:
-            exit_code = make_run(each, table)
+            exit_code = make_run(run, table)
         except Locked as error:
             log.info("%s: left to it", error)
-            forecast.locked.add(each.folder)
+            forecast.locked.add(run.folder)
             num_locked += 1
             continue
         if exit_code:
             return exit_code
-        if not each.has_diverged:
+        if not run.has_diverged:
             forecast.seconds.append(time.monotonic() - start)
         tables.write(name, table, runs, config)
     if num_locked:
@@ -154,14 +154,14 @@ def list_runs(plans: Plans, config: Config) -> None:
         log.info("\n%s (table %s), runs below %s:", table.title, name, config.folder)
         counts: Counter[str] = Counter()
         for row in table.rows:
-            runs_of_row = [each for each in runs if each.row == row]
+            runs_of_row = [run for run in runs if run.row == row]
             log.info("\n%s\n  %s/", row.label, runs_of_row[0].folder.parent.relative_to(config.folder))
-            for each in runs_of_row:
-                state, step = find_state(each, table)
+            for run in runs_of_row:
+                state, step = find_state(run, table)
                 counts[state] += 1
-                states_by_folder.setdefault(each.folder, set()).add(state)
-                progress = f"step {step} of {each.config.train.num_steps}" if state == BEGUN else state
-                log.info("    %s  %s", each.folder.name, progress)
+                states_by_folder.setdefault(run.folder, set()).add(state)
+                progress = f"step {step} of {run.config.train.num_steps}" if state == BEGUN else state
+                log.info("    %s  %s", run.folder.name, progress)
         log.info("\n%s", describe_counts(len(runs), counts))
     num_done = sum(states <= {FINISHED, DIVERGED} for states in states_by_folder.values())
     log.info(

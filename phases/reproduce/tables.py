@@ -45,7 +45,7 @@ def run(config: Config) -> None:
             log.info("no table %s: %s", name, error)  # its rows do not suit the options; it was not asked for
             continue
         check_lists(table, runs)
-        if config.tables.table or any(each.read_records(table.columns) for each in runs):
+        if config.tables.table or any(run.read_records(table.columns) for run in runs):
             log.info("table in %s", write(name, table, runs, config))
             num_written += 1
     if not num_written:
@@ -58,7 +58,7 @@ def run(config: Config) -> None:
 
 def check_lists(table: Table, runs: list[Run], lists: str | None = None) -> None:
     """Raise UserError if finished runs have different annotation lists, or others than the digest `lists`."""
-    digests = {record["lists"] for each in runs for record in each.read_records(table.columns).values()}
+    digests = {record["lists"] for run in runs for record in run.read_records(table.columns).values()}
     if lists:
         digests.add(lists)
     if len(digests) > 1:

@@ -156,7 +156,7 @@ class Trainer:
         """
         sketch_parts = [tensor.tensor_split(self.config.train.accumulate) for tensor in sketches]
         photo_parts = [tensor.tensor_split(self.config.train.accumulate) for tensor in photos]
-        joined = []
+        parts = []
         for sketch_images, sketch_labels, photo_images, photo_labels in zip(
             *sketch_parts, *photo_parts, strict=True
         ):
@@ -164,8 +164,8 @@ class Trainer:
             labels = torch.cat([self.to_device(sketch_labels), self.to_device(photo_labels)])
             domain = torch.full((len(labels),), float(PHOTO), device=self.device)
             domain[: len(sketch_labels)] = SKETCH
-            joined.append((images.contiguous(memory_format=torch.channels_last), labels, domain))
-        return joined
+            parts.append((images.contiguous(memory_format=torch.channels_last), labels, domain))
+        return parts
 
     def to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)
