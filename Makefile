@@ -4,13 +4,15 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+# tests of a group share fixtures that take seconds: tests/conftest.py
+PYTEST_ARGS := -n auto --dist=loadgroup
 BIN := .venv/bin
 REQUIREMENTS := $(filter-out requirements/bench.txt requirements/audit.txt,$(wildcard requirements.txt requirements/*.txt))
 DEMO := --dataset=demo --save_path=demo
 # a small pretrained network, small images and few steps: what a CPU with two cores trains in a minute
 DEMO_TRAINING := @experiments/demo.args
 
-.PHONY: setup demo test test-long test-lowest coverage audit browser lint bench bench-gpu clean
+.PHONY: setup demo test pytest test-long test-lowest coverage audit browser lint bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -31,8 +33,12 @@ demo: setup
 	@echo "  $(BIN)/python main.py --phase=search --query drawing.png --gallery ~/Pictures"
 	@echo "  $(BIN)/python main.py --phase=serve --gallery ~/Pictures"
 
-test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --durations=10
+# the linters beside the tests; it fails if either does
+test: setup
+	$(MAKE) --jobs=2 lint pytest
+
+pytest: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --durations=10
 
 # every fault at its full number: half an hour on two cores; the table of docs/reliability.md
 test-long: setup
@@ -43,7 +49,7 @@ test-long: setup
 # the tests with the lowest version that the requirements name of every package, in .venv-lowest; twenty minutes on
 # two cores, and 8 GB of disk. Left out: tests/reliability (faults on purpose), and ruff and mypy, whose words change
 test-lowest: .venv-lowest/ready
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto --ignore=tests/reliability
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/reliability
 
 .venv-lowest/ready: $(REQUIREMENTS)
 	$(PYTHON) -m venv --clear .venv-lowest
@@ -54,7 +60,7 @@ test-lowest: .venv-lowest/ready
 
 # lines of the four rooms that no test runs; loading processes and other commands are not looked into
 coverage: setup
-	$(BIN)/python -m pytest -n auto --cov --cov-report=
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=
 	for room in losses models retrieval datasets; do \
 		$(BIN)/coverage report --include="$$room/*" || exit 1; done
 

@@ -22,6 +22,7 @@ import main
 from retrieval import hashing
 from tests import tiny_network
 from tests.victims import Zygote
+from utils.plots import import_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +36,39 @@ settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repeatable")
+
+
+# fixtures that take seconds: one worker runs all tests that use such a one, so that it is set up once
+SLOW_FIXTURES = ("exported", "server", "trained_home", "made_table", "zygote")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        used = [name for name in SLOW_FIXTURES if name in getattr(item, "fixturenames", ())]
+        if used:
+            item.add_marker(pytest.mark.xdist_group(used[0]))
+
+
+@pytest.fixture(autouse=True)
+def blank_plots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Save figures blank, in their size, where a test is not marked `plots`.
+
+    Drawing them would take two thirds of a tiny training with its test.
+    """
+    if request.node.get_closest_marker("plots"):
+        yield
+        return
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
+    def save_blank(figure: Figure, path: Path, **options: Any) -> None:
+        width, height = figure.get_size_inches() * figure.dpi
+        Image.new("L", (round(width), round(height)), 255).save(path, format="PNG", compress_level=0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_blank)
+        yield
 
 
 @pytest.fixture

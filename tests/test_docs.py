@@ -202,6 +202,7 @@ def test_no_section_of_the_paper_and_no_document_from_elsewhere_is_cited() -> No
         assert not cited, f"{name}: {cited}"
 
 
+@pytest.mark.plots
 def test_the_picture_of_the_method_draws_the_boundary_of_the_loss(tmp_path: Path) -> None:
     """On the drawn boundary both classes have the same logit, and the picture is written."""
     script = PROJECT / "docs" / "draw_method.py"

@@ -11,6 +11,8 @@ from benchmarks import domain_bit
 from tests.conftest import SMALL_RUN
 from utils import checkpoints
 
+pytestmark = pytest.mark.plots
+
 
 @pytest.fixture
 def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

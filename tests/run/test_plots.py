@@ -10,6 +10,8 @@ from run import plots
 from run.plots import confused_pairs, select_differing_categories, split_categories, tabulate_map
 from tests.figures import lines, texts
 
+pytestmark = pytest.mark.plots
+
 
 def test_curves_have_the_run_chance_and_the_share_of_the_margin(tmp_path: Path, figures) -> None:
     (tmp_path / "scalars.csv").write_text(

@@ -13,6 +13,7 @@ from tests.figures import lines, texts
 from utils import plots
 from utils.files import PROJECT
 
+pytestmark = pytest.mark.plots
 NAMES = ["$\\frac{a", "b_1", "a name that is far too long to be shown whole in a chart"]
 
 

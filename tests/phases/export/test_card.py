@@ -18,6 +18,7 @@ from phases.export.card import describe_backbone, describe_program_licence
 from retrieval import hashing
 from tests.conftest import SMALL_RUN
 from tests.run.test_checkpoint import small_network, write_pair
+from tests.victims import Zygote
 from utils import checkpoints
 from utils.files import PROJECT
 
@@ -34,11 +35,14 @@ def section(card: str, title: str) -> str:
     return card.split(f"\n## {title}\n\n")[1].split("\n\n## ")[0]
 
 
-def run_program(folder: Path, form: str) -> dict[str, float]:
-    """Run the program of a card in another folder, as a user does: distance by photo, as printed."""
+def program_of(folder: Path, form: str) -> str:
+    return re.findall(r"```python\n(.*?)```", read_card(folder, form), re.DOTALL)[0]
+
+
+def run_elsewhere(folder: Path, form: str) -> str:
+    """Run the program of a card in a process of its own, as its user does; returns what it prints."""
     script = folder / "use.py"
-    program = re.findall(r"```python\n(.*?)```", read_card(folder, form), re.DOTALL)[0]
-    script.write_text(program, encoding="utf-8")
+    script.write_text(program_of(folder, form), encoding="utf-8")
     drawing, photos = find_images(folder)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", script, folder / f"logs/run/export/{form}", drawing, *photos],
@@ -49,8 +53,17 @@ def run_program(folder: Path, form: str) -> dict[str, float]:
         env={"PYTHONPATH": str(PROJECT) if form == "safetensors" else ""},
     )
     assert done.stderr == ""
-    lines = [line.split("  ", 1) for line in done.stdout.splitlines()]
-    return {name: float(distance) for distance, name in lines}
+    return done.stdout
+
+
+def run_forked(folder: Path, zygote: Zygote) -> str:
+    """The same for TorchScript's, without a new interpreter."""
+    drawing, photos = find_images(folder)
+    arguments = [str(each) for each in (folder / "logs/run/export/torchscript", drawing, *photos)]
+    program = f"import warnings; warnings.simplefilter('ignore')\n{program_of(folder, 'torchscript')}"
+    done = zygote.run(folder, *arguments, program=program)
+    assert done.status == 0, done.text()
+    return done.text()
 
 
 def find_images(folder: Path) -> tuple[Path, list[Path]]:
@@ -79,8 +92,10 @@ def compute_distances(folder: Path, *, angular: bool = False, views: int = 2) ->
     return found
 
 
-def check_program(folder: Path, form: str, expected: list[float]) -> None:
-    found = run_program(folder, form)
+def check_distances(folder: Path, output: str, expected: list[float]) -> None:
+    """Of the photos that were printed, nearest first."""
+    lines = [line.split("  ", 1) for line in output.splitlines()]
+    found = {name: float(distance) for distance, name in lines}
     assert list(found.values()) == sorted(found.values())
     distances = [found[str(each)] for each in find_images(folder)[1]]
     assert distances == pytest.approx(expected, rel=1e-4, abs=1e-6)
@@ -88,25 +103,27 @@ def check_program(folder: Path, form: str, expected: list[float]) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_its_program_finds_the_distances_of_the_test(exported: Path, form: str) -> None:
-    check_program(exported, form, compute_distances(exported))
+    check_distances(exported, run_elsewhere(exported, form), compute_distances(exported))
 
 
 def test_its_program_and_its_input_follow_the_switches_of_the_run(
-    prepared: Path, command, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, command, zygote: Zygote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hashing, "FIT_STEPS", 100)
     switches = ["--photo_channels=bgr", "--normalize", "--test_distance=angular"]
     assert command("train", *SMALL_RUN, *switches)[0] == 0
     assert command("export", *EXPORT)[0] == 0
-    check_program(Path.cwd(), "torchscript", compute_distances(Path.cwd(), angular=True))
+    check_distances(Path.cwd(), run_forked(Path.cwd(), zygote), compute_distances(Path.cwd(), angular=True))
     text = section(CARD.read_text(), "Input")
     assert "resized to 70 x 70" in text and "64 x 64 from row and column 3 on" in text  # int(1.1 * 64) = 70
     assert "in the order blue, green, red" in text and "normalised by mean 0.485, 0.456, 0.406" in text
 
 
-def test_its_program_leaves_mirror_images_out_where_the_test_did(trained: Path, command) -> None:
+def test_its_program_leaves_mirror_images_out_where_the_test_did(
+    trained: Path, command, zygote: Zygote
+) -> None:
     assert command("export", *EXPORT, "--mirror=off")[0] == 0
-    check_program(trained, "torchscript", compute_distances(trained, views=1))
+    check_distances(trained, run_forked(trained, zygote), compute_distances(trained, views=1))
 
 
 def test_its_program_ends_quietly_when_nobody_reads_and_prints_names_of_any_kind(exported: Path) -> None:

@@ -101,6 +101,7 @@ def read(run: str = "run") -> tuple[Page, dict]:
     return Page(folder / "index.html"), json.loads((folder / "report.json").read_text())
 
 
+@pytest.mark.plots
 def test_the_page_is_complete_and_agrees_with_the_test(trained: Path, command) -> None:
     status, output, errors = command("report", "--save_path=run", "--hash_bits=4")
     assert status == 0, errors

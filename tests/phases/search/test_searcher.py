@@ -1,8 +1,6 @@
 """Search from Python."""
 
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from PIL import Image
 import main
 from phases.search.searcher import Hit, open_searcher
 from tests.phases.search.test_gallery import COMMON
+from tests.victims import Zygote
 from utils.errors import UserError
 
 PROJECT = Path(main.__file__).parent
@@ -82,14 +81,13 @@ def test_mistakes_are_user_errors(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "phases/search/__init__.py"])
-def test_the_documented_lines_run(trained: Path, page: str) -> None:
+def test_the_documented_lines_run(trained: Path, zygote: Zygote, page: str) -> None:
     text = (PROJECT / page).read_text()
     start = text.index("    from phases.search import open_searcher")
     lines = re.match(r"(?:    .*\n|\n)+", text[start:])[0].replace("\n    ", "\n").strip()
     assert len(lines.splitlines()) <= 12
     lines = lines.replace('"demo"', '"run", anno_path=Path("anno"), num_workers=0')
     Path("drawing.png").write_bytes((CAT / "0.png").read_bytes())
-    code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import tests.tiny_main\n"
-    code += f"from pathlib import Path\n{lines}"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert [line.split()[0] for line in output.splitlines()[-5:]] == ["1", "2", "3", "4", "5"]
+    done = zygote.run(trained, program=f"from pathlib import Path\n{lines}")
+    assert done.status == 0, done.text()
+    assert [line.split()[0] for line in done.text().splitlines()[-5:]] == ["1", "2", "3", "4", "5"]
