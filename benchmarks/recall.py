@@ -23,7 +23,7 @@ def measure_recall() -> dict[str, Any]:
     centers = np.random.default_rng(0).standard_normal((CATEGORIES, FEATURES), dtype=np.float32)
     photos, sketches = (np.ascontiguousarray(side[..., 0]) for side in (gallery, query))  # without the flips
     exact = faiss.IndexFlatL2(FEATURES)
-    exact.add_row(photos)
+    exact.add(photos)
     _, expected = exact.search(sketches, TOP)
     rows: dict[str, list[float]] = {}
 
@@ -36,7 +36,7 @@ def measure_recall() -> dict[str, Any]:
     add_row("exact, float32", 4 * FEATURES, time_run(lambda: exact.search(sketches, TOP)), expected)
     quantised = faiss.IndexIVFPQ(faiss.IndexFlatL2(FEATURES), FEATURES, LISTS, CODE_BYTES, 8)
     quantised.train(photos[:60_000])
-    quantised.add_row(photos)
+    quantised.add(photos)
     for probes in (1, 8, 64):
         quantised.nprobe = probes
         time = time_run(lambda: quantised.search(sketches, TOP))
@@ -44,7 +44,7 @@ def measure_recall() -> dict[str, Any]:
         add_row(name, CODE_BYTES + 8, time, quantised.search(sketches, TOP)[1])
     code_map, _ = fit_code_map(centers, 128, angular=False, seed=0)
     index = faiss.IndexBinaryFlat(128)
-    index.add_row(np.packbits(binary_codes(gallery, code_map, angular=False), axis=1))
+    index.add(np.packbits(binary_codes(gallery, code_map, angular=False), axis=1))
     codes = np.packbits(binary_codes(query, code_map, angular=False), axis=1)
     for short_list in (100, 1000, 10_000):
         positions = np.empty((QUERIES, TOP), dtype=np.int64)
