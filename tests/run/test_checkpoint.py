@@ -56,8 +56,7 @@ def brute_force_map(queries: np.ndarray, gallery: np.ndarray, names: list[list[s
     return 100 * float(np.mean(scores))
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("name", ["alexnet", "resnext101"])
+@pytest.mark.parametrize(("name", "prefix"), [("alexnet", "module."), ("resnext101", "")])
 def test_a_pair_gives_its_features_and_their_map(
     prepared: Path, command, fill, name: str, prefix: str
 ) -> None:
