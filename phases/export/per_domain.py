@@ -1,8 +1,8 @@
 """--format=onnx and --format=torchscript: a plain network for each domain.
 
-The domain bit is folded into biases (models/domain_folding.py), so each has one input: images in any batch size,
-of the image size of the training. The files are read back from the disk and compared with the trained network
-in PyTorch, which takes the bit as an input; only then do they get their names.
+The domain bit is folded into biases (models/domain_folding.py), so each has one input: images in any batch
+size, of the image size of the training. The files are read back from the disk and compared with the trained
+network in PyTorch, which takes the bit as an input; only then do they get their names.
 """
 
 import logging

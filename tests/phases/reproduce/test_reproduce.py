@@ -333,7 +333,9 @@ def test_what_a_table_has_columns_for_is_tested(demo: None, command, monkeypatch
     status, _, errors = command("reproduce", "--table", "hashing", "margins", *arguments)
     assert status == 0, errors
     assert all(all(read_cells("hashing")[row.label][:4]) for row in hashing_table.TABLE.rows)
-    assert all(read_cells("margins")[name][2] and read_cells("margins")[name][4] for name in ("m = 4", "m = 5"))
+    assert all(
+        read_cells("margins")[name][2] and read_cells("margins")[name][4] for name in ("m = 4", "m = 5")
+    )
     monkeypatch.setattr(train, "train_and_test", None)  # nothing is left to do
     assert command("reproduce", "--table", "hashing", "margins", *arguments)[0] == 0
 
