@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models import NETWORKS, build_network, network_module
-from models.weights import NAMED_HASH, fetch, load_backbone, load_pretrained
+from models.weights import HASH_IN_NAME, download_weights, load_backbone, load_pretrained
 from utils.errors import UserError
 
 
@@ -123,30 +123,30 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path
 def test_what_lies_in_the_cache_is_checked_as_what_is_downloaded(released: tuple[str, Path]) -> None:
     url, cached = released
     for _ in ("downloaded", "taken from the cache"):
-        assert torch.equal(fetch([url])["weight"], torch.arange(5)) and cached.is_file()
+        assert torch.equal(download_weights([url])["weight"], torch.arange(5)) and cached.is_file()
     whole = cached.read_bytes()
     torch.save({"weight": torch.zeros(5)}, cached)  # another file, and one that was cut off
     for damage in (cached.read_bytes(), whole[:-1], b""):
         cached.write_bytes(damage)
-        with pytest.raises(UserError, match="remove it, and it is downloaded anew") as error:
-            fetch([url])
+        with pytest.raises(UserError, match="remove it, and it is downloaded again") as error:
+            download_weights([url])
         assert str(cached) in str(error.value) and cached.read_bytes() == damage
     cached.unlink()
-    assert torch.equal(fetch([url])["weight"], torch.arange(5))
+    assert torch.equal(download_weights([url])["weight"], torch.arange(5))
 
 
 def test_a_download_that_is_not_what_its_name_says_is_not_kept(released: tuple[str, Path]) -> None:
     url, cached = released
     Path(url.removeprefix("file://")).write_bytes(b"something else")
     with pytest.raises(UserError, match="invalid hash value"):
-        fetch([url])
+        download_weights([url])
     assert not cached.exists()
 
 
 def test_all_released_weights_have_the_start_of_their_hash_in_their_name() -> None:
     for name in NETWORKS:
         for url in network_module(name).IMAGENET_URLS:
-            assert NAMED_HASH.search(url.rpartition("/")[2]), url
+            assert HASH_IN_NAME.search(url.rpartition("/")[2]), url
 
 
 def test_alexnet_has_no_imagenet_weights() -> None:
