@@ -209,7 +209,7 @@ def test_damaged_checkpoints_are_refused(run: Path, command) -> None:
     assert status == 2 and "checkpoint-4.pt" in errors and "cut off" in errors
     torch.save({"weights": torch.zeros(1)}, path)
     status, _, errors = command("test", "--save_path=run")
-    assert status == 2 and "no checkpoint of this program" in errors
+    assert status == 2 and "not a checkpoint of this program" in errors
 
 
 def test_the_contact_sheet_shows_the_queries_and_the_photos_nearest_to_them(
