@@ -1,4 +1,4 @@
-"""The modules against the published figures. The fold: test_folded.py."""
+"""The modules against the published values. The fold: test_domain_folding.py."""
 
 import pytest
 import torch
@@ -8,11 +8,11 @@ from models.dase import Attention, NoAttention
 
 @pytest.mark.parametrize(("kind", "entry"), [("dase", "domain_aware"), ("se", "plain")])
 def test_equals_the_published_program(golden, fill, kind: str, entry: str) -> None:
-    figures = golden("se_module")
+    golden_values = golden("se_module")
     module = fill(Attention(kind).build_module(64))
     with torch.inference_mode():
-        found = module(torch.tensor(figures["x"]), torch.tensor(figures["domain"]))
-    assert torch.allclose(found, torch.tensor(figures[entry]), atol=1e-6)
+        found = module(torch.tensor(golden_values["x"]), torch.tensor(golden_values["domain"]))
+    assert torch.allclose(found, torch.tensor(golden_values[entry]), atol=1e-6)
 
 
 def test_none_has_no_parameters_and_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""All networks: the published figures, every attention, image size and feature count."""
+"""All networks: the published values, every attention, image size and feature count."""
 
 import subprocess
 import sys
@@ -27,14 +27,14 @@ def with_offsets(network: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", ["alexnet", "resnext101"])
 def test_equals_the_published_program(golden, fill, name: str) -> None:
-    figures = golden("networks")
+    golden_values = golden("networks")
     network = fill(build_network(name, attention="dase", f_dim=512)).eval()
     keys = [f"{key} {tuple(value.shape)}" for key, value in network.state_dict().items()]
-    assert keys == figures[f"{name}_512_keys"].tolist()
-    images = torch.tensor(figures["images"]).float() / 255
+    assert keys == golden_values[f"{name}_512_keys"].tolist()
+    images = torch.tensor(golden_values["images"]).float() / 255
     with torch.inference_mode():
-        found = network(images, torch.tensor(figures["domain"])).numpy()
-    expected = figures[f"{name}_512"]
+        found = network(images, torch.tensor(golden_values["domain"])).numpy()
+    expected = golden_values[f"{name}_512"]
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
 
 

@@ -20,13 +20,17 @@ from models.recognise import recognise_network
 def test_what_was_built_is_recognised(name: str, attention: str, reduction: int) -> None:
     with torch.device("meta"):
         network = build_network(name, attention=attention, f_dim=7, reduction=reduction)
-    found = recognise_network(network.state_dict())
-    assert found is not None and (found.network, found.attention, found.f_dim) == (name, attention, 7)
+    recognised = recognise_network(network.state_dict())
+    assert recognised is not None and (recognised.network, recognised.attention, recognised.f_dim) == (
+        name,
+        attention,
+        7,
+    )
     if attention == "none":
-        assert found.reductions == (16,)
+        assert recognised.reductions == (16,)
     else:
-        assert reduction in found.reductions and found.choose_reduction(reduction) == reduction
-        other = found.choose_reduction(3)
+        assert reduction in recognised.reductions and recognised.choose_reduction(reduction) == reduction
+        other = recognised.choose_reduction(3)
         with torch.device("meta"):
             rebuilt = build_network(name, attention=attention, f_dim=7, reduction=other)
         shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (network, rebuilt)]
@@ -37,8 +41,12 @@ def test_modules_of_layer4_are_recognised() -> None:
     for dase_layer4 in (False, True):
         with torch.device("meta"):
             network = build_network("resnext101", attention="dase", f_dim=7, dase_layer4=dase_layer4)
-        found = recognise_network(network.state_dict())
-        assert found is not None and found.attention == "dase" and found.dase_layer4 == dase_layer4
+        recognised = recognise_network(network.state_dict())
+        assert (
+            recognised is not None
+            and recognised.attention == "dase"
+            and recognised.dase_layer4 == dase_layer4
+        )
 
 
 def test_anything_else_is_not() -> None:

@@ -1,4 +1,4 @@
-"""Distances against the published figures and a float64 brute force, pair by pair."""
+"""Distances against the published values and a float64 brute force, pair by pair."""
 
 import numpy as np
 import pytest
@@ -12,16 +12,16 @@ from utils.errors import Diverged
 def brute_force(query: np.ndarray, gallery: np.ndarray, kind: str) -> np.ndarray:
     """In float64, without a matrix product: squared distances, or 2 - 2 cos, smallest over mirrored pairs."""
     query, gallery = query.astype(np.float64), gallery.astype(np.float64)
-    found = np.empty((len(query), len(gallery)))
+    distances = np.empty((len(query), len(gallery)))
     for i, q in enumerate(query):
         for j, g in enumerate(gallery):
             pairs = [(q[:, a], g[:, b]) for a in range(q.shape[1]) for b in range(g.shape[1])]
             if kind == "euclidean":
-                found[i, j] = min(((x - y) ** 2).sum() for x, y in pairs)
+                distances[i, j] = min(((x - y) ** 2).sum() for x, y in pairs)
             else:
                 cosines = [x @ y / max(np.sqrt((x @ x) * (y @ y)), 1e-300) for x, y in pairs]
-                found[i, j] = min(2 - 2 * cosine for cosine in cosines)
-    return found
+                distances[i, j] = min(2 - 2 * cosine for cosine in cosines)
+    return distances
 
 
 def exact(query: np.ndarray, gallery: np.ndarray, kind: str, memory: int = 1 << 20) -> np.ndarray:
@@ -44,14 +44,14 @@ def features(
 @pytest.mark.parametrize("kind", DISTANCES)
 @pytest.mark.parametrize("memory", [1, 50_000, 1 << 30])
 def test_equals_the_published_program(golden, kind: str, memory: int) -> None:
-    figures = golden("evaluation")
-    expected = figures[f"{kind}_distance"]
-    chunks = distance_chunks(figures["query"], figures["gallery"], kind, memory=memory)
-    near = np.concatenate([chunk.approx.copy() for chunk in chunks])
+    golden_values = golden("evaluation")
+    expected = golden_values[f"{kind}_distance"]
+    chunks = distance_chunks(golden_values["query"], golden_values["gallery"], kind, memory=memory)
+    approx = np.concatenate([chunk.approx.copy() for chunk in chunks])
     if kind == "angular":  # the published program has the angle
-        near = np.arccos(1 - near / 2)
-    assert near.dtype == np.float32
-    assert np.abs(near - expected).max() / np.abs(expected).max() < 1e-5
+        approx = np.arccos(1 - approx / 2)
+    assert approx.dtype == np.float32
+    assert np.abs(approx - expected).max() / np.abs(expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", DISTANCES)
@@ -88,9 +88,9 @@ def test_equal_features_are_at_equal_distances(kind: str) -> None:
     gallery = features(rng, 70)
     gallery[[3, 17, 69]] = gallery[40]
     query = np.concatenate([features(rng, 2), gallery[40:41]])
-    found = exact(query, gallery, kind)
-    assert (found[:, [3, 17, 69]] == found[:, [40]]).all()
-    assert np.allclose(found[2, 40], 0, atol=1e-12)
+    distances = exact(query, gallery, kind)
+    assert (distances[:, [3, 17, 69]] == distances[:, [40]]).all()
+    assert np.allclose(distances[2, 40], 0, atol=1e-12)
 
 
 def test_zero_features_are_at_a_right_angle_to_everything() -> None:
@@ -110,9 +110,11 @@ def test_features_that_are_not_finite_are_an_error() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("kind", DISTANCES)
 def test_cuda_is_within_its_tolerance(golden, kind: str) -> None:
-    figures = golden("evaluation")
-    expected = exact(figures["query"], figures["gallery"], kind)
-    for chunk in distance_chunks(figures["query"], figures["gallery"], kind, memory=1 << 20, device="cuda"):
+    golden_values = golden("evaluation")
+    expected = exact(golden_values["query"], golden_values["gallery"], kind)
+    for chunk in distance_chunks(
+        golden_values["query"], golden_values["gallery"], kind, memory=1 << 20, device="cuda"
+    ):
         assert (
             np.abs(chunk.approx - expected[chunk.first : chunk.first + len(chunk.approx)]).max()
             <= chunk.tolerance

@@ -44,9 +44,9 @@ def test_the_flat_index_is_brute_force(kind: str, mirrors: int) -> None:
     index = flat.build_index(gallery, kind)
     for query in queries:
         positions, distances = index.search(query, 10)
-        wanted = brute_force(query, gallery, kind)
-        assert np.array_equal(positions, np.argsort(wanted, kind="stable")[:10])
-        assert np.allclose(distances, wanted[positions], rtol=1e-5)
+        expected = brute_force(query, gallery, kind)
+        assert np.array_equal(positions, np.argsort(expected, kind="stable")[:10])
+        assert np.allclose(distances, expected[positions], rtol=1e-5)
     positions, _ = index.search(queries[0], 10 * PHOTOS)
     assert len(positions) == PHOTOS
 
@@ -110,8 +110,8 @@ def test_hash_codes_by_counting_bits(bits: int) -> None:
     assert index.nbytes == 300 * 8 * -(-bits // 64)
     for query in queries:
         own = binary_codes(query[None], code_map, angular=False)
-        wanted = (codes != own).sum(1)
+        expected = (codes != own).sum(1)
         positions, distances = index.search(query, 20)
-        assert np.array_equal(positions, np.argsort(wanted, kind="stable")[:20])
-        assert np.array_equal(distances, wanted[positions])
+        assert np.array_equal(positions, np.argsort(expected, kind="stable")[:20])
+        assert np.array_equal(distances, expected[positions])
     assert len(index.search(queries[0], 1000)[0]) == 300

@@ -1,4 +1,4 @@
-"""Average precision against the published figures, scikit-learn, and all orders of ties, one by one."""
+"""Average precision against the published values, scikit-learn, and all orders of ties, one by one."""
 
 import itertools
 
@@ -34,30 +34,32 @@ def over_all_orders(distances: np.ndarray, positive: np.ndarray, figure) -> floa
 
 @pytest.mark.parametrize("kind", ["euclidean", "angular"])
 def test_equals_the_published_program(golden, kind: str) -> None:
-    figures = golden("evaluation")
-    labels = figures["query_label"], figures["gallery_label"]
-    rankings = feature_rankings(figures["query"], figures["gallery"], *labels, kind, memory=1 << 20)
+    golden_values = golden("evaluation")
+    labels = golden_values["query_label"], golden_values["gallery_label"]
+    rankings = feature_rankings(
+        golden_values["query"], golden_values["gallery"], *labels, kind, memory=1 << 20
+    )
     found = evaluate(rankings, labels[0])
-    error = np.abs(found.ap - figures[f"{kind}_ap"])
+    error = np.abs(found.ap - golden_values[f"{kind}_ap"])
     if kind == "euclidean":
         # In float32, as the published program computes them, a positive and a negative of this query are
         # at the same distance, and its sort happened to put them in the order that float64 shows wrong.
-        error[19] = tied_error(figures)
+        error[19] = tied_error(golden_values)
     assert error.max() < 1e-6
-    assert found.metrics["MAP"] == pytest.approx(float(figures[f"{kind}_map"]), abs=1e-4)
+    assert found.metrics["MAP"] == pytest.approx(float(golden_values[f"{kind}_map"]), abs=1e-4)
 
 
-def tied_error(figures: dict[str, np.ndarray], query: int = 19) -> float:
+def tied_error(golden_values: dict[str, np.ndarray], query: int = 19) -> float:
     """The distance of the published AP from the nearer of the two orders of its tied pair."""
-    distances = figures["euclidean_distance"][query].astype(float)
-    positive = figures["gallery_label"] == figures["query_label"][query]
+    distances = golden_values["euclidean_distance"][query].astype(float)
+    positive = golden_values["gallery_label"] == golden_values["query_label"][query]
     tied = [d for d in np.unique(distances[positive]) if d in distances[~positive]]
     assert len(tied) == 1
     both = [
         average_precision(distances + nudge * ((distances == tied[0]) & positive), positive)
         for nudge in (-1e-7, 1e-7)
     ]
-    return min(abs(ap - figures["euclidean_ap"][query]) for ap in both)
+    return min(abs(ap - golden_values["euclidean_ap"][query]) for ap in both)
 
 
 def test_equals_scikit_learn_without_ties() -> None:
@@ -83,16 +85,16 @@ def test_the_order_of_the_gallery_does_not_matter(gallery: list[tuple[int, bool]
 
 
 def test_hash_map_does_not_depend_on_the_gallerys_order(golden) -> None:
-    figures = golden("evaluation")
-    order = np.random.default_rng(0).permutation(len(figures["code_gallery"]))
+    golden_values = golden("evaluation")
+    order = np.random.default_rng(0).permutation(len(golden_values["code_gallery"]))
     found = [
         evaluate(
-            code_rankings(figures["code_query"], gallery, figures["query_label"], labels),
-            figures["query_label"],
+            code_rankings(golden_values["code_query"], gallery, golden_values["query_label"], labels),
+            golden_values["query_label"],
         )
         for gallery, labels in (
-            (figures["code_gallery"], figures["gallery_label"]),
-            (figures["code_gallery"][order], figures["gallery_label"][order]),
+            (golden_values["code_gallery"], golden_values["gallery_label"]),
+            (golden_values["code_gallery"][order], golden_values["gallery_label"][order]),
         )
     ]
     assert found[0].metrics == pytest.approx(found[1].metrics, rel=1e-12)

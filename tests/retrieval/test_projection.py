@@ -19,12 +19,12 @@ def groups(count: int, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 def test_groups_stay_groups() -> None:
     features, labels = groups(20)
-    found = project_to_plane(features, angular=False, seed=1)
-    assert found.shape == (60, 2)
-    distances = np.linalg.norm(found[:, None] - found, axis=-1)
+    points = project_to_plane(features, angular=False, seed=1)
+    assert points.shape == (60, 2)
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)
     np.fill_diagonal(distances, np.inf)
     assert (labels[distances.argmin(1)] == labels).all()
-    assert (project_to_plane(features, angular=False, seed=1) == found).all()
+    assert (project_to_plane(features, angular=False, seed=1) == points).all()
 
 
 def test_by_angle_lengths_do_not_matter() -> None:
@@ -37,10 +37,10 @@ def test_by_angle_lengths_do_not_matter() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 8), (3, 1), (5, 8), (40, 2)])
 def test_few_images_and_few_features(shape: tuple[int, int]) -> None:
-    found = project_to_plane(
+    points = project_to_plane(
         np.random.default_rng(0).random(shape, dtype=np.float32), angular=False, seed=2**40
     )
-    assert found.shape == (shape[0], 2) and np.isfinite(found).all()
+    assert points.shape == (shape[0], 2) and np.isfinite(points).all()
 
 
 def test_features_that_are_all_the_same_lie_in_one_place() -> None:

@@ -64,12 +64,12 @@ def test_nearest_photos(kind: str) -> None:
 
 
 def test_codes_are_ranked_by_the_published_hamming_distances(golden) -> None:
-    figures = golden("evaluation")
-    labels = figures["query_label"], figures["gallery_label"]
-    found = list(code_rankings(figures["code_query"], figures["code_gallery"], *labels))
+    golden_values = golden("evaluation")
+    labels = golden_values["query_label"], golden_values["gallery_label"]
+    found = list(code_rankings(golden_values["code_query"], golden_values["code_gallery"], *labels))
     assert len(found) == len(labels[0])
     for row, ranking in enumerate(found):
-        expected = rank_positives(figures["hamming"][row].astype(float), labels[1] == labels[0][row])
+        expected = rank_positives(golden_values["hamming"][row].astype(float), labels[1] == labels[0][row])
         assert groups(ranking) == groups(expected)
 
 
