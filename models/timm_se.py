@@ -127,8 +127,8 @@ def load_imagenet_weights(network: nn.Module, name: str) -> dict[str, Tensor]:
         raise  # timm has no such network
     except Exception as error:  # each client of the hub has errors of its own
         raise UserError(
-            f"no ImageNet weights of {name} could be had ({summarise_error(error)}); download a file on "
-            "another machine and pass it as --backbone_weights=FILE, or start at random with "
+            f"no ImageNet weights of {name} could be downloaded ({summarise_error(error)}); download a "
+            "file on another machine and pass it as --backbone_weights=FILE, or start at random with "
             "--backbone_weights=none"
         ) from error
     return rename_weights(network, plain, plain.state_dict())

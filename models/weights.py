@@ -162,8 +162,8 @@ def download_weights(urls: Sequence[str]) -> dict[str, Tensor]:
             failures.append(f"{url} ({error})")
             log.warning("cannot download %s: %s", url, error)
     raise UserError(
-        f"no ImageNet weights could be had; tried {'; '.join(failures)}. Download one of these files on "
-        "another machine and pass it as --backbone_weights=FILE, or start at random with "
+        f"no ImageNet weights could be downloaded; tried {'; '.join(failures)}. Download one of these "
+        "files on another machine and pass it as --backbone_weights=FILE, or start at random with "
         "--backbone_weights=none"
     )
 
