@@ -1,6 +1,6 @@
-"""--cache_images: images that are decoded once, below datasets/cache in the current directory.
+"""--cache_images: decoded images in files below datasets/cache in the current directory.
 
-On the disk that takes 3 x image_size^2 bytes for a photo and height x width for a sketch. Sketchy's photos
+On the disk they take 3 x image_size^2 bytes for a photo and height x width for a sketch. Sketchy's photos
 are 11 GB at 224 px and its sketches (256 x 256) 4.9 GB, TU-Berlin's 31 GB and (1111 x 1111) 24.7 GB.
 """
 
@@ -23,17 +23,17 @@ FOLDER = Path("datasets/cache")
 
 @dataclass(frozen=True)
 class CachedPixels:
-    """What gives pixels by path: of sketches as decoded, of photos as resized; None where none are kept."""
+    """Functions that return cached pixels by path: sketches as decoded, photos as resized. None: no cache."""
 
     sketches: Callable[[str], np.ndarray] | None = None
     photos: Callable[[str], Tensor] | None = None
 
 
 def load_cached_pixels(config: Config, data: Annotation) -> CachedPixels:
-    """The images of `data` with --cache_images, made if need be; none without.
+    """The cached images of `data` with --cache_images, built if needed; empty without it.
 
-    One file of each domain for training and test: the photos trained on are the gallery, by the protocol, and
-    a disk without room for the test sketches is better known before the training than after it.
+    Training and test share one file per domain: by the protocol, the training photos are the gallery, and a
+    disk too small for the test sketches should be reported before the training.
     """
     if not config.data.cache_images:
         return CachedPixels()

@@ -1,4 +1,4 @@
-"""A trained network and its class centres, from one of this program's checkpoints or a published pair."""
+"""Loads a trained network and its class centres from a checkpoint of this program or a published pair."""
 
 import logging
 from dataclasses import dataclass
@@ -37,13 +37,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds, without the data it was trained on.
+    """A loaded checkpoint, without the data it was trained on.
 
-    `config` is the one asked for, completed by what the checkpoint says.
-    `centers` is (C, f_dim) float32, None if there is no file of them. `options` is what the training was
-    given, `lists` the digest of its lists, `categories` theirs, trained on first, `versions` those of the
-    training, `revision` the program's of then, `machine` what it ran on and `excluded` the images that it did
-    without: all empty if the checkpoint does not say.
+    `config` is the requested one, completed from the checkpoint. `centers` is (C, f_dim) float32, None if
+    there is no file of them. Of the training: `options`, `lists` (the digest of its lists), `categories`
+    (those trained on first), `versions`, `revision` (the git commit), `machine`, and `excluded` (unreadable
+    images that it skipped). All of these are empty if the checkpoint does not store them.
     """
 
     config: Config
@@ -63,7 +62,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TestableCheckpoint(Checkpoint):
-    """What a checkpoint brings to a test: its weights, and the lists that it belongs to."""
+    """A checkpoint with the lists that it is tested on."""
 
     data: Annotation
 
@@ -95,7 +94,7 @@ def find_file(config: Config) -> Path:
 
 
 def load(config: Config) -> TestableCheckpoint:
-    """Read the checkpoint of --pretrained_model with its lists, and complete the config by what it says.
+    """Read the checkpoint of --pretrained_model with its lists, and complete the config from it.
 
     Raises UserError if it is missing, damaged or does not fit the config, the lists or itself.
     """
@@ -105,15 +104,15 @@ def load(config: Config) -> TestableCheckpoint:
     if not data.train_sketches:
         log.warning(
             "warning: the lists in %s have no training sketches; if the checkpoint was trained on those that "
-            "they test with, the figures say little",
+            "they test with, the results mean little",
             config.data.anno_path,
         )
     elif weights.lists:
         check_lists(data, weights.lists, weights.path)
     else:
         log.warning(
-            "warning: the checkpoint does not say its lists; if they are not those in %s, it is tested on "
-            "sketches that it has seen",
+            "warning: the checkpoint does not store its lists; if they are not those in %s, it may be tested "
+            "on sketches that it was trained on",
             config.data.anno_path,
         )
     if data.train_sketches and weights.centers is not None and len(weights.centers) != data.num_train_classes:
@@ -125,13 +124,13 @@ def load(config: Config) -> TestableCheckpoint:
 
 
 def check_lists(data: Annotation, lists: str, path: Path) -> None:
-    """Raise UserError unless the checkpoint at `path`, whose lists have the digest `lists`, is of `data`.
+    """Raise UserError unless the lists of the checkpoint at `path`, with the digest `lists`, are `data`.
 
-    With another split, sketches that were trained on would be tested with.
+    With another split, it would be tested on sketches that it was trained on.
     """
     if lists != data.digest():
         raise UserError(
-            f"{path} was trained with other annotation lists; put those back (--anno_path), or train on "
+            f"{path} was trained with other annotation lists; restore those (--anno_path), or train on "
             "these under another --save_path"
         )
 
@@ -155,7 +154,7 @@ def load_own(config: Config, path: Path) -> Checkpoint:
     validation.check_network(config, state["network"], path)
     network = build(config.network)
     checkpoints.load_strictly(network, state["network"], path)
-    # without centres of this width, the loading says so; those of none say how many there are for nothing
+    # centres of another width make load_strictly fail below, with any number of classes
     centers = state["loss"].get("centers", torch.empty(0))
     classes = len(centers) if centers.shape[1:] == (config.network.f_dim,) else 1
     criterion = loss_class(config.loss.loss_type)(classes, config.network.f_dim)
@@ -179,7 +178,7 @@ def load_own(config: Config, path: Path) -> Checkpoint:
 
 
 def load_published(config: Config, path: Path, step: int) -> Checkpoint:
-    """A pair of the published program: what its two files do not say is as published, unless given."""
+    """Load a pair of the published program; what its two files do not store is as published, unless given."""
     state = published.read_state(path)
     found = recognise_network(state)
     if found is None:
@@ -212,7 +211,7 @@ def load_published(config: Config, path: Path, step: int) -> Checkpoint:
 
 
 def find_losses(config: Config, path: Path, step: int) -> tuple[str, Path] | None:
-    """Loss type and file of the class centres beside the network at `path`; None, with a message, if none."""
+    """Loss type and file of the class centres beside the network at `path`; None, with a warning, if none."""
     losses = checkpoint_files.saved_pairs(path.parent)[step].losses
     if "loss_type" in config.given:
         losses = {n: file for n, file in losses.items() if ALIASES.get(n, n) == config.loss.loss_type}
@@ -227,31 +226,31 @@ def find_losses(config: Config, path: Path, step: int) -> tuple[str, Path] | Non
         )
     name, file = next(iter(losses.items()))
     if ALIASES.get(name, name) not in LOSSES:
-        raise UserError(f"{file} is of a loss that is not known here; there are {', '.join(sorted(LOSSES))}")
+        raise UserError(f"{file} is of an unknown loss; known are {', '.join(sorted(LOSSES))}")
     return ALIASES.get(name, name), file
 
 
 def read_centers(file: Path, f_dim: int) -> np.ndarray:
-    """The class centres in a published loss file, (classes, f_dim) float32. Raises UserError for others."""
+    """The class centres in a published loss file, (C, f_dim) float32. Raises UserError if there are none."""
     centers = published.read_state(file).get("centers")
     if centers is None or centers.dim() != 2:
         raise UserError(f"{file} has no entry centers of shape (classes, f_dim)")
     if centers.shape[1] != f_dim:
         raise UserError(
             f"{file} has centres of {centers.shape[1]} features, the network beside it gives "
-            f"{f_dim}: they are not of one training"
+            f"{f_dim}: they are not from the same training"
         )
     return centers.detach().float().numpy()
 
 
 def guess_dataset(config: Config, classes: int | None) -> Config:
-    """`config` with the published data set that has so many classes; else the default, with a warning."""
+    """`config` with the published data set that has `classes` classes; else the default, with a warning."""
     fitting = [name for name, facts in DATASETS.items() if facts.categories == classes]
     if classes is not None and len(fitting) == 1:
         log.info("data set %s: the one with %d classes", fitting[0], classes)
         return config.with_values(dataset=fitting[0])
     log.warning(
-        "warning: data set %s, the default: the checkpoint does not say which; give --dataset",
+        "warning: data set %s, the default: the checkpoint does not store it; give --dataset",
         config.data.dataset,
     )
     return config

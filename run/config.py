@@ -1,7 +1,7 @@
 """What a run is: frozen configs of its network, input, loss, training and test (docs/method.md).
 
 A `Config` is built once, from the options of the command line or in Python, and never changed: functions that
-complete it, by published defaults or by a checkpoint, return a new one.
+complete it, with published defaults or from a checkpoint, return a new one.
 
     config = make_config(dataset="sketchy", network="resnet18", margin=2.0)
 """
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network maps an image to `f_dim` features."""
+    """The network, which maps an image to `f_dim` features."""
 
     network: str = "resnext101"
     attention: str = "dase"
@@ -44,7 +44,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What is fed to the network. None: as published for the network and data set."""
+    """The input of the network. None: as published for the network and data set."""
 
     image_size: int = 224
     photo_channels: str | None = None
@@ -64,7 +64,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The training. `lengthened` are the numbers of steps that it was first meant to have."""
+    """The training. `lengthened` lists the earlier --num_steps of a training that was extended."""
 
     num_steps: int = 200_000
     lr: float = 1e-4
@@ -86,7 +86,7 @@ class TrainConfig:
 class TestConfig:
     """The test. `pretrained_model` is the step of the checkpoint, -1 the newest."""
 
-    __test__ = False  # no test case, whatever pytest makes of its name
+    __test__ = False  # pytest would collect it by its name
 
     test_distance: str = "euclidean"
     mirror: str = "on"
@@ -113,14 +113,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """What a run computes with."""
+    """The device of a run."""
 
     device: str = "auto"
     threads: int | None = None
     deterministic: bool = False
 
 
-DATASET = "dataset"  # what --gallery says for the photos of the data set
+DATASET = "dataset"  # the value of --gallery for the photos of the data set
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class ServeConfig:
 
 @dataclass(frozen=True)
 class TablesConfig:
-    """Tables of experiments: which, with how many seeds, and learning rates of single losses."""
+    """Tables of experiments: which, with how many seeds, and learning rates for single losses."""
 
     table: tuple[str, ...] = ()
     seeds: int = 3
@@ -157,7 +157,7 @@ class TablesConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A run, whole. `given` names the fields that were chosen: a checkpoint fills in the others."""
+    """The config of a run. `given` names the fields that were given; a checkpoint fills in the others."""
 
     save_path: str = "expr"
     seed: int = 0
@@ -179,7 +179,7 @@ class Config:
         return LOGS / self.save_path
 
     def with_values(self, **values: Any) -> "Config":
-        """A copy in which some fields, of whichever part, have other values."""
+        """A copy with other values for some fields, of any part."""
         parts = {}
         for part, names in PARTS.items():
             changed = {name: freeze(name, values.pop(name)) for name in names & values.keys()}
@@ -188,12 +188,12 @@ class Config:
         return dataclasses.replace(self, **parts, **values)
 
     def value(self, name: str) -> Any:
-        """The field `name` of whichever part."""
+        """The value of the field `name`, of any part."""
         part = PART_OF.get(name)
         return getattr(getattr(self, part) if part else self, name)
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields by name as plain values, for checkpoints and records."""
+        """All fields by name as JSON values, for checkpoints and records."""
         return {name: to_plain(self.value(name)) for name in ("save_path", "seed", *PART_OF)}
 
 
@@ -255,14 +255,14 @@ def config_from_options(options: argparse.Namespace) -> Config:
 
 
 def config_from_stored(stored: dict[str, Any]) -> Config:
-    """The config that a checkpoint or record has under "options", as `Config.as_dict` wrote it."""
+    """The config from the "options" of a checkpoint or record, which `Config.as_dict` wrote."""
     return make_config(**{name: stored[name] for name in ("save_path", "seed", *PART_OF) if name in stored})
 
 
 def make_config(**values: Any) -> Config:
-    """A config of `values` by the names of their fields, of whichever part.
+    """A config of `values` by field names, of any part.
 
-    A field that is not among them, or is None there, has its default: a flag that was not given is None.
+    Fields that are missing or None have their defaults: a flag that was not given is None.
     """
     return Config().with_values(**{name: value for name, value in values.items() if value is not None})
 
@@ -275,7 +275,7 @@ def freeze(name: str, value: Any) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Paths as strings, tuples as lists."""
+    """`value` for JSON: paths as strings, tuples as lists."""
     if isinstance(value, list | tuple):
         return [to_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
@@ -284,7 +284,7 @@ def to_plain(value: Any) -> Any:
 def resolve_loss(config: Config) -> Config:
     """Fill in the published command's margin and scale for the loss and network, else the loss's defaults.
 
-    Raises UserError for an option that the loss has no use for, or a value out of its range.
+    Raises UserError for an option that the loss does not have, or a value out of range.
     """
     check_loss(config.loss.loss_type, config.loss.margin, config.loss.scale, "annealing_step" in config.given)
     facts = loss_facts(config.loss.loss_type)
@@ -299,7 +299,7 @@ def resolve_loss(config: Config) -> Config:
 def choose_default(
     name: str, published: dict[tuple[str, str], float], default: float, config: Config
 ) -> float:
-    """The published command's value of `name` for the loss and network, else `default`, logged."""
+    """The published command's value of `name` for the loss and network, else `default`; logs which."""
     loss, network = config.loss.loss_type, config.network.network
     value = published.get((loss, network))
     if value is None:
@@ -310,7 +310,7 @@ def choose_default(
 
 
 def is_used_by_loss(name: str, loss_type: str) -> bool:
-    """Whether the field `name` has a meaning for the loss: not a margin, say, where it has none."""
+    """Whether the loss uses the field `name`: softmax, for example, has no margin."""
     loss = loss_facts(loss_type)
     if name in ("margin", "annealing_step"):
         return loss.default_margin is not None
@@ -318,7 +318,7 @@ def is_used_by_loss(name: str, loss_type: str) -> bool:
 
 
 def resolve_training(config: Config) -> Config:
-    """Check what only a training needs, and fill in what was left open.
+    """Check the config of a training and fill in its defaults.
 
     --backbone_weights=auto becomes imagenet or none. Raises UserError for values that do not go together.
     """
@@ -346,7 +346,7 @@ def resolve_training(config: Config) -> Config:
 
 
 def check_speed(config: Config) -> None:
-    """Raise UserError for options of speed and memory that do not suit one another or the machine."""
+    """Raise UserError for options of speed and memory that conflict or that the machine cannot do."""
     train, batch_size = config.train, config.data.batch_size
     if train.accumulate > batch_size:
         raise UserError(f"--accumulate {train.accumulate} is more than --batch_size {batch_size}")
@@ -360,7 +360,7 @@ def check_speed(config: Config) -> None:
 
 
 def resolve_input(config: Config) -> Config:
-    """Fill in what the published program feeds where nothing was given."""
+    """Fill in the published program's input for the network and data set where it was not given."""
     own = network_normalisation(config.network.network)
     normalize = bool(own) if config.input.normalize is None else config.input.normalize
     channels = config.input.photo_channels or published_channels(config.data.dataset)
@@ -378,8 +378,7 @@ def published_channels(dataset: str) -> str:
 def published_recipe(config: Config) -> dict[str, Any]:
     """The published program's settings for the network, loss and data set of `config`.
 
-    Only what applies to that loss: no margin where no published command has the loss, no annealing without
-    a margin.
+    Only those that apply: no margin for a loss without a published command, no annealing without a margin.
     """
     network = "alexnet" if config.network.network == "alexnet" else "resnext101"
     loss = config.loss.loss_type
@@ -399,7 +398,7 @@ def published_recipe(config: Config) -> dict[str, Any]:
 def require_same_as_checkpoint(
     config: Config, stored: dict[str, Any], names: tuple[str, ...], path: Path
 ) -> Config:
-    """`config` with the fields `names` from those `stored` in the checkpoint at `path`.
+    """`config` with the fields `names` from the options `stored` in the checkpoint at `path`.
 
     Raises UserError if one was given with another value.
     """
@@ -413,15 +412,15 @@ def require_same_as_checkpoint(
 
 
 def default_from_checkpoint(config: Config, stored: dict[str, Any], names: tuple[str, ...]) -> Config:
-    """`config` with the fields `names` from those `stored`, except for those that were given."""
-    taken = {name: stored[name] for name in names if name in stored and name not in config.given}
-    return config.with_values(**taken)
+    """`config` with the fields `names` from the options `stored`, except those that were given."""
+    values = {name: stored[name] for name in names if name in stored and name not in config.given}
+    return config.with_values(**values)
 
 
 def default_folders_from_checkpoint(config: Config, stored: dict[str, Any]) -> Config:
-    """`config` with --data_path and --anno_path from those `stored` where none is given.
+    """`config` with --data_path and --anno_path from the options `stored` unless they were given.
 
-    If what is needed is no longer there, but in the default folder, the default stays.
+    If the stored folder no longer has what is needed but the default one does, the default stays.
     """
     dataset = config.data.dataset
     needed = {"data_path": Path(dataset), "anno_path": list_path(Path(), dataset, "sketch")}

@@ -1,4 +1,4 @@
-"""Contact sheets: drawings and the photos that were retrieved for them, as one picture."""
+"""Contact sheets: one image of drawings and the photos retrieved for them."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from utils.errors import one_line
 from utils.files import atomic_write
 from utils.plots import FAINT, INK, import_matplotlib
 
-# of the charts' palette, told apart by all common kinds of colour vision; misses are dashed as well
+# from the palette of the plots, distinguishable with all common colour vision; misses are also dashed
 HIT, MISS = "#0072B2", "#D55E00"
 CELL, GAP, FRAME, TEXT, SMALL, MARGIN = 96, 8, 4, 14, 11, 16  # pixels
 LINE = SMALL + 4
@@ -20,7 +20,7 @@ PITCH = CELL + 2 * FRAME + GAP
 
 @dataclass(frozen=True)
 class Cell:
-    """An image with its file's name, and its category if that is known."""
+    """An image with its file name, and its category if known."""
 
     image: Image.Image
     name: str
@@ -35,7 +35,7 @@ class SheetRow:
     results: Sequence[Cell]
 
     def is_hit(self, result: Cell) -> bool | None:
-        """Whether a result is of the query's category; None where the query's is not known."""
+        """Whether a result has the query's category; None if the query's is unknown."""
         return None if self.query.category is None else result.category == self.query.category
 
 
@@ -68,12 +68,14 @@ def contact_sheet(rows: Sequence[SheetRow], caption: str) -> Image.Image:
 
 
 def describe_frames(rows: Sequence[SheetRow]) -> list[tuple[str, str]]:
-    """What the colours of the frames mean, of those that the sheet has."""
+    """The legend: text and colour for each kind of frame on the sheet."""
     verdicts = {row.is_hit(result) for row in rows for result in row.results}
-    words = [("nearest photos, from left to right", FAINT)]
-    words += [("framed blue: same category", HIT)] * (True in verdicts)
-    words += [("dashed orange: other category", MISS)] * (False in verdicts)
-    return words
+    entries = [("nearest photos, from left to right", FAINT)]
+    if True in verdicts:
+        entries.append(("framed blue: same category", HIT))
+    if False in verdicts:
+        entries.append(("dashed orange: other category", MISS))
+    return entries
 
 
 def draw_cell(
@@ -83,13 +85,13 @@ def draw_cell(
     font: ImageFont.FreeTypeFont,
     hit: bool | None = None,
 ) -> None:
-    """The image at `corner`, framed if `hit` is known, with its name and category below."""
+    """Draw the image at `corner`, framed if `hit` is known, with its name and category below."""
     x, y = corner
     draw = ImageDraw.Draw(sheet)
     if hit is not None:
         draw_frame(draw, corner, HIT if hit else MISS, dashed=not hit)
     image = cell.image.convert("RGB")
-    if CELL * min(image.size) < max(image.size):  # so thin that nothing of it would be left
+    if CELL * min(image.size) < max(image.size):  # so thin that it would disappear
         image.thumbnail((CELL, CELL))
     sheet.paste(ImageOps.pad(image, (CELL, CELL), color="white"), (x + FRAME, y + FRAME))
     below = y + CELL + 2 * FRAME + 1
@@ -104,20 +106,20 @@ def draw_frame(draw: ImageDraw.ImageDraw, corner: tuple[int, int], colour: str, 
     x, y = corner
     side = CELL + 2 * FRAME
     draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=FRAME)
-    if dashed:  # gaps across the whole cell: the image is pasted over its middle
+    if dashed:  # gaps across the whole cell: the image is pasted over the middle afterwards
         for gap in range(12, side - FRAME - 6, 14):
             draw.rectangle((x + gap, y, x + gap + 5, y + side - 1), fill="white")
             draw.rectangle((x, y + gap, x + side - 1, y + gap + 5), fill="white")
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic, Arabic, Hebrew and more."""
+    """DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and more."""
     path = Path(import_matplotlib().get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size)
 
 
 def wrap(line: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """`line` in parts of at most `width` pixels, broken behind spaces, or inside a word that is too long."""
+    """Split `line` into parts of at most `width` pixels, after spaces or inside words that are too long."""
     parts = [""]
     for word in re.findall(r"\S* *", one_line(line)):
         if parts[-1] and font.getlength((parts[-1] + word).rstrip()) > width:
@@ -130,7 +132,7 @@ def wrap(line: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """`text`, without its middle where it is wider than `width` pixels: the ends of names differ."""
+    """Cut out the middle of `text` if it is wider than `width` pixels: names often differ at the end."""
     text = one_line(text)
     if font.getlength(text) <= width:
         return text

@@ -1,7 +1,7 @@
-"""Features of the test sketches and of the gallery, kept below logs/<save_path>/vec for the next test.
+"""Features of the test sketches and of the gallery, cached below logs/<save_path>/vec for the next test.
 
-They go batch by batch into files (2, N, f_dim) float32, as is and mirrored, which are then mapped into
-memory: a gallery need not fit into it. How they are kept stands in feature_files.py.
+They are written batch by batch to files (2, N, f_dim) float32, of the images and of their mirror images. The
+files are then memory-mapped: a gallery need not fit into memory. feature_files.py reads and checks the files.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ FEATURE_FORMAT = 2
 
 @dataclass(frozen=True)
 class Features:
-    """`values` (N, f_dim, 2) float32, as is and mirrored, mapped from a file; `labels` (N,) int64."""
+    """`values` (N, f_dim, 2) float32, of images and mirror images, memory-mapped; `labels` (N,) int64."""
 
     values: np.ndarray
     labels: np.ndarray
@@ -48,12 +48,12 @@ class Features:
 def embed_test_set(
     network: nn.Module, data: Annotation, config: Config, *, step: int, device: torch.device
 ) -> tuple[Features, Features] | None:
-    """Features of the test sketches and of the gallery, from `vec` if they are of the same making.
+    """Features of the test sketches and of the gallery, from the cache in `vec` if it is up to date.
 
-    Several processes embed together, and process 0 has the features: the others get None.
+    Several processes embed together; rank 0 returns the features, the others None.
 
-    The published cache is keyed by the step alone and goes stale. Here it carries a fingerprint of weights,
-    lists, input and versions, and is computed anew when that differs.
+    The published program's cache is keyed by the step alone and goes stale. This one has a fingerprint of
+    weights, lists, input and versions, and is recomputed when that differs.
     """
     images = {
         "sketch": ImageSet(data.root, data.test_sketches, SKETCH, sketch_transform(config)),
@@ -65,9 +65,9 @@ def embed_test_set(
     first = distributed.rank() == 0
     values = load_cached_features(paths, key, fingerprint, data, config) if first else None
     if distributed.broadcast_object(values is None):
-        kept = load_cached_pixels(config, data)
-        images["sketch"] = replace(images["sketch"], cached_decoded=kept.sketches)
-        images["photo"] = replace(images["photo"], cached_resized=kept.photos)
+        cache = load_cached_pixels(config, data)
+        images["sketch"] = replace(images["sketch"], cached_decoded=cache.sketches)
+        images["photo"] = replace(images["photo"], cached_resized=cache.photos)
         if first:
             key.unlink(missing_ok=True)
             remove_stale_temporaries(folder)
@@ -89,7 +89,7 @@ def embed_test_set(
 def load_photo_features(
     network: nn.Module, data: Annotation, config: Config, *, step: int, device: torch.device
 ) -> np.ndarray | None:
-    """Features (G, f_dim, 2) of the gallery that a test of this checkpoint left, None if there are none."""
+    """Features (G, f_dim, 2) of the gallery that a test of this checkpoint cached; None without them."""
     paths, key = feature_paths(config.folder / "vec", step)
     if not key.is_file():
         return None
@@ -99,13 +99,13 @@ def load_photo_features(
 
 
 def feature_paths(folder: Path, step: int) -> tuple[dict[str, Path], Path]:
-    """The files with features of `step` by domain, and the file that says what they are of."""
+    """The feature files of `step` by domain, and the file with their fingerprint."""
     paths = {name: folder / f"{name}-{step}.npy" for name in ("sketch", "photo")}
     return paths, folder / f"features-{step}.json"
 
 
 def embedding_fingerprint(network: nn.Module, config: Config) -> dict[str, Any]:
-    """What the features of an image depend on, beside the image."""
+    """What the features of an image depend on, apart from the image."""
     return {
         "weights": weights_digest(network),
         "image_size": config.input.image_size,
@@ -121,7 +121,7 @@ def embedding_fingerprint(network: nn.Module, config: Config) -> dict[str, Any]:
 def test_set_fingerprint(
     network: nn.Module, data: Annotation, config: Config, device: torch.device
 ) -> dict[str, Any]:
-    """What all features of a test depend on, to the last bit."""
+    """What all features of a test depend on, bit by bit."""
     return {
         **embedding_fingerprint(network, config),
         "lists": data.digest(),
@@ -140,7 +140,8 @@ def write_features(
 ) -> None:
     """Write features of all `images` to a new file at `path`, with a progress bar.
 
-    Each of several processes embeds its share of the batches, and process 0, which has a `path`, writes them.
+    Each process embeds its shard of the batches; rank 0, which has a `path`, writes them. Raises Diverged if
+    features are not finite.
     """
     rank, processes = distributed.rank(), distributed.world_size()
     batches = ordered_batches(
@@ -159,13 +160,13 @@ def write_features(
     )  # all processes send the same shape
     with bar:
         for start in range(0, len(images), config.data.batch_size * processes):
-            part = next(parts, padded)  # in the last round some have none
+            part = next(parts, padded)  # some processes have no batch in the last round
             padded[:, : part.shape[1]] = part
             gathered = torch.cat(distributed.gather_tensor(padded) or [padded[:, :0]], dim=1)
             batch = gathered[:, : len(images) - start]  # (2, B, f_dim)
             if not batch.isfinite().all():
                 raise Diverged(
-                    f"features of the {name} images are not finite: the training diverged, test an "
+                    f"features of the {name} images are not finite: the training diverged; test an "
                     "earlier step"
                 )
             if file is not None:
@@ -176,7 +177,7 @@ def write_features(
 
 
 def files_digest(data: Annotation) -> str:
-    """SHA-256 over size and time of all test images: other images under the same names are not the same."""
+    """SHA-256 over size and modification time of all test images, which detects replaced images."""
     digest = hashlib.sha256()
     hash_stats(digest, data.root, (name for name, _ in (*data.test_sketches, *data.gallery)))
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What is fed to the network."""
+"""The input of the network: image transforms and normalisation."""
 
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def input_normalisation(config: "Config") -> transforms.Normalisation | None:
-    """Mean and standard deviation that the input is normalised by: the network's own, else ImageNet's."""
+    """Mean and standard deviation of the input: the network's, else ImageNet's; None without --normalize."""
     if not config.input.normalize:
         return None
     return network_normalisation(config.network.network) or transforms.IMAGENET
 
 
 def describe_input(config: "Config") -> str:
-    """What is fed to the network, in words."""
+    """The normalisation of the input as text."""
     normalisation = input_normalisation(config)
     if normalisation is None:
         return "values in [0, 1], not normalised"

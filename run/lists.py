@@ -1,6 +1,6 @@
-"""The lists that a phase works with: as they are, or with --skip_unreadable without what cannot be read.
+"""Loads the lists of a phase, with --skip_unreadable without unreadable images.
 
-What a training left out stands in its checkpoint, and is left out of all that comes after it.
+A checkpoint stores which images its training excluded; later phases exclude them too.
 """
 
 import logging
@@ -14,20 +14,20 @@ from utils.errors import one_line
 
 log = logging.getLogger(__name__)
 
-MAX_LISTED = 5  # files that a message names
+MAX_LISTED = 5  # files in a message
 
 
 def load_lists(config: Config, excluded: Sequence[str] = (), *, training: bool = True) -> Annotation:
     """The lists of --dataset without the images `excluded`, and with --skip_unreadable the unreadable ones.
 
-    For that all images are opened once, without `training` those of the test alone. Raises UserError as
-    `load_annotation`, and if a category is left without images.
+    --skip_unreadable opens all images once; without `training`, only those of the test. Raises UserError as
+    `load_annotation` does, and if a category has no images left.
     """
     data = load_annotation(
         config.data.data_path, config.data.anno_path, config.data.dataset, excluded, training=training
     )
     if data.excluded:
-        log.info("left out, as in the training: %s", abbreviate(data.excluded))
+        log.info("excluded, as in the training: %s", abbreviate(data.excluded))
     if not config.data.skip_unreadable:
         return data
     entries = [*data.test_sketches, *data.gallery]
@@ -45,6 +45,6 @@ def load_lists(config: Config, excluded: Sequence[str] = (), *, training: bool =
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """The first few of `names`, and how many there are if there are more."""
+    """The first MAX_LISTED of `names` as text, and their number if there are more."""
     shown = one_line(", ".join(names[:MAX_LISTED]))
     return shown + (f", ... ({len(names)} in all)" if len(names) > MAX_LISTED else "")

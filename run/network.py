@@ -20,7 +20,7 @@ def build(config: NetworkConfig) -> nn.Module:
 
 
 def find_blocks(network: nn.Module, name: str) -> list[nn.Module]:
-    """The residual blocks of a network. Raises UserError if it has none."""
+    """The residual blocks of a network, for gradient checkpointing. Raises UserError if it has none."""
     block = getattr(network_module(name), "Block", None)
     if block is None:
         raise UserError(f"--gradient_checkpointing has no meaning for --network={name}: it has no blocks")

@@ -1,4 +1,4 @@
-"""What to type next: the last line that a phase prints, ready to be pasted into a shell."""
+"""The next command: the last line that a phase prints, ready to be pasted into a shell."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ from utils.runs import LOGS
 
 log = logging.getLogger(__name__)
 
-MAX_COMPARED = 7  # runs that one report can show
+MAX_COMPARED = 7  # runs in one report
 DEMO_TRAINING = PROJECT / "experiments" / "demo.args"
 
-# What the next phase needs again where it was given. The checkpoint of a training has the rest.
+# Options that the next phase needs again if they were given. The checkpoint has the others.
 FOLDERS = ("data_path", "anno_path", "device")
 CHECKPOINT = (*NETWORK_FIELDS, *FOLDERS, "pretrained_model", "batch_size", "threads")
 FEATURES = ("test_distance", "mirror")
@@ -35,7 +35,7 @@ IMAGES = ("skip_unreadable", "cache_images")
 SEARCHES = (*FEATURES, "gallery", "index", "hash_bits", "clean_query")
 
 
-# What a published pair does not say, and is taken to be the default
+# Fields that a published pair does not store and that are taken to be the defaults
 NOT_IN_PAIRS = (
     "image_size",
     "se_activation",
@@ -48,9 +48,9 @@ NOT_IN_PAIRS = (
 
 
 def log_next_command(phase: str, config: Config, **details: Any) -> None:
-    """Log what to type next, after `phase` has ended well; of several processes the first does.
+    """Log the next command after `phase` has succeeded; only on rank 0.
 
-    `details` are what the function for that phase takes beside the config.
+    `details` are further arguments of the function for that phase.
     """
     follow: dict[str, Callable[..., list[str]]] = {
         "prepare": after_prepare,
@@ -95,7 +95,7 @@ def after_test(config: Config) -> list[str]:
 
 def after_index(config: Config) -> list[str]:
     sketch = find_test_sketch(config)
-    if sketch is None:  # there is nothing to search with: one has to draw
+    if sketch is None:  # no sketch to search with
         return after_search(config)
     return [f"next: {format_command('search', name_run(config) | {'query': [sketch]})}"]
 
@@ -108,7 +108,7 @@ def after_report(config: Config, of_tables: bool = False) -> list[str]:
     if of_tables:
         return suggest_comparison(config)
     values = {"save_path": config.save_path} | select_given(config, (*CHECKPOINT, *FEATURES))
-    values.pop("threads", None)  # an export computes little
+    values.pop("threads", None)  # an export needs no threads
     values["format"] = "onnx" if find_spec("onnx") else "torchscript"
     return [f"next: {format_command('export', values)}"]
 
@@ -128,7 +128,7 @@ def after_export(config: Config, format: str) -> list[str]:
 
 
 def list_values_not_in_pair(config: Config) -> dict[str, Any]:
-    """What a pair does not say, to be called after `run`: its data set, and all that is not the default."""
+    """The options that a published pair needs because it does not store them: data set and non-defaults."""
     values = {"dataset": config.data.dataset} | without_defaults(config, NOT_IN_PAIRS)
     if config.input.photo_channels != published_channels(config.data.dataset):
         values["photo_channels"] = config.input.photo_channels
@@ -136,17 +136,17 @@ def list_values_not_in_pair(config: Config) -> dict[str, Any]:
 
 
 def after_reproduce(config: Config, dry_run: dict[str, Any] | None = None) -> list[str]:
-    """`dry_run` has the options that were given, if it was one."""
+    """`dry_run` has the given options if this was a dry run, else None."""
     if dry_run is not None:
         lists = list_path(config.data.anno_path, config.data.dataset, "sketch")
-        if not lists.is_file():  # a warning has said what to do first
+        if not lists.is_file():  # a warning has said what to do
             return []
         return [f"next: {format_command('reproduce', dry_run)}"]
     return suggest_comparison(config)
 
 
 def suggest_comparison(config: Config) -> list[str]:
-    """The report of the runs with the first seed, of the table that has most of them."""
+    """A report that compares the runs with the first seed, of the table that has most of them."""
     folder = config.folder / "tables"
     tables = [runs_of_table(folder / f"{name}.json", config.seed) for name in config.tables.table or TABLES]
     names = max(tables, key=len)[:MAX_COMPARED]
@@ -158,11 +158,11 @@ def suggest_comparison(config: Config) -> list[str]:
 
 
 def runs_of_table(path: Path, seed: int) -> list[str]:
-    """The --save_path of the tested runs of a table with `seed`, each once, in the order of its rows."""
+    """The --save_path of the tested runs of a table with `seed`, each once, in the order of the rows."""
     try:
         runs = [each for each in read_json(path)["runs"] if each["seed"] == seed]
         names = dict.fromkeys(str(Path(each["folder"]).relative_to(LOGS)) for each in runs)
-    except (OSError, ValueError, KeyError, TypeError):  # there is no such table
+    except (OSError, ValueError, KeyError, TypeError):  # no such table
         return []
     return [name for name in names if has_result(name)]
 
@@ -178,7 +178,7 @@ def name_run(config: Config) -> dict[str, Any]:
 
 
 def choose_unused_name(name: str) -> str:
-    """A --save_path that no run has yet: `name`, else with a number."""
+    """A --save_path without a run: `name`, or `name` with a number."""
     number, path = 1, name
     while has_checkpoints(path):
         number += 1
@@ -187,17 +187,17 @@ def choose_unused_name(name: str) -> str:
 
 
 def find_test_sketch(config: Config) -> Path | None:
-    """A sketch that the run is tested with, None if the data set is not at hand."""
+    """A test sketch of the run; None if the data set is missing."""
     return next(iter(select_test_files(config, "sketch", lambda entries: entries[:1])), None)
 
 
 def find_photos(config: Config) -> list[Path]:
-    """Three photos of the gallery, of three categories if there are so many; none without a photo list."""
+    """Three photos of the gallery, of three categories if possible; empty without a photo list."""
     return select_test_files(config, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
 
 
 def select_test_files(config: Config, domain: str, choose: Any) -> list[Path]:
-    """What `choose` takes of a list's test entries, as files; none if one of them is not there."""
+    """The files of the test entries that `choose` selects; empty if one of them is missing."""
     try:
         entries: list[Entry] = read_list(list_path(config.data.anno_path, config.data.dataset, domain))[
             "test"
@@ -211,9 +211,9 @@ def select_test_files(config: Config, domain: str, choose: Any) -> list[Path]:
 
 
 def select_given(config: Config, names: Collection[str]) -> dict[str, Any]:
-    """Those of `names` that were on the command line, with their values.
+    """Those of `names` that were given, with their values.
 
-    Defaults among them too: without them, the next phase would take the checkpoint's.
+    Including defaults: without them, the next phase would use the checkpoint's values.
     """
     return {name: config.value(name) for name in names if name in config.given}
 
@@ -225,15 +225,15 @@ def select_non_defaults(config: Config, names: Collection[str]) -> dict[str, Any
 
 def without_defaults(config: Config, names: Collection[str]) -> dict[str, Any]:
     """Those of `names` whose values are not the defaults, with their values."""
-    usual = Config()
-    return {name: config.value(name) for name in names if config.value(name) != usual.value(name)}
+    defaults = Config()
+    return {name: config.value(name) for name in names if config.value(name) != defaults.value(name)}
 
 
 def format_command(phase: str, values: dict[str, Any]) -> str:
     """`python main.py --phase=...` with the options `values`, to be pasted into a shell.
 
-    True and False are for options that are switched on and off; None leaves an option out, and so does a
-    phase that does not take it.
+    True and False switch an option on and off. Options that are None or that the phase does not accept are
+    left out.
     """
     words = [find_interpreter(), quote_word(relative_to_cwd(PROJECT / "main.py")), f"--phase={phase}"]
     for name, value in values.items():
@@ -250,7 +250,7 @@ def format_command(phase: str, values: dict[str, Any]) -> str:
 
 
 def find_interpreter() -> str:
-    """What to call this Python by: `python` where that is the one, else where it lies."""
+    """The command for this Python: `python` if the PATH finds it, else its path."""
     on_path = shutil.which("python")
     here = Path(sys.executable)
     if on_path and Path(on_path).parent.resolve() == here.parent.resolve():
@@ -259,7 +259,7 @@ def find_interpreter() -> str:
 
 
 def relative_to_cwd(path: Path) -> Path:
-    """`path` from the current folder on where it lies in it, else as it is."""
+    """`path` relative to the current folder if it is inside it, else unchanged."""
     try:
         return path.relative_to(Path.cwd())
     except ValueError:
@@ -267,7 +267,7 @@ def relative_to_cwd(path: Path) -> Path:
 
 
 def quote_word(value: object) -> str:
-    """`value` as one word of a shell; what cannot be printed as codes that bash and zsh know."""
+    """`value` as one word of a shell; unprintable characters as $'...' escapes of bash and zsh."""
     text = str(value)
     if text.isprintable():
         return shlex.quote(text)

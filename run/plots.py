@@ -1,4 +1,4 @@
-"""The charts of a training, of a test, of tables and of reports: which data each shows, and its words."""
+"""The plots of a training, of a test, of tables and of reports."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ from utils.plots import (
 )
 from utils.tracking import read_scalars
 
-Record = dict[str, Any]  # of one run, as phases/report/record.py makes it
+Record = dict[str, Any]  # of one run, written by phases/report/record.py
 
-TRAINING_PLOTS = {  # column of scalars.csv -> name of the chart, its y axis
+TRAINING_PLOTS = {  # column of scalars.csv -> name of the plot, label of its y axis
     "loss": ("training-loss", "loss (cross-entropy)"),
     "lr": ("training-rate", "learning rate"),
     "alpha": ("training-margin", "share of the margin applied"),
     "images_per_second": ("training-speed", "training images per second"),
 }
-MAX_CATEGORIES = 30  # in one chart
+MAX_CATEGORIES = 30  # in one plot
 MAX_CONFUSION_ROWS = (
     40  # categories in the table of confusion; of more, those whose own photos are found least
 )
@@ -39,7 +39,7 @@ CONDITION = r"$\max\,d_{\mathrm{inside}} < \min\,d_{\mathrm{other}}$"
 
 
 def save_training_curves(scalars: Path, path: Path, *, run: str, classes: int, margin: bool) -> None:
-    """Loss, beside that of guessing one of `classes`, learning rate and share of the margin, by step."""
+    """Plot loss, learning rate and share of the margin by step, with the loss of guessing a class."""
     rows = read_scalars(scalars)
     steps = [row["step"] for row in rows]
     columns = ["loss", "lr", *(["alpha"] if margin else [])]
@@ -53,7 +53,7 @@ def save_training_curves(scalars: Path, path: Path, *, run: str, classes: int, m
 
 
 def loss_of_guessing(classes: int, steps: Sequence[float]) -> dict[str, Any]:
-    """The line at ln C, the loss of a network that guesses the category."""
+    """The reference line at ln C, the loss of a network that guesses the category."""
     if not steps:
         return {}
     loss = math.log(classes)
@@ -63,10 +63,10 @@ def loss_of_guessing(classes: int, steps: Sequence[float]) -> dict[str, Any]:
 def save_margin_condition(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path, *, title: str = ""
 ) -> None:
-    """A panel per entry of `panels`, all on one scale, with a dot per category at (max intra, min inter).
+    """A panel per entry of `panels`, on one scale, with a dot per category at (max intra, min inter).
 
-    Values that are not finite are not drawn: nothing bounds a category when the margin is 1. Dots beyond four
-    times the others' median, as a margin near 1 implies, are counted instead.
+    Values that are not finite are not drawn: with a margin of 1, nothing bounds a category. Dots beyond four
+    times the median, which a margin near 1 implies, are only counted.
     """
     finite = {name: np.isfinite(intra) & np.isfinite(inter) for name, (intra, inter) in panels.items()}
     farthest = [np.maximum(*panels[name])[shown] for name, shown in finite.items()]
@@ -109,7 +109,7 @@ def save_table(
     *,
     title: str,
 ) -> None:
-    """MAP of a table's rows by column, one value per seed, beside that of photos in random order."""
+    """Plot the MAP of a table's rows by column, one value per seed, with that of photos in random order."""
     expected = sorted(set(chance.values()))
     label = f"chance {', '.join(f'{value:.1f}' for value in expected)}"
     title += f"; {label}" if expected else ""
@@ -124,9 +124,9 @@ def save_table(
 
 
 def draw_report(records: Mapping[str, Record], folder: Path) -> dict[str, Path]:
-    """Write the charts of one run or of several, by letter, into `folder`; returns their paths by name.
+    """Write the plots of one or several runs, by letter, to `folder`; returns their paths by name.
 
-    A chart that shows each run by itself is called NAME-LETTER if there are several.
+    With several runs, plots of a single run are called NAME-LETTER.
     """
     paths: dict[str, Path] = {}
 
@@ -179,7 +179,7 @@ def draw_report(records: Mapping[str, Record], folder: Path) -> dict[str, Path]:
 
 
 def run_label(letter: str, records: Mapping[str, Record]) -> str:
-    """What a run is called in charts: its letter tells apart long names that begin alike."""
+    """The label of a run in plots: its letter distinguishes long names that begin alike."""
     name = records[letter]["run"]
     return name if len(records) == 1 else f"{letter}: {shorten(name, 30)}"
 
@@ -201,7 +201,7 @@ def draw_training(runs: Mapping[str, Record], path: Any) -> None:
 
 
 def draw_curves(runs: Mapping[str, Record], shared: Record | None, path: Any) -> None:
-    """Precision by recall and by rank; of runs on the same lists, `shared` has chance."""
+    """Precision by recall and by rank; `shared` has the values for chance if all runs use the same lists."""
     chance = best = None
     if shared:
         share = shared["precision_recall"]["chance"]
@@ -239,7 +239,7 @@ def draw_curves(runs: Mapping[str, Record], shared: Record | None, path: Any) ->
 
 
 def tabulate_map(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]]:
-    """MAP by features and by hash codes: of the runs, and published."""
+    """MAP by features and by hash codes, of the runs and of published methods."""
     rows = {
         label: {"features": [record["metrics"]["MAP"]]}
         | {f"{bits} bits": [value] for bits, value in record["hash"].items()}
@@ -256,14 +256,14 @@ def tabulate_map(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]
 
 
 def published_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The published numbers that compare with all of the runs; none if they are of several lists."""
+    """The published numbers that compare with all runs; empty if the runs use different lists."""
     if len({record["lists"] for record in records}) > 1:
         return []
     return records[0]["published"].get("rows", [])
 
 
 def split_categories(record: Record) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """The categories of each chart, best first: all of them in one or two, or the best and the worst."""
+    """The categories of each plot, best first: one plot of all, or one of the best and one of the worst."""
     ordered = sorted(record["per_category_MAP"].items(), key=lambda pair: (-pair[1], pair[0]))
     rows = {name: {"MAP": [value]} for name, value in ordered}
     names = list(rows)
@@ -277,7 +277,7 @@ def split_categories(record: Record) -> dict[str, dict[str, dict[str, list[float
 
 
 def select_differing_categories(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]]:
-    """MAP by run of the categories that the runs differ most about, the highest first."""
+    """MAP by run of the categories in which the runs differ most, the highest first."""
     by_category: dict[str, dict[str, list[float]]] = {}
     for label, record in runs.items():
         for category, value in record["per_category_MAP"].items():
@@ -315,14 +315,19 @@ def draw_hash_codes(runs: Mapping[str, Record], path: Any) -> None:
 
 
 def draw_domain_bit(runs: Mapping[str, Record], path: Any) -> None:
-    """How far gates move with the bit: of one run for both domains, of several for sketches; and offsets."""
-    found = {label: record["domain_bit"]["modules"] for label, record in runs.items() if record["domain_bit"]}
-    if not found:
+    """Change of the gates by the bit: both domains for one run, sketches for several; one run's offsets."""
+    modules_by_run = {
+        label: record["domain_bit"]["modules"] for label, record in runs.items() if record["domain_bit"]
+    }
+    if not modules_by_run:
         return
     if len(runs) > 1:
-        lines = {label: [each["sketches"]["network"] for each in modules] for label, modules in found.items()}
+        lines = {
+            label: [each["sketches"]["network"] for each in modules]
+            for label, modules in modules_by_run.items()
+        }
     else:
-        (modules,) = found.values()
+        (modules,) = modules_by_run.values()
         lines = {
             f"{side}, {text}": [each[side][what] for each in modules]
             for what, text in (("network", "whole network"), ("alone", "module alone"))
@@ -371,7 +376,7 @@ def save_query_sheet(record: Record, which: str, path: Path) -> None:
 
 
 def save_confusion(confusion: dict[str, Any], path: Path) -> None:
-    """The table of confusion as shades; of many categories those whose own photos are found least."""
+    """A heatmap of confusion; with many categories, those whose own photos are found least."""
     rows, columns = confusion["rows"], confusion["columns"]
     share = np.array(confusion["share"])
     if len(rows) > MAX_CONFUSION_ROWS:
@@ -396,7 +401,7 @@ def save_confusion(confusion: dict[str, Any], path: Path) -> None:
 
 
 def confused_pairs(confusion: dict[str, Any], count: int = 20) -> list[tuple[str, str, float]]:
-    """Sketches of one category that find photos of another: the pairs with the largest shares, in percent."""
+    """The pairs of sketch and photo category that are confused most, with shares in percent."""
     pairs = [
         (row, column, value)
         for row, values in zip(confusion["rows"], confusion["share"], strict=True)

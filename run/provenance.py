@@ -1,4 +1,4 @@
-"""What a result was made with, in every record: config, seed, versions, the program's revision, machine."""
+"""What every record says about its origin: config, seed, versions, commit of the program and machine."""
 
 import platform
 from pathlib import PurePath
@@ -20,7 +20,7 @@ def provenance(config: Config) -> dict[str, Any]:
 
 
 def made_with(options: dict[str, Any], seed: int, device: str = "cpu") -> dict[str, Any]:
-    """As `provenance`, of a phase that has no run."""
+    """As `provenance`, for a phase without a run."""
     return {
         "options": options,
         "seed": seed,
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def strip_folders(options: dict[str, Any]) -> dict[str, Any]:
-    """Stored `options`, of paths the name alone: what is handed on does not tell where it was made."""
+    """`options` with paths reduced to their last part, so that exports do not reveal local folders."""
     return {name: strip_folder(value) for name, value in options.items()}
 
 

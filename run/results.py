@@ -1,4 +1,4 @@
-"""What a test found, as the published program prints it and as JSON with everything it depends on."""
+"""Writes the results of a test: text as the published program prints it, and JSON with all settings."""
 
 import logging
 import statistics
@@ -46,7 +46,7 @@ REQUIRED_ENTRIES = {
 
 @dataclass(frozen=True)
 class HashFit:
-    """What hash codes of one fit gave: MAP in percent, and the loss that their map was fitted to."""
+    """The result of one fit of hash codes: MAP in percent, and the final loss of the fit."""
 
     seed: int
     MAP: float
@@ -72,7 +72,7 @@ def write_result(
     hashed: dict[int, list[HashFit]],
     condition: dict[str, Any] | None,
 ) -> None:
-    """Append to `folder`/result.txt in the published format, and put the record into `folder`/result.json.
+    """Append to `folder`/result.txt in the published format, and store the record in `folder`/result.json.
 
     The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
@@ -106,7 +106,7 @@ def write_result(
         )
     figures = {"MAP": found.metrics["MAP"]}
     figures |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in codes.items()}
-    warn_of_chance(figures, found.chance["MAP"])
+    warn_about_chance(figures, found.chance["MAP"])
     if found.without_positives:
         log.warning(
             "warning: %d test sketches have no photo of their category: left out", found.without_positives
@@ -143,7 +143,7 @@ def write_result(
 
 
 def append_lines(path: Path, lines: list[str]) -> None:
-    """Add `lines` to a text in one step: a full disk leaves it as it was. A torn last line is ended."""
+    """Append `lines` to a text file atomically. Completes an unfinished last line first."""
     before = path.read_bytes() if path.is_file() else b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
@@ -152,9 +152,9 @@ def append_lines(path: Path, lines: list[str]) -> None:
 
 
 def compare_with_chance(value: float, chance: float) -> str | None:
-    """What to say of a figure, in percent, that photos in random order or an untrained network have too.
+    """A verdict on a percentage that photos in random order or an untrained network reach as well.
 
-    None for one that is above `chance` by a quarter of it, or by a quarter of the way from there to 100.
+    None if it exceeds `chance` by a quarter of it, or by a quarter of the distance from chance to 100.
     """
     if value <= chance:
         return "not above chance"
@@ -163,8 +163,8 @@ def compare_with_chance(value: float, chance: float) -> str | None:
     return None
 
 
-def warn_of_chance(values: dict[str, float], chance: float) -> None:
-    """Log a warning for each of `values`, in percent by their names, that is at `chance`."""
+def warn_about_chance(values: dict[str, float], chance: float) -> None:
+    """Log a warning for each of `values`, percentages by name, that is not clearly above `chance`."""
     for name, value in values.items():
         verdict = compare_with_chance(value, chance)
         if verdict:
@@ -178,7 +178,7 @@ def warn_of_chance(values: dict[str, float], chance: float) -> None:
 
 
 def build_counts(found: Evaluation, data: Annotation) -> dict[str, int]:
-    """What the figures of a test were computed from."""
+    """The counts that the metrics of a test were computed from."""
     return {
         "queries": found.queries,
         "queries_without_positives": found.without_positives,
@@ -189,12 +189,12 @@ def build_counts(found: Evaluation, data: Annotation) -> dict[str, int]:
 
 
 def get_record_key(record: dict[str, Any]) -> tuple[int, str, str]:
-    """What sets the records of a run apart."""
+    """The key that identifies a record of a run: step, distance and use of mirror images."""
     return record["step"], record["distance"], record["mirror"]
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a result.json, none if there is no such file. Raises UserError if it is not one."""
+    """The records of a result.json; empty without a file. Raises UserError if the file is invalid."""
     if not path.is_file():
         return []
     try:
@@ -202,12 +202,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         if not isinstance(records, list) or not all(map(is_record, records)):
             raise ValueError("it does not hold the records of tests")
     except ValueError as error:
-        raise UserError(f"cannot read {path}: {error}; remove it, and a test writes it anew") from error
+        raise UserError(f"cannot read {path}: {error}; remove it; the next test writes a new one") from error
     return records
 
 
 def is_record(value: object) -> bool:
-    """Whether `value` has what all records have."""
+    """Whether `value` has the entries that all records have."""
     return (
         isinstance(value, dict)
         and all(type(value.get(name)) is expected for name, expected in REQUIRED_ENTRIES.items())
@@ -221,7 +221,7 @@ def is_record(value: object) -> bool:
 
 
 def is_hash_record(value: object) -> bool:
-    """Whether `value` is what a record has of one length of codes."""
+    """Whether `value` is a record's entry for one length of hash codes."""
     if not isinstance(value, dict) or not isinstance(fits := value.get("fits"), list):
         return False
     numbers = {name: each for name, each in value.items() if name != "fits"}
@@ -233,6 +233,6 @@ def are_numbers(values: object) -> bool:
 
 
 def best_step(path: Path, distance: str) -> int | None:
-    """The step with the highest MAP by `distance` in a result.json, None if none was tested."""
+    """The step with the highest MAP by `distance` in a result.json; None if none was tested."""
     tested = [each for each in read_records(path) if each["distance"] == distance]
     return max(tested, key=lambda each: each["metrics"]["MAP"])["step"] if tested else None

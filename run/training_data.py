@@ -1,4 +1,4 @@
-"""What a network was trained on, and whether the photos that are searched are like it."""
+"""What a network was trained on, and whether the searched photos resemble its training photos."""
 
 import logging
 from typing import Any
@@ -21,14 +21,14 @@ from utils.files import read_json
 
 log = logging.getLogger(__name__)
 
-TRAINING_SAMPLE = 128  # training photos that the limit is taken from
-GALLERY_SAMPLE = 1000  # photos of a gallery that are compared with it
+TRAINING_SAMPLE = 128  # training photos that the limit is computed from
+GALLERY_SAMPLE = 1000  # photos of a gallery that are compared with the limit
 MAX_LISTED = 12  # categories
-BATCH_SIZE = 16  # photos embedded at once
+BATCH_SIZE = 16  # photos per batch
 
 
 def describe_training(weights: Checkpoint) -> str:
-    """What the network knows, as in "trained on demo: 12 drawn shapes: arrow, ball, ..."."""
+    """The training data as text: "trained on demo: 12 drawn shapes: arrow, ball, ..."."""
     dataset = weights.options.get("dataset")
     categories = weights.data.categories if isinstance(weights, TestableCheckpoint) else weights.categories
     if weights.centers is None or not (dataset or categories):
@@ -46,7 +46,7 @@ def describe_training(weights: Checkpoint) -> str:
 def warn_about_foreign_photos(weights: Checkpoint, features: np.ndarray, config: Config) -> str | None:
     """A warning if the photos with `features` (N, f_dim, M) are unlike those of the training, else None.
 
-    None too where that cannot be told: without class centres, or without training photos to compare with.
+    Also None if that is unknown: without class centres, or without training photos to compare with.
     """
     if weights.centers is None or config.search.gallery == DATASET:
         return None
@@ -60,13 +60,13 @@ def warn_about_foreign_photos(weights: Checkpoint, features: np.ndarray, config:
     if fraction <= FOREIGN:
         return None
     return (
-        f"{fraction:.0%} of these photos are unlike those that the network was trained on: what it finds in "
-        "them may have little to do with the drawing"
+        f"{fraction:.0%} of these photos are unlike those that the network was trained on: the results may "
+        "have little to do with the drawing"
     )
 
 
 def compute_limit_from_test(weights: Checkpoint, config: Config) -> float | None:
-    """The limit for a checkpoint that has none: from what its test left, if that was not zero-shot."""
+    """The limit for a checkpoint without one, from cached features of its test if not zero-shot."""
     if weights.centers is None or len(weights.categories) != len(weights.centers):
         return None
     paths, key = feature_paths(config.folder / "vec", weights.step)
@@ -77,15 +77,15 @@ def compute_limit_from_test(weights: Checkpoint, config: Config) -> float | None
         rows = np.linspace(0, len(values) - 1, min(GALLERY_SAMPLE, len(values))).astype(int)
         return familiarity_limit(values[rows], weights.centers)
     except (OSError, ValueError, IndexError, AttributeError, UserError):
-        return None  # no test, or not of this checkpoint
+        return None  # no cached test features of this checkpoint
 
 
 def measure_familiarity(
     state: dict[str, Any], data: Annotation, config: Config, device: torch.device
 ) -> float | None:
-    """The limit for the network and centres of `state`, a training's, by SAMPLE of its photos.
+    """The limit for the network and centres of a training `state`, from TRAINING_SAMPLE of its photos.
 
-    A network of its own computes it: that of the training stays in its mode, compiled or not.
+    Uses a new network, so that the one in training keeps its mode and compilation.
     """
     with torch.random.fork_rng(devices=[]):
         network = build(config.network)
@@ -109,7 +109,7 @@ def measure_familiarity(
     )
     try:
         features = torch.cat([pair[0].cpu() for pair in embed(network, batches, domain=PHOTO, device=device)])
-    except RuntimeError as error:  # memory of a device, say: no reason to lose a trained network
-        log.warning("warning: the checkpoint cannot tell foreign photos: %s", str(error).splitlines()[0])
+    except RuntimeError as error:  # out of memory, for example, is no reason to lose a trained network
+        log.warning("warning: the checkpoint has no limit for foreign photos: %s", str(error).splitlines()[0])
         return None
     return familiarity_limit(features.numpy(), state["loss"]["centers"].cpu().numpy())

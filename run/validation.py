@@ -1,6 +1,6 @@
-"""What a checkpoint of this program says, checked before anything is made of it: it may be of any making.
+"""Validates a checkpoint before it is used: the file may come from anywhere.
 
-`utils.tensor_files` sees to it that reading does no harm; here, that what was read is a training's.
+`utils.tensor_files` reads files safely. This module checks that the content is the state of a training.
 """
 
 import warnings
@@ -44,8 +44,8 @@ ACCEPTED_TYPES: dict[type, Any] = {
     float: float | int,
     int: int,
     tuple: tuple,
-}  # what may be given for a number
-INHERITED_FIELDS = (  # of its config, those that a test or a continued training may take over
+}  # stored type -> types accepted for it
+INHERITED_FIELDS = (  # options that a test or a continued training may take from the checkpoint
     *CONTINUED_FIELDS,
     "threads",
     "test_distance",
@@ -55,18 +55,21 @@ INHERITED_FIELDS = (  # of its config, those that a test or a continued training
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint at `path`. Raises UserError if it is not there, not whole, or no checkpoint of ours."""
+    """Read the checkpoint at `path`. Raises UserError if it is missing, damaged or not of this program."""
     return validate(checkpoints.load(path, required=REQUIRED_ENTRIES), path)
 
 
 def validate(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """`state`, read from the file at `path`. Raises UserError if it is no checkpoint of ours."""
+    """Check the `state` in the file at `path`, and add defaults for entries that it may lack.
+
+    Raises UserError if it is not a checkpoint of this program.
+    """
     for name in ("network", "loss"):
         if not is_state_dict(state[name]):
             raise UserError(f"{path}: its entry {name} is not names and tensors")
     for name in ("categories", "left_out"):
         if not all(isinstance(each, str) for each in state[name]):
-            raise UserError(f"{path}: its entry {name} is not names alone")
+            raise UserError(f"{path}: its entry {name} is not a list of names")
     if not all(isinstance(each, str) for each in state["versions"].values()):
         raise UserError(f"{path}: its entry versions is not names and versions")
     state.setdefault("machine", {})
@@ -81,7 +84,7 @@ def validate(state: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def check_stored_options(stored: dict[str, Any], path: Path) -> None:
-    """Raise UserError unless they could have been given on the command line, and can go into a record."""
+    """Raise UserError unless the options are valid on the command line and can be written to a record."""
     for name, value in stored.items():
         if not isinstance(name, str) or not is_plain(value):
             raise UserError(f"{path} says --{str(name)[:80]} is a {type(value).__name__}, which no option is")
@@ -90,72 +93,72 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
             raise UserError(
                 f"{path} has no --{name} among its options: it is not from this version of the program"
             )
-    said = {name: stored[name] for name in INHERITED_FIELDS if name in stored}
-    for name, value in said.items():  # a list may name a file of config, and that would be read
+    inherited = {name: stored[name] for name in INHERITED_FIELDS if name in stored}
+    for name, value in inherited.items():  # a list could contain @FILE, which would be read
         if not isinstance(value, str | int | float | None):
             raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
     lengthened = stored["lengthened"]
     if not isinstance(lengthened, list) or not all(type(each) is int for each in lengthened):
-        raise UserError(f"{path} says --lengthened={str(lengthened)[:80]!r}, which are no numbers of steps")
+        raise UserError(f"{path} says --lengthened={str(lengthened)[:80]!r}, which are not numbers of steps")
     try:
-        parsed = parse_values({"phase": "train", **said})
-        for name, value in said.items():
-            found = to_plain(getattr(parsed, name))
-            if found != value and not (found is None and value is False):
+        parsed = parse_values({"phase": "train", **inherited})
+        for name, value in inherited.items():
+            parsed_value = to_plain(getattr(parsed, name))
+            if parsed_value != value and not (parsed_value is None and value is False):
                 raise UserError(f"--{name}={str(value)[:80]!r}, which this option cannot be")
         check_folder_names(parsed)
     except UserError as error:
-        raise UserError(f"{path} says of its training: {error}") from None
+        raise UserError(f"{path} has an invalid option: {error}") from None
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is a number, a string, None, or a list of those."""
-    return all(
-        isinstance(each, str | int | float | None) for each in (value if isinstance(value, list) else [value])
-    )
+    """Whether `value` is a number, a string, None, or a list of those."""
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str | int | float | None) for item in items)
 
 
 def check_network(config: Config, state: dict[str, Tensor], path: Path) -> None:
-    """Raise UserError unless `state` fits the network of `options`, which need not have room in memory."""
+    """Raise UserError unless `state` fits the network of `config`. Needs no memory for the network."""
     try:
         with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that nothing is copied
+            warnings.simplefilter("ignore")  # about weights that are not copied
             checkpoints.load_strictly(build(config.network), state, path)
     except RuntimeError as error:
-        raise UserError(f"{path} is of a network that cannot be: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is of an impossible network: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager
 def report_resume_errors(path: Path) -> Iterator[None]:
-    """Turn what a training raises that is to continue from what is no state of one into a UserError."""
+    """Turn errors from restoring an invalid training state into a UserError."""
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise UserError(
-            f"{path} cannot be continued, it does not hold the state of a training ({type(error).__name__}: "
-            f"{reason}); remove it, and the checkpoint before it is continued"
+            f"{path} cannot be continued: it does not hold the state of a training ({type(error).__name__}: "
+            f"{reason}); remove it to continue from the checkpoint before it"
         ) from error
 
 
 def check_training_state(state: dict[str, Any], optimizer: Optimizer, schedule: LRScheduler) -> None:
-    """Raise ValueError, or what else comes up on the way, unless `state` has a state of each of these.
+    """Raise ValueError, KeyError or TypeError unless `state` fits the optimizer and schedule.
 
-    What they would take over unseen, and fall over in the next step; and of the random numbers.
+    They would accept an invalid state and fail in the next step. Also checks the random states.
     """
-    groups, found = optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
-    for own, given in [*zip(groups, found, strict=True), (schedule.state_dict(), state["schedule"])]:
+    groups, stored_groups = optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
+    pairs = [*zip(groups, stored_groups, strict=True), (schedule.state_dict(), state["schedule"])]
+    for own, stored in pairs:
         for name, value in own.items():
-            kind = ACCEPTED_TYPES.get(type(value))  # of the others, versions differ
-            if kind and not isinstance(given[name], kind):
-                raise ValueError(f"{name} is a {type(given[name]).__name__}")
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+            kind = ACCEPTED_TYPES.get(type(value))  # other types differ between versions of PyTorch
+            if kind and not isinstance(stored[name], kind):
+                raise ValueError(f"{name} is a {type(stored[name]).__name__}")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, moments in state["optimizer"]["state"].items():
-        sides = {"step": (), "exp_avg": parameters[number].shape, "exp_avg_sq": parameters[number].shape}
-        if {name: value.shape for name, value in moments.items()} != sides:
-            raise ValueError(f"the optimizer's moments of parameter {number} are not of its shape")
+        shapes = {"step": (), "exp_avg": parameters[number].shape, "exp_avg_sq": parameters[number].shape}
+        if {name: value.shape for name, value in moments.items()} != shapes:
+            raise ValueError(f"the optimizer's moments of parameter {number} do not have its shape")
     for stream in state["random"]:
         if (stream["cpu"].dtype, stream["cpu"].shape) != (torch.uint8, torch.get_rng_state().shape):
-            raise ValueError("the state of its random numbers is none")
+            raise ValueError("its random state is invalid")
         if not all(each.dtype == torch.uint8 for each in stream["cuda"]):
-            raise ValueError("the state of its random numbers on a GPU is none")
+            raise ValueError("its random state of a GPU is invalid")

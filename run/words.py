@@ -1,4 +1,4 @@
-"""Names of options' values as they are written in prose."""
+"""Names of option values for text."""
 
 DISPLAY_NAMES = {
     "TUBerlin": "TU-Berlin",
@@ -20,5 +20,5 @@ DISPLAY_NAMES = {
 
 
 def get_display_name(value: str) -> str:
-    """`value` of an option as text; as it is if no other name is known."""
+    """The name of an option's value for text; the value itself if it has no other name."""
     return DISPLAY_NAMES.get(value, value)

@@ -318,7 +318,7 @@ def test_a_flipped_bit_of_a_whole_checkpoint(trained: Path, command) -> None:
         ("options.image_size", None, "--image_size"),
         ("options.image_size", ["@anno/tiny_sketch.json"], "--image_size"),
         ("options.f_dim", 2**40, "does not fit"),
-        ("options.f_dim", 2**62, "is of a network that cannot be"),
+        ("options.f_dim", 2**62, "is of an impossible network"),
         ("options.se_reduction", 0, "--se_reduction"),
         ("options.network", "os.system", "--network"),
         ("options.dataset", "../../secret", "--dataset"),

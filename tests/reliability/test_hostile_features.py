@@ -104,7 +104,7 @@ def test_features_of_a_test(trained: Path, command, ledger: Callable, often: boo
                 record["sha256"]["photo"] = sha256(file)
                 key.write_text(json.dumps(record))
             status, output, errors = command("test", "--save_path=run", "--hash_bits")
-            assert status == 0 and "computed anew" in output, (what, checksum, output, errors)
+            assert status == 0 and "recomputing them" in output, (what, checksum, output, errors)
             assert (f"features of {NAMED} that are not finite" in output) == (what in ("NaN", "infinity"))
             assert file.read_bytes() == whole and key.read_text() == text
             cases += 1

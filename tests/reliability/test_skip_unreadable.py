@@ -72,7 +72,7 @@ def test_with_it_training_and_all_after_it_go_on(prepared: Path, torn: list[str]
     for phase, more in (("test", []), ("index", []), ("index", ["--evaluate"]), ("train", [])):
         status, output, errors = command(phase, "--save_path=run", *more)
         assert status == 0, errors
-        assert f"left out, as in the training: {', '.join(torn)}" in output
+        assert f"excluded, as in the training: {', '.join(torn)}" in output
     assert record()["left_out"] == torn
     (prepared / PHOTO).unlink()  # what nobody reads may go
     query = prepared / "sketches/hot-dog/0.png"
@@ -99,7 +99,7 @@ def test_a_stopped_training_goes_on_without_the_same(
     Path("logs/run/model/checkpoint-2.pt").rename("logs/again/model/checkpoint-2.pt")
     status, output, errors = command("train", "--save_path=again", "--skip_unreadable")
     assert status == 0, errors
-    assert "left out, as in the training: " in output and "not the same any more" not in output
+    assert "excluded, as in the training: " in output and "not the same any more" not in output
     one, other = weights(), weights("again")
     assert one["left_out"] == other["left_out"] == torn
     for part in ("network", "loss"):

@@ -90,9 +90,9 @@ def test_features_of_a_test_are_those_of_its_options(
     change()
     output, records, vec = after(command, OF_PAIR, *PAIR, *options)
     if changed is None:
-        assert "features taken from" in output
+        assert "features loaded from" in output
     else:
-        assert f"are of other {changed}: computed anew" in output
+        assert f"are from other {changed}: recomputing them" in output
     shutil.rmtree(OF_PAIR / "vec")
     (OF_PAIR / "log/result.json").unlink()
     if changed is None and options:  # the record of the first test is there as well
@@ -106,11 +106,11 @@ def test_features_of_other_weights_and_versions(trained: Path, command, monkeypa
     before = after(command, RUN, *TEST)[2]
     other_weights()
     output, _, vec = after(command, RUN, *TEST)
-    assert "features in logs/run/vec are of other weights: computed anew" in output and vec != before
+    assert "features in logs/run/vec are from other weights: recomputing them" in output and vec != before
     now = provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: {**now, "torch": "1.0"})
     output, _, again = after(command, RUN, *TEST)
-    assert "features in logs/run/vec are of other versions: computed anew" in output and again == vec
+    assert "features in logs/run/vec are from other versions: recomputing them" in output and again == vec
 
 
 @pytest.mark.parametrize(

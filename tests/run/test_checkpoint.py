@@ -194,7 +194,7 @@ def test_the_papers_margin_is_taken_and_others_are_checked(prepared: Path, comma
     write_pair(Path("logs/pub"), small_network())
     status, output, _ = command("test", "--save_path=pub", *SMALL)
     assert status == 0 and "margin 2: the published command's for mems with alexnet" in output
-    assert "m = 2 is below 2 + sqrt(3)" in output and "does not say its lists" in output
+    assert "m = 2 is below 2 + sqrt(3)" in output and "does not store its lists" in output
     status, _, errors = command("test", "--save_path=pub", *SMALL, "--margin=0.5")
     assert status == 2 and "--margin 0.5 is out of range" in errors
 

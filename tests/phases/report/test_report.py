@@ -105,7 +105,7 @@ def read(run: str = "run") -> tuple[Page, dict]:
 def test_the_page_is_complete_and_agrees_with_the_test(trained: Path, command) -> None:
     status, output, errors = command("report", "--save_path=run", "--hash_bits=4")
     assert status == 0, errors
-    assert "page in logs/run/report/index.html" in output and "features taken from" in output
+    assert "page in logs/run/report/index.html" in output and "features loaded from" in output
     page, record = read()
     check_complete(page, SECTIONS)
     drawn = sorted(path.name for path in Path("logs/run/report").glob("*.png"))

@@ -34,7 +34,7 @@ def records(run: Path) -> list[dict]:
 def test_one_command_takes_everything_from_the_checkpoint(run: Path, command) -> None:
     first = records(run)[0]
     status, output, _ = command("test", "--save_path=run", "--hash_bits=4")
-    assert status == 0 and "testing step 4" in output and "features taken from" in output
+    assert status == 0 and "testing step 4" in output and "features loaded from" in output
     again = records(run)
     assert len(again) == 1
     assert again[0]["metrics"] == first["metrics"] and again[0]["hash"] == first["hash"]
@@ -71,7 +71,7 @@ def test_chance_is_given_beside_each_metric(run: Path, command) -> None:
 )
 def test_warns_of_metrics_at_chance(caplog, value: float, chance: float, verdict: str | None) -> None:
     assert results.compare_with_chance(value, chance) == verdict
-    results.warn_of_chance({"hash MAP, 32 bits": value}, chance)
+    results.warn_about_chance({"hash MAP, 32 bits": value}, chance)
     assert [verdict in record.getMessage() for record in caplog.records] == [True] * bool(verdict)
 
 
@@ -119,14 +119,14 @@ def test_features_of_other_weights_or_lists_are_recomputed(run: Path, command) -
     checkpoints.save(path, state)
     before = np.load(run / "vec/photo-4.npy")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
-    assert status == 0 and "are of other weights: computed anew" in output
+    assert status == 0 and "are from other weights: recomputing them" in output
     assert np.allclose(np.load(run / "vec/photo-4.npy"), before + 1, atol=1e-4)
     Image.new("RGB", (9, 9)).save("datasets/data/tiny/photos/cat/0.png")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
-    assert status == 0 and "are of other files: computed anew" in output
+    assert status == 0 and "are from other files: recomputing them" in output
     (run / "vec/photo-4.npy").write_bytes(b"torn")
     status, output, _ = command("test", "--save_path=run", "--hash_bits")
-    assert status == 0 and "photo-4.npy is not an array (2, 9, 8) of float32): computed anew" in output
+    assert status == 0 and "photo-4.npy is not an array (2, 9, 8) of float32): recomputing them" in output
 
 
 def test_a_full_disk_is_reported_and_no_features_are_left(

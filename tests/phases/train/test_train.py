@@ -165,7 +165,7 @@ def test_the_same_seed_repeats_and_another_differs(prepared: Path, command) -> N
 def test_a_finished_run_goes_straight_to_the_test(prepared: Path, command) -> None:
     assert command("train", *SMALL_RUN)[0] == 0
     status, output, _ = command("train", *SMALL_RUN)
-    assert status == 0 and "features taken from" in output
+    assert status == 0 and "features loaded from" in output
     assert len(json.loads(Path("logs/run/log/result.json").read_text())) == 1
 
 
