@@ -4,8 +4,8 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
-# tests of a group share fixtures that take seconds: tests/conftest.py
-PYTEST_ARGS := -n auto --dist=loadgroup
+# one worker for all tests of a file, which share fixtures that take seconds
+PYTEST_ARGS := -n auto --dist=loadfile
 BIN := .venv/bin
 REQUIREMENTS := $(filter-out requirements/bench.txt requirements/audit.txt,$(wildcard requirements.txt requirements/*.txt))
 DEMO := --dataset=demo --save_path=demo

@@ -38,18 +38,6 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
-# fixtures that take seconds: one worker runs all tests that use such a one, so that it is set up once
-SLOW_FIXTURES = ("exported", "server", "trained_home", "made_table", "zygote")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        used = [name for name in SLOW_FIXTURES if name in getattr(item, "fixturenames", ())]
-        if used:
-            item.add_marker(pytest.mark.xdist_group(used[0]))
-
-
 @pytest.fixture(autouse=True)
 def blank_plots(request: pytest.FixtureRequest) -> Iterator[None]:
     """Save figures blank, in their size, where a test is not marked `plots`.

@@ -110,7 +110,6 @@ def test_folded_it_needs_no_domain_and_gives_the_same(name: str, domain: int) ->
         assert torch.allclose(plain(images()), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.xdist_group("exported")  # ONNX's packages take seconds to import
 def test_exported_it_gives_the_same(tmp_path: Path) -> None:
     network = teach(make("mobilenetv3_small_050"))
     with torch.inference_mode():
