@@ -212,7 +212,7 @@ def test_damaged_records_of_features(trained: Path, command, ledger: Callable, t
         # the step is only informative, and an empty list of unreadable images may take any form
         nothing = ("unreadable: []", "unreadable: {}", "unreadable: ")
         harmless = path == gallery and ("step" in done or done in nothing)
-        assert "anew" in output or "rebuilding" in output or harmless, (done, output)
+        assert "recomputing" in output or "rebuilding" in output or harmless, (done, output)
         assert vec.read_bytes() == whole[vec], done
         path.write_bytes(whole[path])
     assert search()[1] == expected
