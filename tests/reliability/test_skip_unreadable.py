@@ -99,7 +99,7 @@ def test_a_stopped_training_goes_on_without_the_same(
     Path("logs/run/model/checkpoint-2.pt").rename("logs/again/model/checkpoint-2.pt")
     status, output, errors = command("train", "--save_path=again", "--skip_unreadable")
     assert status == 0, errors
-    assert "excluded, as in the training: " in output and "not the same any more" not in output
+    assert "excluded, as in the training: " in output and "the run is not the same" not in output
     one, other = weights(), weights("again")
     assert one["left_out"] == other["left_out"] == torn
     for part in ("network", "loss"):
@@ -119,7 +119,7 @@ def test_what_breaks_between_stop_and_continuation(prepared: Path, torn: list[st
     status, output, errors = command("train", "--save_path=run", "--skip_unreadable")
     assert status == 0, errors
     assert f"warning: 2 images cannot be read and are left out: {', '.join(sorted(more))}" in output
-    assert "continued without, it is not the same any more" in output
+    assert "without them the run is not the same" in output
     assert weights()["left_out"] == record()["left_out"] == sorted([*torn, *more])
 
 
