@@ -39,7 +39,7 @@ WRITES = {
     "checkpoint, its middle": (checkpoints, "save", 60_000, "model/checkpoint-2.pt"),
     "curves": (train_phase, "save_training_curves", 1000, "log/curves.png"),
     "features": (test_phase, "embed_test_set", 200, "vec"),
-    "result.txt": (results, "append", 100, "log/result.txt"),
+    "result.txt": (results, "append_lines", 100, "log/result.txt"),
     "result.json": (results, "write_json", 3000, "log/result.json"),
     "contact sheet": (test_phase, "save_png", 1000, "log/contact_sheet.png"),
 }
@@ -124,6 +124,7 @@ def test_a_disk_that_fills_up_at_any_moment(
     )
 
 
+@pytest.mark.plots  # as those of the earlier test were drawn
 @pytest.mark.parametrize("what", ["features", "result.txt", "result.json", "contact sheet"])
 def test_what_an_earlier_test_wrote_stays(trained: Path, command, monkeypatch, what: str) -> None:
     owner, name, size, _ = WRITES[what]
