@@ -1,7 +1,7 @@
 """Loads a trained network and its class centres from a checkpoint of this program or a published pair."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,17 @@ class Checkpoint:
     path: Path
     network: nn.Module
     centers: np.ndarray | None
-    options: dict[str, Any]
-    lists: str
-    categories: list[str]
-    versions: dict[str, str]
-    revision: str
-    machine: dict[str, Any]
-    excluded: tuple[str, ...]
-    familiarity_limit: float | None  # see retrieval.familiarity
+    options: dict[str, Any] = field(default_factory=dict)
+    lists: str = ""
+    categories: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    revision: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+    familiarity_limit: float | None = None  # see retrieval.familiarity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TestableCheckpoint(Checkpoint):
     """A checkpoint with the lists that it is tested on."""
 
@@ -80,17 +80,17 @@ def find_file(config: Config) -> Path:
         step: checkpoint_files.checkpoint_path(folder, step) for step in checkpoint_files.saved_steps(folder)
     }
     available = {**networks, **own}
-    wanted = config.test.pretrained_model
-    if config.save_path == READY and wanted == -1 and not available and not pairs:
+    step = config.test.pretrained_model
+    if config.save_path == READY and step == -1 and not available and not pairs:
         return ready_network.FILE
-    if wanted == -1 and not available and pairs:
-        wanted = max(pairs)
+    if step == -1 and not available and pairs:
+        step = max(pairs)
     if not available and not pairs:
         raise UserError(describe_missing(config.save_path))
-    if wanted in pairs and wanted not in available:
-        lacking = checkpoint_files.pair_path(folder, checkpoint_files.NETWORK, wanted).name
-        raise UserError(f"the pair of step {wanted} in {folder} is incomplete: there is no {lacking}")
-    return checkpoints.pick_step(folder, available, wanted)
+    if step in pairs and step not in available:
+        lacking = checkpoint_files.pair_path(folder, checkpoint_files.NETWORK, step).name
+        raise UserError(f"the pair of step {step} in {folder} is incomplete: there is no {lacking}")
+    return checkpoints.pick_step(folder, available, step)
 
 
 def load(config: Config) -> TestableCheckpoint:
@@ -180,22 +180,28 @@ def load_own(config: Config, path: Path) -> Checkpoint:
 def load_published(config: Config, path: Path, step: int) -> Checkpoint:
     """Load a pair of the published program; what its two files do not store is as published, unless given."""
     state = published.read_state(path)
-    found = recognise_network(state)
-    if found is None:
+    recognised = recognise_network(state)
+    if recognised is None:
         raise UserError(f"{path} is of no network known here: it has no last layer of any")
-    said = {
-        "network": found.network,
-        "attention": found.attention,
-        "se_reduction": found.choose_reduction(config.network.se_reduction),
-        "f_dim": found.f_dim,
-        "dase_layer4": found.dase_layer4,
+    stored = {
+        "network": recognised.network,
+        "attention": recognised.attention,
+        "se_reduction": recognised.choose_reduction(config.network.se_reduction),
+        "f_dim": recognised.f_dim,
+        "dase_layer4": recognised.dase_layer4,
     }
-    config = require_same_as_checkpoint(config, said, tuple(said), path)
+    config = require_same_as_checkpoint(config, stored, tuple(stored), path)
     validation.check_network(config, state, path)
     network = build(config.network)
     checkpoints.load_strictly(network, state, path)
-    shape = (found.network, found.attention, said["se_reduction"], found.f_dim)
-    log.info("published checkpoint %s: %s (%s, reduction %d, %d features)", path, *shape)
+    log.info(
+        "published checkpoint %s: %s (%s, reduction %d, %d features)",
+        path,
+        recognised.network,
+        recognised.attention,
+        stored["se_reduction"],
+        recognised.f_dim,
+    )
     losses = find_losses(config, path, step)
     centers = None
     if losses:
@@ -205,9 +211,7 @@ def load_published(config: Config, path: Path, step: int) -> Checkpoint:
     if "dataset" not in config.given:
         config = guess_dataset(config, None if centers is None else len(centers))
     config = resolve_input(config)
-    unsaid: dict[str, Any] = {"options": {}, "lists": "", "categories": [], "versions": {}, "revision": ""}
-    unsaid |= {"machine": {}, "excluded": (), "familiarity_limit": None}
-    return Checkpoint(config, step, path, network, centers, **unsaid)
+    return Checkpoint(config, step, path, network, centers)
 
 
 def find_losses(config: Config, path: Path, step: int) -> tuple[str, Path] | None:
@@ -216,8 +220,8 @@ def find_losses(config: Config, path: Path, step: int) -> tuple[str, Path] | Non
     if "loss_type" in config.given:
         losses = {n: file for n, file in losses.items() if ALIASES.get(n, n) == config.loss.loss_type}
     if not losses:
-        wanted = config.loss.loss_type if "loss_type" in config.given else "<loss_type>"
-        lacking = checkpoint_files.pair_path(path.parent, wanted, step).name
+        loss_type = config.loss.loss_type if "loss_type" in config.given else "<loss_type>"
+        lacking = checkpoint_files.pair_path(path.parent, loss_type, step).name
         log.warning("warning: no %s beside %s: no class centres, so no hash codes", lacking, path.name)
         return None
     if len(losses) > 1:

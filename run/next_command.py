@@ -160,8 +160,8 @@ def suggest_comparison(config: Config) -> list[str]:
 def runs_of_table(path: Path, seed: int) -> list[str]:
     """The --save_path of the tested runs of a table with `seed`, each once, in the order of the rows."""
     try:
-        runs = [each for each in read_json(path)["runs"] if each["seed"] == seed]
-        names = dict.fromkeys(str(Path(each["folder"]).relative_to(LOGS)) for each in runs)
+        runs = [run for run in read_json(path)["runs"] if run["seed"] == seed]
+        names = dict.fromkeys(str(Path(run["folder"]).relative_to(LOGS)) for run in runs)
     except (OSError, ValueError, KeyError, TypeError):  # no such table
         return []
     return [name for name in names if has_result(name)]
@@ -193,7 +193,7 @@ def find_test_sketch(config: Config) -> Path | None:
 
 def find_photos(config: Config) -> list[Path]:
     """Three photos of the gallery, of three categories if possible; empty without a photo list."""
-    return select_test_files(config, "photo", lambda each: [each[0], each[len(each) // 2], each[-1]])
+    return select_test_files(config, "photo", lambda files: [files[0], files[len(files) // 2], files[-1]])
 
 
 def select_test_files(config: Config, domain: str, choose: Any) -> list[Path]:

@@ -168,8 +168,8 @@ def draw_report(records: Mapping[str, Record], folder: Path) -> dict[str, Path]:
         save_distances(record["distances"], path(f"distances{ending}"))
         if record["separation"]:
             panels = {
-                name: (np.array(each["max_intra"], dtype=float), np.array(each["min_inter"], dtype=float))
-                for name, each in record["separation"].items()
+                name: (np.array(part["max_intra"], dtype=float), np.array(part["min_inter"], dtype=float))
+                for name, part in record["separation"].items()
             }
             save_margin_condition(panels, path(f"margin-condition{ending}"))
         if single:
@@ -214,8 +214,8 @@ def draw_curves(runs: Mapping[str, Record], shared: Record | None, path: Any) ->
     save_lines(
         {
             "precision, percent": {
-                label: (each["precision_recall"]["recall"], each["precision_recall"]["precision"])
-                for label, each in runs.items()
+                label: (record["precision_recall"]["recall"], record["precision_recall"]["precision"])
+                for label, record in runs.items()
             }
         },
         path("precision-recall"),
@@ -226,8 +226,8 @@ def draw_curves(runs: Mapping[str, Record], shared: Record | None, path: Any) ->
     save_lines(
         {
             "P@K, percent": {
-                label: (each["precision_at"]["k"], each["precision_at"]["precision"])
-                for label, each in runs.items()
+                label: (record["precision_at"]["k"], record["precision_at"]["precision"])
+                for label, record in runs.items()
             }
         },
         path("precision-at-k"),
@@ -245,13 +245,13 @@ def tabulate_map(runs: Mapping[str, Record]) -> dict[str, dict[str, list[float]]
         | {f"{bits} bits": [value] for bits, value in record["hash"].items()}
         for label, record in runs.items()
     }
-    for each in published_rows(list(runs.values())):
-        columns = {"features": each.get("MAP")} | {
-            f"{bits} bits": each.get(bits) for bits in ("32", "64", "128")
+    for row in published_rows(list(runs.values())):
+        columns = {"features": row.get("MAP")} | {
+            f"{bits} bits": row.get(bits) for bits in ("32", "64", "128")
         }
         known = {label: [value] for label, value in columns.items() if value is not None}
         if known:
-            rows[each["method"]] = known
+            rows[row["method"]] = known
     return rows
 
 
@@ -282,7 +282,7 @@ def select_differing_categories(runs: Mapping[str, Record]) -> dict[str, dict[st
     for label, record in runs.items():
         for category, value in record["per_category_MAP"].items():
             by_category.setdefault(category, {})[label] = [value]
-    spread = {name: max(each.values())[0] - min(each.values())[0] for name, each in by_category.items()}
+    spread = {name: max(values.values())[0] - min(values.values())[0] for name, values in by_category.items()}
     most = sorted(by_category, key=lambda name: (-spread[name], name))[:MAX_CATEGORIES]
     return {
         name: by_category[name] for name in sorted(most, key=lambda name: -max(by_category[name].values())[0])
@@ -323,13 +323,13 @@ def draw_domain_bit(runs: Mapping[str, Record], path: Any) -> None:
         return
     if len(runs) > 1:
         lines = {
-            label: [each["sketches"]["network"] for each in modules]
+            label: [module["sketches"]["network"] for module in modules]
             for label, modules in modules_by_run.items()
         }
     else:
         (modules,) = modules_by_run.values()
         lines = {
-            f"{side}, {text}": [each[side][what] for each in modules]
+            f"{side}, {text}": [module[side][what] for module in modules]
             for what, text in (("network", "whole network"), ("alone", "module alone"))
             for side in ("sketches", "photos")
         }
@@ -337,7 +337,7 @@ def draw_domain_bit(runs: Mapping[str, Record], path: Any) -> None:
         save_lines(
             {
                 "offset of the logits for photos": {
-                    text: number_by_depth([each["offset"][name] for each in modules])
+                    text: number_by_depth([module["offset"][name] for module in modules])
                     for text, name in offsets.items()
                 }
             },
@@ -367,7 +367,7 @@ def save_query_sheet(record: Record, which: str, path: Path) -> None:
     rows = [
         SheetRow(
             cell(query["sketch"], query["category"], "L"),
-            [cell(each["photo"], each["category"], "RGB") for each in query["photos"]],
+            [cell(photo["photo"], photo["category"], "RGB") for photo in query["photos"]],
         )
         for query in queries
     ]

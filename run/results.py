@@ -59,8 +59,8 @@ def summarize_fits(fits: list[HashFit]) -> dict[str, Any]:
     return {
         "MAP": statistics.fmean(values),
         "std": statistics.stdev(values) if len(values) > 1 else 0.0,
-        "fit_loss": statistics.fmean(each.fit_loss for each in fits),
-        "fits": [asdict(each) for each in fits],
+        "fit_loss": statistics.fmean(fit.fit_loss for fit in fits),
+        "fits": [asdict(fit) for fit in fits],
     }
 
 
@@ -68,66 +68,83 @@ def write_result(
     folder: Path,
     config: Config,
     model: TestableCheckpoint,
-    found: Evaluation,
-    hashed: dict[int, list[HashFit]],
+    evaluation: Evaluation,
+    hash_fits: dict[int, list[HashFit]],
     condition: dict[str, Any] | None,
 ) -> None:
     """Append to `folder`/result.txt in the published format, and store the record in `folder`/result.json.
 
     The JSON holds one record per step, distance and use of mirror images; testing again replaces it.
     """
-    step, data = model.step, model.data
-    codes = {bits: summarize_fits(fits) for bits, fits in hashed.items()}
-    chance = {
-        f"step: {step} | test {name}: {value:.3f}": found.chance[name]
-        for name, value in found.metrics.items()
-    } | {
-        f"step: {step} | code length: {bits} | hash MAP: {each['MAP']:.3f}": found.chance["MAP"]
-        for bits, each in codes.items()
+    codes = {bits: summarize_fits(fits) for bits, fits in hash_fits.items()}
+    lines = {
+        f"test {name}: {value:.3f}": evaluation.chance[name] for name, value in evaluation.metrics.items()
     }
-    append_lines(folder / "result.txt", list(chance))
-    for line, expected in chance.items():
-        log.info("%s (chance %.3f)", line, expected)
+    for bits, summary in codes.items():
+        lines[f"code length: {bits} | hash MAP: {summary['MAP']:.3f}"] = evaluation.chance["MAP"]
+    lines = {f"step: {model.step} | {line}": chance for line, chance in lines.items()}
+    append_lines(folder / "result.txt", list(lines))
+    for line, chance in lines.items():
+        log.info("%s (chance %.3f)", line, chance)
+    report_conditions(config, evaluation, codes)
+    record = make_record(config, model, evaluation, codes)
+    if condition is not None:
+        record["margin_condition"] = condition
+    path = folder / "result.json"
+    others = [other for other in read_records(path) if get_record_key(other) != get_record_key(record)]
+    write_json(path, sorted([*others, record], key=get_record_key))
+
+
+def report_conditions(config: Config, evaluation: Evaluation, codes: dict[int, dict[str, Any]]) -> None:
+    """Log how the metrics were computed, and a warning where they are near chance or leave queries out."""
     log.info(
         "(in percent; MAP over the whole ranking, mAP@200 divided by min(200, positives); ties averaged; "
         "chance: photos in random order; %d queries, %d photos)",
-        found.queries,
-        found.gallery,
+        evaluation.queries,
+        evaluation.gallery,
     )
-    for bits, each in codes.items():
-        values = ", ".join(f"{fit['MAP']:.3f}" for fit in each["fits"])
+    for bits, summary in codes.items():
         log.info(
             "(%d bits: mean of fits with the seeds from %d on, %s; standard deviation %.3f; gradient %s)",
             bits,
             config.seed,
-            values,
-            each["std"],
+            ", ".join(f"{fit['MAP']:.3f}" for fit in summary["fits"]),
+            summary["std"],
             config.test.hash_gradient,
         )
-    figures = {"MAP": found.metrics["MAP"]}
-    figures |= {f"hash MAP, {bits} bits": each["MAP"] for bits, each in codes.items()}
-    warn_about_chance(figures, found.chance["MAP"])
-    if found.without_positives:
+    values = {"MAP": evaluation.metrics["MAP"]}
+    values |= {f"hash MAP, {bits} bits": summary["MAP"] for bits, summary in codes.items()}
+    warn_about_chance(values, evaluation.chance["MAP"])
+    if evaluation.without_positives:
         log.warning(
-            "warning: %d test sketches have no photo of their category: left out", found.without_positives
+            "warning: %d test sketches have no photo of their category: left out",
+            evaluation.without_positives,
         )
 
-    record = {
-        "step": step,
+
+def make_record(
+    config: Config, model: TestableCheckpoint, evaluation: Evaluation, codes: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
+    """The record of a test in result.json; the metrics are in percent."""
+    data = model.data
+    return {
+        "step": model.step,
         "distance": config.test.test_distance,
         "mirror": config.test.mirror,
-        "metrics": found.metrics,
-        "chance": found.chance,
-        "hash": {str(bits): each for bits, each in codes.items()},
+        "metrics": evaluation.metrics,
+        "chance": evaluation.chance,
+        "hash": {str(bits): summary for bits, summary in codes.items()},
         "hash_gradient": config.test.hash_gradient,
         "definitions": {
             **DEFINITIONS,
-            **{name: text for name, text in DENOMINATORS.items() if name in found.metrics},
+            **{name: text for name, text in DENOMINATORS.items() if name in evaluation.metrics},
             "hash MAP": HASH_DEFINITION,
             "gallery": ZERO_SHOT_GALLERY if data.zero_shot else GALLERY,
         },
-        "counts": build_counts(found, data),
-        "per_category_MAP": {data.categories[label]: value for label, value in found.per_category.items()},
+        "counts": build_counts(evaluation, data),
+        "per_category_MAP": {
+            data.categories[label]: value for label, value in evaluation.per_category.items()
+        },
         "checkpoint": str(model.path),
         "training_options": model.options,
         "training_machine": model.machine,
@@ -135,11 +152,6 @@ def write_result(
         "left_out": list(data.excluded),
         **provenance(config),
     }
-    if condition is not None:
-        record["margin_condition"] = condition
-    path = folder / "result.json"
-    kept = [each for each in read_records(path) if get_record_key(each) != get_record_key(record)]
-    write_json(path, sorted([*kept, record], key=get_record_key))
 
 
 def append_lines(path: Path, lines: list[str]) -> None:
@@ -177,12 +189,12 @@ def warn_about_chance(values: dict[str, float], chance: float) -> None:
             )
 
 
-def build_counts(found: Evaluation, data: Annotation) -> dict[str, int]:
+def build_counts(evaluation: Evaluation, data: Annotation) -> dict[str, int]:
     """The counts that the metrics of a test were computed from."""
     return {
-        "queries": found.queries,
-        "queries_without_positives": found.without_positives,
-        "gallery": found.gallery,
+        "queries": evaluation.queries,
+        "queries_without_positives": evaluation.without_positives,
+        "gallery": evaluation.gallery,
         "categories": len(data.categories),
         "trained_categories": data.num_train_classes,
     }

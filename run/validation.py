@@ -68,13 +68,13 @@ def validate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         if not is_state_dict(state[name]):
             raise UserError(f"{path}: its entry {name} is not names and tensors")
     for name in ("categories", "left_out"):
-        if not all(isinstance(each, str) for each in state[name]):
+        if not all(isinstance(entry, str) for entry in state[name]):
             raise UserError(f"{path}: its entry {name} is not a list of names")
-    if not all(isinstance(each, str) for each in state["versions"].values()):
+    if not all(isinstance(version, str) for version in state["versions"].values()):
         raise UserError(f"{path}: its entry versions is not names and versions")
     state.setdefault("machine", {})
     machine = state["machine"]
-    if not isinstance(machine, dict) or not all(isinstance(each, str | int) for each in machine.values()):
+    if not isinstance(machine, dict) or not all(isinstance(value, str | int) for value in machine.values()):
         raise UserError(f"{path}: its entry machine is not names and numbers")
     if not isinstance(state.get("familiarity_limit"), float | None):
         raise UserError(f"{path}: its entry familiarity_limit is not a number")
@@ -98,7 +98,7 @@ def check_stored_options(stored: dict[str, Any], path: Path) -> None:
         if not isinstance(value, str | int | float | None):
             raise UserError(f"{path} says --{name}={str(value)[:80]!r}, which this option cannot be")
     lengthened = stored["lengthened"]
-    if not isinstance(lengthened, list) or not all(type(each) is int for each in lengthened):
+    if not isinstance(lengthened, list) or not all(type(steps) is int for steps in lengthened):
         raise UserError(f"{path} says --lengthened={str(lengthened)[:80]!r}, which are not numbers of steps")
     try:
         parsed = parse_values({"phase": "train", **inherited})
@@ -160,5 +160,5 @@ def check_training_state(state: dict[str, Any], optimizer: Optimizer, schedule: 
     for stream in state["random"]:
         if (stream["cpu"].dtype, stream["cpu"].shape) != (torch.uint8, torch.get_rng_state().shape):
             raise ValueError("its random state is invalid")
-        if not all(each.dtype == torch.uint8 for each in stream["cuda"]):
+        if not all(gpu_state.dtype == torch.uint8 for gpu_state in stream["cuda"]):
             raise ValueError("its random state of a GPU is invalid")
