@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 NO_STEP = 2**62  # larger than any step
 SMALLEST_SCALE = 2.0**-10  # of float16: gradients beyond 6e7 are no passing overflow
+GOOD_CENTER_NORM = 3  # see docs/training.md
 RECOVERED_LOSS = 0.8  # of ln C: a collapsed training does not get below it
 REPORT = "not_finite.json"  # in a run's log folder
 
@@ -146,16 +147,23 @@ class LossMonitor:
             self.has_collapsed = False
         elif not self.has_collapsed and self.trainer.criterion.has_collapsed(loss):
             self.has_collapsed = True
+            config = self.trainer.config
+            remedies = ""
+            if config.loss.center_norm < GOOD_CENTER_NORM:
+                remedies += f"centres further apart (--center_norm={GOOD_CENTER_NORM}), "
+            if config.loss.annealing_step < config.train.num_steps:
+                remedies += (
+                    f"a margin that grows over all steps (--annealing_step={config.train.num_steps}), "
+                )
             log.warning(
                 "warning: the training has collapsed at step %d: features and centres are in one point, and "
                 "the loss of %.3f is about ln C = %.3f, that of guessing a category. More steps will hardly "
-                "help: stop it, and train under another --save_path with centres further apart "
-                "(--center_norm=3), a margin that grows over all steps (--annealing_step=%d), a smaller "
-                "--margin or a smaller --lr",
+                "help: stop it, and train under another --save_path with %sa smaller --margin or a smaller "
+                "--lr",
                 self.trainer.step,
                 loss,
                 guessing,
-                self.trainer.config.train.num_steps,
+                remedies,
             )
 
     def warn_if_above_guessing(self, loss: float) -> None:

@@ -14,8 +14,16 @@ from run.config import make_config
 class StubTrainer:
     """A trainer with given `losses`, one per step, and a margin that grows over `annealing_step` steps."""
 
-    def __init__(self, losses: list[float], *, margin: float | None, annealing_step: int) -> None:
-        self.config = make_config(margin=margin, num_steps=len(losses), lr=1e-4)
+    def __init__(
+        self, losses: list[float], *, margin: float | None, annealing_step: int, center_norm: float = 1.0
+    ) -> None:
+        self.config = make_config(
+            margin=margin,
+            num_steps=len(losses),
+            annealing_step=annealing_step,
+            center_norm=center_norm,
+            lr=1e-4,
+        )
         self.data = SimpleNamespace(num_train_classes=3)
         self.criterion = MEMS(3, 8) if margin is None else MEMS(3, 8, margin=margin)
         self.scaler = SimpleNamespace(is_enabled=lambda: False)
@@ -60,7 +68,8 @@ def test_without_a_margin_only_the_end_counts(caplog) -> None:
     assert "at step 4 the loss is 9.000, above" in text and "margin" not in text
 
 
-def test_warns_once_of_a_collapse_with_remedies(caplog) -> None:
+@pytest.mark.parametrize("advised", [True, False])
+def test_warns_once_of_a_collapse_with_remedies_not_yet_in_use(caplog, advised: bool) -> None:
     """A real collapse: a margin of 4 from the start, on features away from their centres."""
     torch.manual_seed(0)
     prototypes = torch.randn(3, 8)
@@ -78,11 +87,15 @@ def test_warns_once_of_a_collapse_with_remedies(caplog) -> None:
             self.step += 1
             return loss.detach()
 
-    trainer = CollapsingTrainer([0.0] * 400, margin=4.0, annealing_step=1)
+    annealing_step, center_norm = (1, 1.0) if advised else (400, 3.0)
+    trainer = CollapsingTrainer(
+        [0.0] * 400, margin=4.0, annealing_step=annealing_step, center_norm=center_norm
+    )
     trainer.criterion = criterion
     texts = [text for text in collect_warnings(caplog, trainer) if "collapsed" in text]
     assert len(texts) == 1, texts
-    assert "--center_norm=3" in texts[0] and "--annealing_step=400" in texts[0]
+    assert ("--center_norm=3" in texts[0]) == ("--annealing_step=400" in texts[0]) == advised
+    assert "a smaller --margin or a smaller --lr" in texts[0]
     assert "ln C = 1.099" in texts[0]
     distances = torch.pdist(criterion.centers.detach()).square()
     assert distances.mean() < 0.1
