@@ -264,7 +264,7 @@ def test_a_folder_of_somebody_else(
     said = victim.text()
     assert victim.status == 2 and "Traceback" not in said, said
     line = said.splitlines()[-1]
-    assert line.startswith(f"error: {place}/") and ": Permission denied; see whose" in line, said
+    assert line.startswith(f"error: {place}/") and ": Permission denied; check the owner" in line, said
     victim.output.unlink()
     now = state(trained)
     assert not [path for path in now if path.name.startswith(".")]
