@@ -112,7 +112,6 @@ def save_table(
     """Plot the MAP of a table's rows by column, one value per seed, with that of photos in random order."""
     expected = sorted(set(chance.values()))
     label = f"chance {', '.join(f'{value:.1f}' for value in expected)}"
-    title += f"; {label}" if expected else ""
     several = any(len(seeds) > 1 for columns in values.values() for seeds in columns.values())
     save_points(
         values,

@@ -1,9 +1,10 @@
 """Rewrite tables from their own JSON, when the runs behind them are no longer available.
 
-python -m phases.reproduce.stored_tables docs/tables docs/tables/random      rewrites every table there
+python -m phases.reproduce.stored_tables docs/tables docs/tables/sketchy125 docs/tables/random
 
-Values, options and versions stay as they are in the JSON. The text around them is rewritten: how the protocol
-differs from the published one, and the published numbers. Rows that the table got later are left out.
+rewrites every table in these folders. Values, options and versions stay as they are in the JSON. The
+text around them is rewritten: how the protocol differs from the published one, and the published numbers.
+Rows that the table got later are left out.
 """
 
 import re
