@@ -6,6 +6,7 @@ with its exit status, minus the signal that ended it, or null while it runs.
 """
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ def serve() -> int:
     import_module("run.next_command")
     hashing.FIT_STEPS = 100
     prepare.draw_demo = partial(prepare.draw_demo, sketches=3, photos=2, image_size=32)
+    gc.freeze()  # a collection in a forked process would copy the memory that it shares
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
