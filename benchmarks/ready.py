@@ -132,7 +132,9 @@ def main() -> None:
                     )
                     for kind in ("euclidean", "angular")
                 ]
-                values = [each.metrics["MAP"] for each in evaluations] + [evaluations[1].metrics["P@10"]]
+                values = [evaluation.metrics["MAP"] for evaluation in evaluations] + [
+                    evaluations[1].metrics["P@10"]
+                ]
                 chance = [evaluations[0].chance["MAP"], evaluations[0].chance["P@10"]]
                 cells = [*(f"{value:.1f}" for value in values), ", ".join(f"{value:.1f}" for value in chance)]
                 print(f"| {style} | {name} | {' | '.join(cells)} |", flush=True)

@@ -198,9 +198,9 @@ class Config:
 
 
 PARTS = {
-    each.name: frozenset(inner.name for inner in fields(each.default_factory))  # type: ignore[arg-type]
-    for each in fields(Config)
-    if dataclasses.is_dataclass(each.default_factory)
+    part.name: frozenset(inner.name for inner in fields(part.default_factory))  # type: ignore[arg-type]
+    for part in fields(Config)
+    if dataclasses.is_dataclass(part.default_factory)
 }
 PART_OF = {name: part for part, names in PARTS.items() for name in sorted(names)}
 
@@ -277,7 +277,7 @@ def freeze(name: str, value: Any) -> Any:
 def to_plain(value: Any) -> Any:
     """`value` for JSON: paths as strings, tuples as lists."""
     if isinstance(value, list | tuple):
-        return [to_plain(each) for each in value]
+        return [to_plain(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -48,5 +48,5 @@ def strip_folders(options: dict[str, Any]) -> dict[str, Any]:
 
 def strip_folder(value: Any) -> Any:
     if isinstance(value, list):
-        return [strip_folder(each) for each in value]
+        return [strip_folder(entry) for entry in value]
     return PurePath(value).name if isinstance(value, str) else value

@@ -55,7 +55,7 @@ class HashFit:
 
 def summarize_fits(fits: list[HashFit]) -> dict[str, Any]:
     """The fits of one length of codes: mean and sample standard deviation of MAP, and each fit."""
-    values = [each.MAP for each in fits]
+    values = [fit.MAP for fit in fits]
     return {
         "MAP": statistics.fmean(values),
         "std": statistics.stdev(values) if len(values) > 1 else 0.0,
@@ -241,10 +241,10 @@ def is_hash_record(value: object) -> bool:
 
 
 def are_numbers(values: object) -> bool:
-    return isinstance(values, dict) and all(type(each) in (int, float) for each in values.values())
+    return isinstance(values, dict) and all(type(number) in (int, float) for number in values.values())
 
 
 def best_step(path: Path, distance: str) -> int | None:
     """The step with the highest MAP by `distance` in a result.json; None if none was tested."""
-    tested = [each for each in read_records(path) if each["distance"] == distance]
+    tested = [record for record in read_records(path) if record["distance"] == distance]
     return max(tested, key=lambda each: each["metrics"]["MAP"])["step"] if tested else None

@@ -97,7 +97,7 @@ def measure_familiarity(
     entries = [data.train_photos[position] for position in positions]
     transform = photo_transform(config)
     photos = ImageSet(data.root, entries, PHOTO, transform)
-    samples = [each for each in (photos[index, 0] for index in range(len(photos))) if isinstance(each, tuple)]
+    samples = [pair for pair in (photos[index, 0] for index in range(len(photos))) if isinstance(pair, tuple)]
     if not samples:
         return None
     batches = (

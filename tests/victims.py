@@ -90,7 +90,7 @@ class Victim:
         return self.status
 
     def kill(self, number: int = signal.SIGKILL, *, group: bool = False) -> None:
-        """Send a signal, to its loading processes as well if `group`; nothing happens once it has ended."""
+        """Send a signal, to its workers as well if `group`; nothing happens once it has ended."""
         if self.running():
             leads = os.getpgid(self.number) == self.number  # not yet in its first moments
             (os.killpg if group and leads else os.kill)(self.number, number)

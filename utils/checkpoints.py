@@ -16,7 +16,9 @@ from utils.files import atomic_write
 
 def find(folder: Path, step: int = -1) -> Path:
     """The path of the checkpoint of `step` in `folder`; -1 is the newest. Raises UserError without one."""
-    return pick_step(folder, {each: checkpoint_path(folder, each) for each in saved_steps(folder)}, step)
+    return pick_step(
+        folder, {number: checkpoint_path(folder, number) for number in saved_steps(folder)}, step
+    )
 
 
 def pick_step(folder: Path, available: dict[int, Path], step: int) -> Path:

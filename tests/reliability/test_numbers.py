@@ -81,7 +81,7 @@ def test_what_is_not_finite_stops_the_run_with_all_that_helps(
     assert "a smaller --lr than 0.0001, or a longer --annealing_step, or a smaller --margin" in errors
     assert checkpoint_files.saved_steps(RUN / "model") == [4]
     report = json.loads((RUN / "log" / REPORT).read_text())
-    first = 6 * 4  # without loading processes, images are read batch by batch
+    first = 6 * 4  # without workers, images are read batch by batch
     assert report["step"] == 7 and report["sketches"] + report["photos"] == loaded[first : first + 4]
     assert f"a loss of {report['last_finite_loss']:.4g}; " in errors
     if log_step == 1:

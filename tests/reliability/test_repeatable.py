@@ -54,7 +54,7 @@ def same(home: Path, one: str, other: str) -> bool:
 def test_weights_features_and_results_repeat(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
-    """The same again, with loading processes and --deterministic, from a checkpoint in the middle."""
+    """The same again, with workers and --deterministic, from a checkpoint in the middle."""
     prepare(zygote, tmp_path)
     for seed in range(times):
         given = [f"--seed={seed}"]

@@ -222,7 +222,7 @@ def test_no_room_to_hand_images_over(prepared: Path, zygote: Zygote, short_folde
     assert "No space left on device" in errors[0] and "a smaller --num_workers (0 for none)" in errors[0]
 
 
-def test_a_loading_process_that_dies_leaves_a_checkpoint_of_the_last_whole_step(
+def test_a_worker_that_dies_leaves_a_checkpoint_of_the_last_whole_step(
     prepared: Path, command, monkeypatch
 ) -> None:
     """PyTorch says so in the middle of whatever is done just then."""

@@ -151,7 +151,7 @@ def children_of(victim: Victim) -> list[int]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("times", [10])
-def test_a_loading_process_that_is_killed_ends_the_run_with_one_line(
+def test_a_worker_that_is_killed_ends_the_run_with_one_line(
     tmp_path: Path, zygote: Zygote, ledger: Callable, times: int
 ) -> None:
     rng = random.Random(times)
@@ -202,7 +202,7 @@ sys.exit(main.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("what", ["an image", "SIGTERM"])
-def test_loading_processes_do_not_keep_the_program_from_its_end(
+def test_workers_do_not_keep_the_program_from_its_end(
     prepared: Path, tmp_path: Path, zygote: Zygote, what: str
 ) -> None:
     """Python ends them when it exits: those of the other domain too, which no error was told of."""
