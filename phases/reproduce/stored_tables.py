@@ -1,6 +1,6 @@
 """Rewrite tables from their own JSON, when the runs behind them are no longer available.
 
-python -m phases.reproduce.stored_tables docs/tables docs/tables/sketchy125 docs/tables/random
+python -m phases.reproduce.stored_tables docs/tables docs/tables/longer docs/tables/sketchy125
 
 rewrites every table in these folders. Values, options and versions stay as they are in the JSON. The
 text around them is rewritten: how the protocol differs from the published one, and the published numbers.
