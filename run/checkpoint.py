@@ -166,7 +166,7 @@ def load_own(config: Config, path: Path) -> Checkpoint:
         path=path,
         network=network,
         centers=centers,
-        options=state["options"],
+        options=stored_options,
         lists=state["lists"],
         categories=state["categories"],
         versions=state["versions"],

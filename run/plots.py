@@ -111,14 +111,16 @@ def save_table(
 ) -> None:
     """Plot the MAP of a table's rows by column, one value per seed, with that of photos in random order."""
     expected = sorted(set(chance.values()))
-    label = f"chance {', '.join(f'{value:.1f}' for value in expected)}"
+    references = {}
+    if expected:
+        references[f"chance {', '.join(f'{value:.1f}' for value in expected)}"] = fmean(expected)
     several = any(len(seeds) > 1 for columns in values.values() for seeds in columns.values())
     save_points(
         values,
         path,
         xlabel="MAP, percent" + (": a point is a seed, a bar their mean" if several else ""),
         title=title,
-        references={label: fmean(expected)} if expected else None,
+        references=references,
     )
 
 

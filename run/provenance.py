@@ -16,10 +16,10 @@ from utils.revision import revision
 
 def provenance(config: Config) -> dict[str, Any]:
     """ "options", "seed", "versions", "revision" and "machine": for every result and checkpoint."""
-    return made_with(config.as_dict(), config.seed, config.machine.device)
+    return build_provenance(config.as_dict(), config.seed, config.machine.device)
 
 
-def made_with(options: dict[str, Any], seed: int, device: str = "cpu") -> dict[str, Any]:
+def build_provenance(options: dict[str, Any], seed: int, device: str = "cpu") -> dict[str, Any]:
     """As `provenance`, for a phase without a run."""
     return {
         "options": options,

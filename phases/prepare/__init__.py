@@ -208,10 +208,9 @@ def check_readable(config: PrepareConfig, sketches: Tree, photos: Tree) -> tuple
 
 def record_options(config: PrepareConfig) -> dict[str, Any]:
     """The options that the lists were made with, with seed, versions, revision and machine."""
-    from run.provenance import (
-        made_with,
-    )  # imports PyTorch: not before a mistake in the options is reported
+    # they import PyTorch: not before a mistake in the options is reported
+    from run.config import to_plain
+    from run.provenance import build_provenance
 
-    values = {name: getattr(config, name) for name in RECORDED_OPTIONS}
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return made_with(plain, config.seed)
+    options = {name: to_plain(getattr(config, name)) for name in RECORDED_OPTIONS}
+    return build_provenance(options, config.seed)
